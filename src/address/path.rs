@@ -1,0 +1,366 @@
+//! Canonical request paths.
+
+/// Why a request target is refused instead of repaired (the response is 400).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathFault {
+    #[error("the path does not start with a slash")]
+    NotAbsolute,
+    #[error("the path has an empty segment")]
+    EmptySegment,
+    #[error("the path has a dot segment")]
+    DotSegment,
+    #[error(
+        "the path has an encoded slash, backslash, dot or percent sign, or an encoded control character"
+    )]
+    AmbiguousEncoding,
+    #[error("the path has an incomplete percent-encoding")]
+    BadEncoding,
+    #[error("the path has a path parameter (;)")]
+    PathParameter,
+    #[error("the path or query has a character that must be percent-encoded")]
+    Character,
+    #[error("the target has a fragment")]
+    Fragment,
+    #[error("the target is longer than 8 KiB")]
+    TooLong,
+}
+
+/// What is left to decide about a path that is otherwise in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathShape {
+    /// A segment has a `;`: some servers cut it off, so only a route that asks for it may have such paths.
+    pub has_path_parameters: bool,
+}
+
+/// Checks that a path (no query) has exactly one reading for every server behind us: RFC 3986 §3.3 characters only,
+/// no empty or dot segment, no path parameter, no encoding of `/ \ . %`, of a control character or of an unreserved character,
+/// hexadecimal digits in upper case (RFC 3986 §6.2.2.1), decoding to UTF-8.
+/// The path may be used as it stands afterwards.
+pub fn check_path(path: &str) -> Result<(), PathFault> {
+    if examine_path(path)?.has_path_parameters {
+        return Err(PathFault::PathParameter);
+    }
+    Ok(())
+}
+
+/// As [`check_path`], but path parameters are reported instead of refused: whether they are allowed is known after routing.
+pub fn examine_path(path: &str) -> Result<PathShape, PathFault> {
+    let bytes = path.as_bytes();
+    if bytes.len() > MAX_TARGET {
+        return Err(PathFault::TooLong);
+    }
+    let segments = path.strip_prefix('/').ok_or(PathFault::NotAbsolute)?;
+    let mut encoded = false;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'%' => {
+                check_encoded(percent_byte(bytes, at)?, bytes, at)?;
+                encoded = true;
+                at += 3;
+            }
+            b'/' => at += 1,
+            b'#' => return Err(PathFault::Fragment),
+            byte if is_pchar(byte) => at += 1,
+            _ => return Err(PathFault::Character),
+        }
+    }
+    if encoded {
+        check_decoded_text(bytes)?;
+    }
+    check_segments(segments)?;
+    Ok(PathShape {
+        has_path_parameters: memchr::memchr(b';', bytes).is_some(),
+    })
+}
+
+/// Checks a query (without its `?`): RFC 3986 §3.4 characters, those that browsers leave as they are in queries (`[]|{}^`, backtick, backslash),
+/// and whole percent-encodings. What is encoded is data and may be anything.
+pub fn check_query(query: &str) -> Result<(), PathFault> {
+    let bytes = query.as_bytes();
+    if bytes.len() > MAX_TARGET {
+        return Err(PathFault::TooLong);
+    }
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'%' => {
+                percent_byte(bytes, at)?;
+                at += 3;
+            }
+            b'#' => return Err(PathFault::Fragment),
+            b'/' | b'?' | b'[' | b']' | b'|' | b'{' | b'}' | b'^' | b'`' | b'\\' => at += 1,
+            byte if is_pchar(byte) => at += 1,
+            _ => return Err(PathFault::Character),
+        }
+    }
+    Ok(())
+}
+
+/// Longest path or query, in bytes.
+const MAX_TARGET: usize = 8 * 1024;
+
+/// The last segment may be empty: the path ends in a slash then.
+fn check_segments(segments: &str) -> Result<(), PathFault> {
+    let mut rest = segments.split('/').peekable();
+    while let Some(segment) = rest.next() {
+        // A server that cuts parameters off sees only what comes before them.
+        let name = segment.split(';').next().unwrap_or_default();
+        if name == "." || name == ".." {
+            return Err(PathFault::DotSegment);
+        }
+        let is_trailing_slash = segment.is_empty() && rest.peek().is_none();
+        if name.is_empty() && !is_trailing_slash {
+            return Err(PathFault::EmptySegment);
+        }
+    }
+    Ok(())
+}
+
+/// RFC 3986 §2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// RFC 3986 §3.3, without percent-encodings.
+const fn is_pchar(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'!' | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b':'
+                | b'@'
+        )
+}
+
+/// The byte that the three characters at `at` encode.
+fn percent_byte(bytes: &[u8], at: usize) -> Result<u8, PathFault> {
+    let digit = |index: usize| {
+        let byte = bytes.get(index).copied().unwrap_or_default();
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+            .ok_or(PathFault::BadEncoding)
+    };
+    Ok(digit(at + 1)? << 4 | digit(at + 2)?)
+}
+
+/// An encoding that a server might undo before it looks at the path, or that has a second spelling.
+fn check_encoded(byte: u8, bytes: &[u8], at: usize) -> Result<(), PathFault> {
+    let lower_case = bytes[at..at + 3].iter().any(u8::is_ascii_lowercase);
+    let ambiguous = lower_case
+        || is_unreserved(byte)
+        || byte.is_ascii_control()
+        || matches!(byte, b'/' | b'\\' | b'%');
+    if ambiguous {
+        return Err(PathFault::AmbiguousEncoding);
+    }
+    Ok(())
+}
+
+/// What is not UTF-8 is read differently by different servers (`%C0%AF` is a slash to some).
+fn check_decoded_text(bytes: &[u8]) -> Result<(), PathFault> {
+    let decoded = percent_encoding::percent_decode(bytes)
+        .decode_utf8()
+        .map_err(|_fault| PathFault::AmbiguousEncoding)?;
+    if decoded.chars().any(char::is_control) {
+        return Err(PathFault::AmbiguousEncoding);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{PathFault, check_path, check_query, examine_path};
+
+    fn check(paths: &[&str], expected: Result<(), PathFault>) {
+        for path in paths {
+            assert_eq!(check_path(path), expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_are_accepted() {
+        check(
+            &[
+                "/",
+                "/a",
+                "/a/",
+                "/a/b.c",
+                "/a/...",
+                "/.well-known/x",
+                "/a:b@c!$&'()*+,=~_-",
+                "/a%20b",
+                "/caf%C3%A9",
+                "/%E2%82%AC",
+                "/a%3Ab",
+                "/..a",
+                "/a..",
+                "/a%3Fb",
+            ],
+            Ok(()),
+        );
+        check(&["/a%c3%a9"], Err(PathFault::AmbiguousEncoding));
+    }
+
+    #[test]
+    fn b1_slashes_in_other_forms_are_refused() {
+        check(
+            &["//admin", "/a//b", "/a//", "//"],
+            Err(PathFault::EmptySegment),
+        );
+        check(
+            &[
+                "/%2fadmin",
+                "/%2Fadmin",
+                "/a%5c..%5cadmin",
+                "/a%5C",
+                "/%C0%AFadmin",
+                "/%FF",
+            ],
+            Err(PathFault::AmbiguousEncoding),
+        );
+        check(&["/a\\b", "/\\admin"], Err(PathFault::Character));
+    }
+
+    #[test]
+    fn b2_dot_segments_are_refused() {
+        check(
+            &[
+                "/public/../admin",
+                "/.",
+                "/..",
+                "/./a",
+                "/a/..",
+                "/a/.",
+                "/a/./",
+            ],
+            Err(PathFault::DotSegment),
+        );
+        check(
+            &[
+                "/public/%2e%2e/admin",
+                "/p/.%2e/admin",
+                "/%252e%252e/a",
+                "/%2E",
+                "/%25",
+                "/%41",
+            ],
+            Err(PathFault::AmbiguousEncoding),
+        );
+    }
+
+    #[test]
+    fn b3_a_fragment_is_refused() {
+        check(&["/pub#/../admin", "/#", "/a#b"], Err(PathFault::Fragment));
+        assert_eq!(check_query("a#b"), Err(PathFault::Fragment));
+    }
+
+    #[test]
+    fn b4_path_parameters_are_refused_unless_asked_for() {
+        check(
+            &["/admin;x/", "/a;b", "/a;", "/a/b;c=d/e"],
+            Err(PathFault::PathParameter),
+        );
+        assert!(examine_path("/admin;x/").unwrap().has_path_parameters);
+        assert!(!examine_path("/admin/").unwrap().has_path_parameters);
+        assert_eq!(examine_path("/pub;/../admin"), Err(PathFault::DotSegment));
+        assert_eq!(examine_path("/pub/..;/admin"), Err(PathFault::DotSegment));
+        assert_eq!(examine_path("/;/admin"), Err(PathFault::EmptySegment));
+        assert_eq!(examine_path("/a/;"), Err(PathFault::EmptySegment));
+    }
+
+    #[test]
+    fn b8_malformed_paths_are_refused() {
+        check(
+            &["", "admin", "*", "http://evil/"],
+            Err(PathFault::NotAbsolute),
+        );
+        check(
+            &["/%", "/%2", "/%zz", "/a%4", "/%-1"],
+            Err(PathFault::BadEncoding),
+        );
+        check(
+            &["/a b", "/a\tb", "/a\0", "/\u{e9}", "/\"", "/<", "/{", "/?"],
+            Err(PathFault::Character),
+        );
+        check(
+            &[&format!("/{}", "a".repeat(8192))],
+            Err(PathFault::TooLong),
+        );
+    }
+
+    #[test]
+    fn b7_every_byte_in_every_position() {
+        const RAW: &[u8] =
+            b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,=:@";
+        const ENCODED: &[u8] = b" !\"#$&'()*+,:;<=>?@[]^`{|}";
+        for byte in 0..=u8::MAX {
+            // Alone it would be the dot segment.
+            let places = ["/?a", "/a?b", "/a?", "/a/?x/b"];
+            for place in places {
+                let raw: Vec<u8> = place
+                    .bytes()
+                    .map(|b| if b == b'?' { byte } else { b })
+                    .collect();
+                let accepted = std::str::from_utf8(&raw).is_ok_and(|path| check_path(path).is_ok());
+                // A slash is fine where it does not make an empty segment.
+                let slash = byte == b'/' && (place == "/a?b" || place == "/a?");
+                assert_eq!(
+                    accepted,
+                    RAW.contains(&byte) || slash,
+                    "{byte:#04x} raw in {place}"
+                );
+                let encoded = place.replace('?', &format!("%{byte:02X}"));
+                assert_eq!(
+                    check_path(&encoded).is_ok(),
+                    ENCODED.contains(&byte),
+                    "{encoded}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn queries() {
+        for query in [
+            "",
+            "a=b&c=d",
+            "a=%00%0D%0A",
+            "q=/../x?y",
+            "a[]=1",
+            "a=%2e",
+            "a=;b",
+        ] {
+            assert_eq!(check_query(query), Ok(()), "{query:?}");
+        }
+        for query in ["a b", "a\0", "a\r\n", "\u{e9}", "\"", "<", ">", "\u{7f}"] {
+            assert_eq!(check_query(query), Err(PathFault::Character), "{query:?}");
+        }
+        for query in ["%", "a=%2", "%zz"] {
+            assert_eq!(check_query(query), Err(PathFault::BadEncoding), "{query:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn b7_an_accepted_path_is_a_fixed_point_of_the_url_standard(path in "/([a-zA-Z0-9./;:@%&=+$,!*'()~_-]|%[0-9A-F]{2}|[\\PC])*") {
+            if examine_path(&path).is_ok() {
+                let url = url::Url::parse(&format!("https://app.example{path}")).unwrap();
+                prop_assert_eq!(url.path(), &path);
+                prop_assert_eq!(url.query(), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Use cases that change state: check, validate, write. Console, API and command line all call these.
+
+pub mod policy_file;

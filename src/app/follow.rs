@@ -1,0 +1,47 @@
+//! What the process follows while it runs: the store's change feed, the policy file, certificate files, and the time to tidy up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::lifecycle::Lifecycle;
+use crate::session::Sessions;
+use crate::store::Store;
+use crate::store::changes::Change;
+
+/// How often expired rows are deleted.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
+/// Passes what the feed says of sessions on to those who hold them in memory.
+pub fn apply(sessions: &Sessions, change: &Change) {
+    match change {
+        Change::SessionEnded(id) => sessions.ended_elsewhere(id),
+        Change::SessionRefreshed(id) => sessions.refreshed_elsewhere(id),
+        // The follower has published the revision already.
+        Change::PolicyRevision(_) => {}
+    }
+}
+
+/// Deletes what has expired, for as long as the process runs. Every replica does it; the deletes are idempotent.
+pub fn sweep(store: &Store, lifecycle: &Lifecycle) {
+    let store = store.clone();
+    lifecycle.spawn("sweep", async move {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            if let Err(error) = store.sweep().await {
+                tracing::warn!(%error, "expired rows could not be deleted; trying again later");
+            }
+        }
+    });
+}
+
+/// Hands an `Arc` to a maintenance loop of its own.
+pub fn maintain<T, F>(
+    lifecycle: &Lifecycle,
+    name: &'static str,
+    part: &Arc<T>,
+    run: impl FnOnce(Arc<T>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    lifecycle.spawn(name, run(Arc::clone(part)));
+}

@@ -1,0 +1,93 @@
+//! The command line: one file per subcommand. What people asked to see goes to standard output, complaints to standard error.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod check;
+pub mod demo;
+pub mod init;
+
+/// An identity-aware access proxy that extends service-mesh identity beyond the cluster.
+#[derive(Debug, Parser)]
+#[command(name = "wayleave", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Set up the demo's identity provider and mesh workloads on this machine.
+    Demo(demo::DemoArguments),
+    /// Write a commented configuration, a starting policy and a store key.
+    Init {
+        /// The folder to write to.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Report every fault of a configuration at once, and try the store, providers, CA and upstreams it names.
+    Check(ConfigArgument),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The configuration file.
+    #[arg(long, default_value = "wayleave.toml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Reads the arguments and does what they say.
+pub fn run() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Init { folder } => init::run(&folder),
+        Command::Check(ConfigArgument { config }) => check::run(&config),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            let style = anstyle::AnsiColor::Red.on_default().bold();
+            anstream::eprintln!("{style}error{style:#}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_reads() {
+        for line in [
+            "wayleave check --config x.toml",
+            "wayleave init",
+            "wayleave init /etc/wayleave",
+            "wayleave demo",
+            "wayleave demo --port 9080 --https-port 9443 --admin-port 9902 --identity-provider-port 9081",
+        ] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in [
+            "wayleave check x.toml",
+            "wayleave demo --port 99999",
+            "wayleave sreve",
+        ] {
+            assert!(
+                Arguments::try_parse_from(line.split(' ')).is_err(),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The configuration as the rest of the program uses it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::address::host::Host;
+use crate::address::origin::Scheme;
+use crate::identity::principal::PrincipalKind;
+use crate::identity::spiffe_id::TrustDomain;
+
+/// Everything the process was told, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The host that owns sign-in (`access.corp.example`).
+    pub home_host: Host,
+    /// Where people come in; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where metrics and health checks are served.
+    pub admin: SocketAddr,
+    /// Where state rests.
+    pub store: StoreConfig,
+    /// How long sessions live.
+    pub session: SessionConfig,
+    /// Issuers that people sign in at.
+    pub identity_providers: Vec<IdentityProviderConfig>,
+    /// Issuers whose tokens programs present; with the providers at least one.
+    pub trusted_issuers: Vec<TrustedIssuerConfig>,
+    /// The mesh behind the edge.
+    pub mesh: MeshConfig,
+    /// The policy YAML file that is followed.
+    pub policy_file: PathBuf,
+    /// Sizes and deadlines.
+    pub limits: Limits,
+    /// Where logs go.
+    pub log: LogConfig,
+    /// Number of data-plane threads; default: the machine's cores.
+    pub workers: usize,
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The IP address and port to bind; port 0 takes any.
+    pub address: SocketAddr,
+    /// `Http` only on loopback.
+    pub scheme: Scheme,
+    /// The port as people's browsers see it; 0 means the one that is really bound (tests bind port 0).
+    pub external_port: u16,
+    /// Certificates, picked by SNI from the DNS names in each; empty for `http`.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// Leaf first.
+    pub chain: PathBuf,
+    /// The private key of the leaf.
+    pub key: PathBuf,
+}
+
+/// The store.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// `sqlite:///path/file.db` or `postgres://…`.
+    pub url: SecretString,
+    /// Seals what rests in the store.
+    pub key: Arc<crate::secret::Sealer>,
+    /// Largest number of database connections.
+    pub connections: u32,
+}
+
+/// Lifetimes of sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionConfig {
+    /// Ends after this long without a request.
+    pub idle: Duration,
+    /// Ends after this long in any case; never shorter than `idle`.
+    pub absolute: Duration,
+    /// How often the identity provider is asked whether the person is still who they were.
+    pub refresh_every: Duration,
+    /// How long a session outlives its refresh while the provider does not answer.
+    pub refresh_grace: Duration,
+    /// How long known sessions are served without word from the store.
+    pub max_staleness: Duration,
+}
+
+/// The vendor of an identity provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Okta, org or custom authorization server.
+    Okta,
+    /// Microsoft Entra ID.
+    Entra,
+    /// Google accounts and Workspace.
+    Google,
+    /// Keycloak.
+    Keycloak,
+    /// Auth0.
+    Auth0,
+    /// Any other OIDC provider.
+    Oidc,
+}
+
+/// An OIDC issuer that people sign in at.
+#[derive(Clone, Debug)]
+pub struct IdentityProviderConfig {
+    /// Unique among identity providers and trusted issuers.
+    pub name: Arc<str>,
+    /// What the page of choice calls it.
+    pub label: String,
+    /// Whose quirks to expect.
+    pub preset: Preset,
+    /// The issuer.
+    pub issuer: Url,
+    /// The issuer exactly as configured: compared as text with `iss`.
+    pub issuer_text: Arc<str>,
+    /// What the provider knows us as.
+    pub client_id: String,
+    /// `None` for a public client.
+    pub client_secret: Option<SecretString>,
+    /// Added to the preset's.
+    pub scopes: Option<Vec<String>>,
+    /// Exact claim name first, then JSON Pointer; `None` for the preset's.
+    pub groups_claim: Option<String>,
+    /// Taken off the front of every group's name.
+    pub groups_strip_prefix: Option<String>,
+    /// Take an e-mail as vouched for although the provider sends no `email_verified`.
+    pub trust_email: Option<bool>,
+    /// Google: required `hd` claim. Entra: allowed `tid`s.
+    pub allowed_tenants: Option<Vec<String>>,
+    /// Extra roots for the provider's TLS.
+    pub ca_file: Option<PathBuf>,
+    /// Addresses that may be connected to although they are private or loopback.
+    pub allowed_private_networks: Vec<String>,
+    /// Plain http issuer on a loopback address (development); refused elsewhere.
+    pub insecure_allow_http_loopback: bool,
+    /// Accept providers whose metadata do not offer PKCE S256 (Entra does support it without saying so).
+    pub assume_pkce: Option<bool>,
+}
+
+/// An issuer whose JWTs are accepted as bearer tokens.
+#[derive(Clone, Debug)]
+pub struct TrustedIssuerConfig {
+    /// Unique among identity providers and trusted issuers.
+    pub name: Arc<str>,
+    /// The issuer.
+    pub issuer: Arc<str>,
+    /// `None`: taken from the issuer's discovery document.
+    pub jwks_url: Option<Url>,
+    /// One of these must be in `aud`; never empty.
+    pub audiences: Vec<String>,
+    /// Asymmetric ones only; never empty.
+    pub algorithms: Vec<jsonwebtoken::Algorithm>,
+    /// What its tokens stand for.
+    pub kind: PrincipalKind,
+    /// Exact claim name first, then JSON Pointer.
+    pub groups_claim: Option<String>,
+    /// Take e-mail addresses as vouched for.
+    pub trust_email: bool,
+    /// Claims that must have exactly these values.
+    pub required_claims: BTreeMap<String, String>,
+    /// Extra roots for its TLS.
+    pub ca_file: Option<PathBuf>,
+    /// Addresses that may be connected to although they are private.
+    pub allowed_private_networks: Vec<String>,
+    /// Plain http on loopback (development).
+    pub insecure_allow_http_loopback: bool,
+}
+
+/// The mesh to which requests go.
+#[derive(Clone, Debug)]
+pub struct MeshConfig {
+    /// Its name.
+    pub trust_domain: TrustDomain,
+    /// Roots of the trust domain, PEM.
+    pub bundle_file: PathBuf,
+    /// Where SVIDs come from.
+    pub svid: SvidConfig,
+}
+
+/// Where SVIDs come from.
+#[derive(Clone, Debug)]
+pub enum SvidConfig {
+    /// The edge's own intermediate CA.
+    Ca {
+        /// Intermediate first, root last or left out.
+        chain_file: PathBuf,
+        /// The key of the intermediate.
+        key_file: PathBuf,
+        /// Namespaces it may sign for; it refuses all others whatever the mappings say.
+        namespaces: Vec<String>,
+        /// Of an SVID; from a minute to a day.
+        lifetime: Duration,
+    },
+}
+
+/// Limits and deadlines (security.md §2's as defaults).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// All header fields of a request together.
+    pub header_bytes: usize,
+    /// One field value.
+    pub header_value_bytes: usize,
+    /// Number of header fields.
+    pub header_count: usize,
+    /// The request target.
+    pub target_bytes: usize,
+    /// Open connections, all listeners together.
+    pub connections: usize,
+    /// Concurrent streams of one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// From accept to the end of the handshake.
+    pub tls_handshake: Duration,
+    /// From the first byte to the end of the head.
+    pub request_head: Duration,
+    /// Longest wait for a next request.
+    pub idle_connection: Duration,
+    /// Longest silence while a body or tunnel is under way.
+    pub idle_stream: Duration,
+    /// TCP and TLS to an upstream.
+    pub upstream_connect: Duration,
+    /// From the end of the request to the head of the answer.
+    pub response_head: Duration,
+    /// How long requests under way may go on after SIGTERM.
+    pub drain: Duration,
+    /// Upstream connections of one mesh identity to one upstream, per worker.
+    pub upstream_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            header_bytes: 32 * 1024,
+            header_value_bytes: 16 * 1024,
+            header_count: 100,
+            target_bytes: 8 * 1024,
+            connections: 20_000,
+            http2_streams: 100,
+            tls_handshake: seconds(10),
+            request_head: seconds(10),
+            idle_connection: seconds(60),
+            idle_stream: seconds(300),
+            upstream_connect: seconds(5),
+            response_head: seconds(60),
+            drain: seconds(30),
+            upstream_connections: 64,
+        }
+    }
+}
+
+/// Where logs go.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// `None`: standard output.
+    pub access_log: Option<PathBuf>,
+    /// A `tracing` filter.
+    pub filter: String,
+}

@@ -1,0 +1,113 @@
+//! `[[trusted_issuers]]`: issuers whose JWTs are accepted as bearer tokens.
+
+use std::collections::BTreeSet;
+
+use jsonwebtoken::Algorithm;
+
+use crate::config::checked::TrustedIssuerConfig;
+use crate::config::providers::{name, reach, url};
+use crate::config::section::Section;
+use crate::identity::principal::PrincipalKind;
+
+/// Reads all trusted issuers. `names` are those taken so far.
+pub(super) fn read(
+    root: &Section<'_>,
+    names: &mut BTreeSet<String>,
+) -> Option<Vec<TrustedIssuerConfig>> {
+    let sections = root.each("trusted_issuers");
+    let mut issuers = BTreeSet::new();
+    let read: Vec<_> = sections
+        .iter()
+        .map(|section| {
+            let issuer = issuer(section, names)?;
+            if !issuers.insert(issuer.issuer.clone()) {
+                section.fault(
+                    "issuer",
+                    "another trusted issuer has this issuer; tokens could not be told apart",
+                );
+                return None;
+            }
+            Some(issuer)
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+fn issuer(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<TrustedIssuerConfig> {
+    let name = name(section, names);
+    let reach = reach(section);
+    let insecure = reach.as_ref().is_some_and(|reach| reach.insecure_loopback);
+    let issuer = section.required("issuer");
+    // With a key set of its own an issuer is a text that is compared and never visited (Kubernetes clusters have such).
+    let jwks_url = if section.has("jwks_url") {
+        let text = section.text("jwks_url");
+        text.and_then(|text| url(section, "jwks_url", &text, insecure))
+            .map(Some)
+    } else {
+        issuer
+            .as_deref()
+            .and_then(|text| url(section, "issuer", text, insecure))
+            .map(|_| None)
+    };
+    let audiences = section.required_list("audiences");
+    let algorithms = algorithms(section);
+    let kind = section.required_parsed("kind", |text| match text {
+        "user" => Ok(PrincipalKind::User),
+        "workload" => Ok(PrincipalKind::Workload),
+        _ => Err("this must be \"user\" or \"workload\""),
+    });
+    let groups_claim = section.text("groups_claim");
+    let trust_email = section.flag("trust_email").unwrap_or(false);
+    let required_claims = section.section("required_claims").entries();
+    let reach = reach?;
+    Some(TrustedIssuerConfig {
+        name: name?.into(),
+        issuer: issuer?.into(),
+        jwks_url: jwks_url?,
+        audiences: audiences?,
+        algorithms: algorithms?,
+        kind: kind?,
+        groups_claim,
+        trust_email,
+        required_claims,
+        ca_file: reach.ca_file,
+        allowed_private_networks: reach.allowed_private_networks,
+        insecure_allow_http_loopback: reach.insecure_loopback,
+    })
+}
+
+fn algorithms(section: &Section<'_>) -> Option<Vec<Algorithm>> {
+    let names = section.required_list("algorithms")?;
+    let mut algorithms = Vec::new();
+    for name in &names {
+        match algorithm(name) {
+            Ok(algorithm) => algorithms.push(algorithm),
+            Err(fault) => section.fault("algorithms", format!("{name:?}: {fault}")),
+        }
+    }
+    (algorithms.len() == names.len()).then_some(algorithms)
+}
+
+/// Only signatures that nobody but the issuer can make.
+fn algorithm(name: &str) -> Result<Algorithm, &'static str> {
+    Ok(match name {
+        "ES256" => Algorithm::ES256,
+        "ES384" => Algorithm::ES384,
+        "EdDSA" => Algorithm::EdDSA,
+        "RS256" => Algorithm::RS256,
+        "RS384" => Algorithm::RS384,
+        "RS512" => Algorithm::RS512,
+        "PS256" => Algorithm::PS256,
+        "PS384" => Algorithm::PS384,
+        "PS512" => Algorithm::PS512,
+        "HS256" | "HS384" | "HS512" => {
+            return Err("whoever can verify a symmetric signature can also forge it");
+        }
+        _ if name.eq_ignore_ascii_case("none") => return Err("an unsigned token proves nothing"),
+        _ => {
+            return Err(
+                "this is no algorithm we know: ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384, PS512",
+            );
+        }
+    })
+}

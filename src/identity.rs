@@ -1,0 +1,8 @@
+//! Who somebody is: to their identity provider (a [`principal::Principal`]) and to the mesh (a [`spiffe_id::MeshIdentity`]). Pure.
+//!
+//! Knows no clock, no HTTP and no store. A person is (issuer, subject) and nothing else; e-mail and name are labels.
+
+pub mod email;
+pub mod encode;
+pub mod principal;
+pub mod spiffe_id;

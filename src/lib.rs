@@ -1,0 +1,26 @@
+//! Wayleave: an identity-aware access proxy that extends service-mesh identity beyond the cluster.
+//!
+//! In reading order: [`sign_in`] (a person's way in), [`policy`] (what is allowed), [`identity`] (who somebody is), [`session`] and [`store`]
+//! (what is remembered), [`edge`] (what a request must be before it is looked at).
+
+pub mod address;
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod edge;
+pub mod identity;
+pub mod lifecycle;
+pub mod mesh;
+pub mod oidc;
+pub mod policy;
+pub mod secret;
+pub mod session;
+pub mod sign_in;
+pub mod snapshot;
+pub mod store;
+pub mod telemetry;
+pub mod token;
+pub mod web;

@@ -1,0 +1,3 @@
+//! The mesh's side: the certificates that prove a mesh identity.
+
+pub mod svid;

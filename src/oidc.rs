@@ -1,0 +1,217 @@
+//! Signing in at identity providers: discovery, the code flow, refresh, logout, and what their claims mean. Vendors' quirks are data, one file each.
+//!
+//! The only module that names openidconnect. Knows no session and no page.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use url::Url;
+
+use crate::clock::SharedClock;
+use crate::config::checked::IdentityProviderConfig;
+use crate::identity::principal::Principal;
+use crate::oidc::provider::Provider;
+use crate::secret::SecretString;
+use crate::session::{ProviderTokens, RefreshFault, Refreshed, Refresher};
+
+pub mod claims;
+pub mod preset;
+
+mod exchange;
+mod provider;
+mod verify;
+
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The configured identity providers.
+pub struct Providers {
+    /// In the order configured.
+    current: ArcSwap<Vec<Arc<Provider>>>,
+    clock: SharedClock,
+}
+
+/// What has to be remembered between sending somebody to the provider and their return.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct PendingExchange {
+    pub provider: Arc<str>,
+    pub nonce: String,
+    pub pkce_verifier: String,
+    pub redirect_uri: String,
+}
+
+/// A completed sign-in.
+pub struct SignedIn {
+    pub principal: Principal,
+    pub tokens: ProviderTokens,
+    pub provider_sid: Option<String>,
+}
+
+/// The parameters of the provider's answer, each at most once.
+#[derive(Clone, Debug, Default)]
+pub struct CallbackParameters {
+    pub code: Option<String>,
+    pub iss: Option<String>,
+    pub error: Option<String>,
+}
+
+/// What a logout token (OIDC Back-Channel Logout 1.0 §2.4) asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogoutRequest {
+    pub issuer: Arc<str>,
+    pub subject: Option<String>,
+    pub sid: Option<String>,
+    /// Seen before means replayed; the caller remembers it.
+    pub jti: String,
+}
+
+/// Why signing in at a provider failed. Words for the log; pages show fixed texts.
+#[derive(Debug, thiserror::Error)]
+pub enum OidcError {
+    #[error("the identity provider does not answer: {0}")]
+    Unavailable(String),
+    #[error("the identity provider's metadata are not acceptable: {0}")]
+    Metadata(String),
+    #[error("the identity provider answered with error {0}")]
+    ProviderError(String),
+    #[error("the answer is not from the provider that was asked")]
+    WrongIssuer,
+    #[error("the identity provider refused the code")]
+    CodeRefused,
+    #[error("the ID token is not acceptable: {0}")]
+    IdToken(String),
+    #[error("the claims are not acceptable: {0}")]
+    Claims(String),
+    #[error("the logout token is not acceptable: {0}")]
+    LogoutToken(String),
+}
+
+impl Providers {
+    /// Fetches nothing yet.
+    pub fn new(configs: Vec<IdentityProviderConfig>, clock: SharedClock) -> Arc<Self> {
+        let this = Self {
+            current: ArcSwap::default(),
+            clock,
+        };
+        this.replace(configs);
+        Arc::new(this)
+    }
+
+    /// Puts other providers in place.
+    pub fn replace(&self, configs: Vec<IdentityProviderConfig>) {
+        let providers = configs
+            .into_iter()
+            .map(|config| Arc::new(Provider::new(config, self.clock.clone())));
+        self.current.store(Arc::new(providers.collect()));
+    }
+
+    fn named(&self, name: &str) -> Result<Arc<Provider>, OidcError> {
+        let current = self.current.load();
+        let found = current
+            .iter()
+            .find(|provider| &*provider.config.name == name);
+        found
+            .cloned()
+            .ok_or_else(|| OidcError::Unavailable("it is no longer configured".into()))
+    }
+
+    /// Name and label of each, in the order configured.
+    pub fn list(&self) -> Vec<(Arc<str>, String)> {
+        let current = self.current.load();
+        let shown = current
+            .iter()
+            .map(|provider| (provider.config.name.clone(), provider.config.label.clone()));
+        shown.collect()
+    }
+
+    /// Where to send the browser (code flow, PKCE S256, nonce), and what to remember. `redirect_uri` is distinct per provider.
+    pub async fn begin(
+        &self,
+        provider: &str,
+        redirect_uri: &Url,
+        state: &SecretString,
+    ) -> Result<(Url, PendingExchange), OidcError> {
+        self.named(provider)?.begin(redirect_uri, state).await
+    }
+
+    /// Completes the code flow: checks `iss`, redeems the code, verifies the ID token (OIDC Core §3.1.3.7, all steps), reads the claims.
+    pub async fn complete(
+        &self,
+        pending: PendingExchange,
+        callback: CallbackParameters,
+    ) -> Result<SignedIn, OidcError> {
+        let provider = self.named(&pending.provider)?;
+        provider.complete(pending, callback).await
+    }
+
+    /// The provider's end-session URL (RP-initiated logout), if it has one.
+    pub async fn end_session_url(
+        &self,
+        provider: &str,
+        id_token: Option<&SecretString>,
+        return_to: &Url,
+        state: &str,
+    ) -> Option<Url> {
+        let provider = self.named(provider).ok()?;
+        provider.end_session_url(id_token, return_to, state).await
+    }
+
+    /// Verifies a logout token.
+    pub async fn verify_logout_token(
+        &self,
+        provider: &str,
+        token: &str,
+    ) -> Result<LogoutRequest, OidcError> {
+        self.named(provider)?.logout_token(token).await
+    }
+
+    /// For `wayleave check`: fetches discovery and keys now.
+    pub async fn probe(&self, provider: &str) -> Result<(), OidcError> {
+        self.named(provider)?.probe().await
+    }
+
+    /// Rebuilds providers hourly; runs until cancelled.
+    pub async fn maintain(self: Arc<Self>) {
+        loop {
+            for provider in self.current.load_full().iter() {
+                provider.keep_fresh().await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Refresher for Providers {
+    fn refresh<'a>(
+        &'a self,
+        principal: &'a Principal,
+        tokens: &'a ProviderTokens,
+    ) -> Pin<Box<dyn Future<Output = Result<Refreshed, RefreshFault>> + Send + 'a>> {
+        Box::pin(async move {
+            let provider = self
+                .named(&principal.provider)
+                .map_err(|_| RefreshFault::Refused)?;
+            match provider.refresh(tokens).await {
+                Ok((new, tokens))
+                    if new.issuer == principal.issuer && new.subject == principal.subject =>
+                {
+                    Ok(Refreshed {
+                        principal: new,
+                        tokens,
+                    })
+                }
+                Ok(_) => Err(RefreshFault::Refused),
+                Err(OidcError::Unavailable(error)) => {
+                    tracing::warn!(provider = %principal.provider, error, "a session cannot be refreshed at present");
+                    Err(RefreshFault::Unavailable)
+                }
+                Err(error) => {
+                    tracing::info!(provider = %principal.provider, %error, "the refresh of a session is refused");
+                    Err(RefreshFault::Refused)
+                }
+            }
+        })
+    }
+}

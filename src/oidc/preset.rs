@@ -1,0 +1,86 @@
+//! Provider presets as data, one file per vendor.
+
+use crate::config::checked::Preset;
+
+mod auth0;
+mod entra;
+mod google;
+mod keycloak;
+mod oidc;
+mod okta;
+
+/// Which claims say who somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectClaims {
+    Sub,
+    /// Entra: `tid` and `oid`, which stay the same across applications.
+    TenantAndObject,
+}
+
+/// The claim that `allowed_tenants` restricts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantClaim {
+    None,
+    /// One claim by this name.
+    Named(&'static str),
+}
+
+/// How the provider is told of a sign-out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogoutStyle {
+    /// OpenID Connect RP-Initiated Logout 1.0 §2, if the metadata name the endpoint.
+    EndSession,
+    None,
+}
+
+/// How a refresh token is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offline {
+    /// Scope `offline_access`.
+    Scope,
+    /// Scope `offline_access` with `prompt=consent` (OIDC Core §11), if the metadata offer it.
+    ScopeIfOffered,
+    /// The provider gives one anyway, or the extra parameters ask.
+    Inherent,
+}
+
+/// A vendor's ways.
+#[derive(Clone, Copy, Debug)]
+pub struct Modes {
+    /// Besides `openid`.
+    pub scopes: &'static [&'static str],
+    pub groups_claim: Option<&'static str>,
+    pub strip_prefix: Option<&'static str>,
+    pub offline: Offline,
+    pub logout: LogoutStyle,
+    pub assume_pkce: bool,
+    pub subject: SubjectClaims,
+    pub tenant: TenantClaim,
+    /// Extra parameters of the authorization request.
+    pub authorize: &'static [(&'static str, &'static str)],
+}
+
+/// What most providers do.
+const STANDARD: Modes = Modes {
+    scopes: &["profile", "email"],
+    groups_claim: Some("groups"),
+    strip_prefix: None,
+    offline: Offline::Scope,
+    logout: LogoutStyle::EndSession,
+    assume_pkce: false,
+    subject: SubjectClaims::Sub,
+    tenant: TenantClaim::None,
+    authorize: &[],
+};
+
+/// The ways of a vendor.
+pub fn modes(preset: Preset) -> Modes {
+    match preset {
+        Preset::Okta => okta::MODES,
+        Preset::Entra => entra::MODES,
+        Preset::Google => google::MODES,
+        Preset::Keycloak => keycloak::MODES,
+        Preset::Auth0 => auth0::MODES,
+        Preset::Oidc => oidc::MODES,
+    }
+}

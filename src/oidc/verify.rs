@@ -1,0 +1,129 @@
+//! ID tokens (OIDC Core §3.1.3.7) and logout tokens (Back-Channel Logout 1.0 §2.6).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::oidc::LogoutRequest;
+use crate::token::claims::{self, ClaimFault, Claims};
+
+const LEEWAY: Duration = Duration::from_secs(60);
+const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+const LOGOUT_FRESH: Duration = Duration::from_secs(120);
+
+/// What is accepted of providers: asymmetric, and no older than it has to be.
+pub(super) const ALGORITHMS: [Algorithm; 5] = [
+    Algorithm::RS256,
+    Algorithm::PS256,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// Who we are to the provider, and when it is.
+pub(super) struct Expected<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) now: Timestamp,
+}
+
+fn check_ours(claims: &Claims, expected: &Expected<'_>) -> Result<(), ClaimFault> {
+    if claims::text(claims, "iss")? != expected.issuer {
+        return Err(ClaimFault::Invalid("iss"));
+    }
+    let audiences = claims::audiences(claims)?;
+    if !audiences.contains(&expected.client_id) {
+        return Err(ClaimFault::Audience);
+    }
+    let authorized = claims::optional_text(claims, "azp")?;
+    let azp_is_good = match authorized {
+        Some(azp) => azp == expected.client_id,
+        None => audiences.len() == 1,
+    };
+    azp_is_good.then_some(()).ok_or(ClaimFault::Invalid("azp"))
+}
+
+/// Checks the claims of an ID token whose signature is verified. `nonce` is `None` for a refreshed one (OIDC Core §12.2).
+pub(super) fn id_token(
+    claims: &Claims,
+    expected: &Expected<'_>,
+    nonce: Option<&str>,
+) -> Result<(), ClaimFault> {
+    check_ours(claims, expected)?;
+    claims::check_times(claims, expected.now, LEEWAY)?;
+    claims::optional_time(claims, "iat")?.ok_or(ClaimFault::Invalid("iat"))?;
+    claims::subject(claims)?;
+    if claims.contains_key("events") {
+        return Err(ClaimFault::Invalid("events"));
+    }
+    match nonce {
+        Some(nonce) if claims::text(claims, "nonce")? != nonce => Err(ClaimFault::Invalid("nonce")),
+        _ => Ok(()),
+    }
+}
+
+/// Checks `at_hash` if it is there (OIDC Core §3.1.3.6).
+pub(super) fn access_token_hash(
+    claims: &Claims,
+    access_token: &str,
+    algorithm: Option<Algorithm>,
+) -> Result<(), ClaimFault> {
+    let Some(expected) = claims::optional_text(claims, "at_hash")? else {
+        return Ok(());
+    };
+    let digest = match algorithm {
+        Some(Algorithm::ES384) => &aws_lc_rs::digest::SHA384,
+        Some(Algorithm::EdDSA) => &aws_lc_rs::digest::SHA512,
+        _ => &aws_lc_rs::digest::SHA256,
+    };
+    let hash = aws_lc_rs::digest::digest(digest, access_token.as_bytes());
+    let half = hash.as_ref().split_at(hash.as_ref().len() / 2).0;
+    (URL_SAFE_NO_PAD.encode(half) == expected)
+        .then_some(())
+        .ok_or(ClaimFault::Invalid("at_hash"))
+}
+
+/// Reads a logout token whose signature is verified.
+pub(super) fn logout_token(
+    claims: &Claims,
+    typ: Option<&str>,
+    expected: &Expected<'_>,
+) -> Result<LogoutRequest, ClaimFault> {
+    if !matches!(
+        typ,
+        None | Some("logout+jwt" | "application/logout+jwt" | "jwt")
+    ) {
+        return Err(ClaimFault::Invalid("typ"));
+    }
+    check_ours(claims, expected)?;
+    claims::check_times(claims, expected.now, LEEWAY)?;
+    let issued_at = claims::optional_time(claims, "iat")?.ok_or(ClaimFault::Invalid("iat"))?;
+    if issued_at.plus(LOGOUT_FRESH).plus(LEEWAY) < expected.now {
+        return Err(ClaimFault::Time);
+    }
+    let event = claims
+        .get("events")
+        .and_then(|events| events.get(LOGOUT_EVENT));
+    if !event.is_some_and(Value::is_object) {
+        return Err(ClaimFault::Invalid("events"));
+    }
+    if claims.contains_key("nonce") {
+        return Err(ClaimFault::Invalid("nonce"));
+    }
+    let subject = claims::optional_text(claims, "sub")?.map(str::to_owned);
+    let sid = claims::optional_text(claims, "sid")?.map(str::to_owned);
+    if subject.is_none() && sid.is_none() {
+        return Err(ClaimFault::Invalid("sub"));
+    }
+    Ok(LogoutRequest {
+        issuer: Arc::from(expected.issuer),
+        subject,
+        sid,
+        jti: claims::text(claims, "jti")?.to_owned(),
+    })
+}

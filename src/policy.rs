@@ -1,0 +1,22 @@
+//! Access policy: routes, identity mappings and access rules. Pure: facts in, decision out.
+//!
+//! Knows no tokio, HTTP, SQL or clock. Nothing is allowed unless a rule allows it; what cannot be read denies;
+//! an absent field means "no condition" while an empty list matches nothing.
+//!
+//! In reading order: [`model`] (policy as data), [`yaml`] and [`json`] (its two texts, one reader), [`check`] (what holds between its parts),
+//! [`compile`] and [`decide`] (the hot path), [`explain`] (the same question answered slowly and in words).
+
+pub mod check;
+pub mod compile;
+pub mod decide;
+pub mod explain;
+mod index;
+pub mod json;
+pub mod matcher;
+pub mod model;
+mod source;
+pub mod template;
+pub mod yaml;
+
+#[cfg(test)]
+mod properties;

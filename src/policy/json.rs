@@ -1,0 +1,217 @@
+//! Policy objects as JSON in the shape of the policy file: what the store keeps. Reading goes through the reader of the file itself.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::policy::check;
+use crate::policy::matcher::{PathMatch, TextMatch};
+use crate::policy::model::{
+    Action, Mapping, Policy, Route, Rule, Source, Target, Transport, Upstream,
+};
+use crate::policy::yaml::{self, Node, PolicyFault};
+
+/// The JSON of each object, by kind, in the order written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyJson {
+    /// Routes.
+    pub routes: Vec<Value>,
+    /// Identity mappings.
+    pub mappings: Vec<Value>,
+    /// Access rules.
+    pub rules: Vec<Value>,
+}
+
+/// Writes a policy; what has its default is left out.
+pub fn to_json(policy: &Policy) -> PolicyJson {
+    PolicyJson {
+        routes: policy.routes.iter().map(route).collect(),
+        mappings: policy.mappings.iter().map(mapping).collect(),
+        rules: policy.rules.iter().map(rule).collect(),
+    }
+}
+
+/// Reads a policy; the faults have keys like `rules[2].from` and no lines.
+pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
+    let root = Node::from_json(json!({
+        "routes": json.routes,
+        "mappings": json.mappings,
+        "rules": json.rules,
+    }));
+    let (policy, mut faults) = yaml::read(&root);
+    if faults.is_empty() {
+        faults = check::check(&policy);
+    }
+    if faults.is_empty() {
+        Ok(policy)
+    } else {
+        Err(faults)
+    }
+}
+
+/// An object that is built field by field, without those that are absent.
+#[derive(Default)]
+struct Object(Map<String, Value>);
+
+impl Object {
+    fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
+    fn with_some(self, key: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.with(key, value),
+            None => self,
+        }
+    }
+
+    fn with_flag(self, key: &str, value: bool) -> Self {
+        if value { self.with(key, true) } else { self }
+    }
+
+    fn end(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+fn names(names: Option<&Vec<Arc<str>>>) -> Option<Value> {
+    names.map(|names| names.iter().map(|name| Value::from(&**name)).collect())
+}
+
+fn texts(conditions: Option<&Vec<TextMatch>>) -> Option<Value> {
+    conditions.map(|conditions| conditions.iter().map(TextMatch::to_string).collect())
+}
+
+fn paths(conditions: Option<&Vec<PathMatch>>) -> Option<Value> {
+    conditions.map(|conditions| conditions.iter().map(PathMatch::to_string).collect())
+}
+
+fn word<T: Copy + PartialEq>(value: T, words: &[(&'static str, T)]) -> Option<&'static str> {
+    let found = words.iter().find(|(_, other)| *other == value);
+    found.map(|(word, _)| *word)
+}
+
+fn route(route: &Route) -> Value {
+    let duration = |value: std::time::Duration| humantime::format_duration(value).to_string();
+    let timeouts = Object::default()
+        .with_some("response_head", route.timeouts.response_head.map(duration))
+        .with_some("idle", route.timeouts.idle.map(duration));
+    let origins = Some(&route.websocket_origins).filter(|origins| !origins.is_empty());
+    Object::default()
+        .with("name", &*route.name)
+        .with("host", route.host.as_str())
+        .with("prefix", route.prefix.as_str())
+        .with_flag("strip_prefix", route.strip_prefix)
+        .with("upstream", upstream(&route.upstream))
+        .with_some("providers", names(route.providers.as_ref()))
+        .with_some(
+            "identity_headers",
+            word(route.identity_headers, yaml::IDENTITY_HEADERS),
+        )
+        .with_some("websocket_origins", origins.cloned())
+        .with_some("upstream_host", route.upstream_host.clone())
+        .with_some(
+            "timeouts",
+            Some(timeouts.end()).filter(|value| value != &json!({})),
+        )
+        .with_flag("allow_path_parameters", route.allow_path_parameters)
+        .end()
+}
+
+fn upstream(upstream: &Upstream) -> Value {
+    let addresses: Value = upstream
+        .addresses
+        .iter()
+        .map(|address| {
+            let host = if address.host.contains(':') {
+                format!("[{}]", address.host)
+            } else {
+                address.host.clone()
+            };
+            let text = format!("{host}:{}", address.port);
+            match address.weight {
+                1 => json!(text),
+                weight => json!({ "address": text, "weight": weight }),
+            }
+        })
+        .collect();
+    let object = Object::default()
+        .with("addresses", addresses)
+        .with_some("protocol", word(upstream.protocol, yaml::PROTOCOLS));
+    match &upstream.transport {
+        Transport::Mtls { spiffe_ids } => {
+            let ids: Value = spiffe_ids
+                .iter()
+                .map(|id| Value::from(id.as_str()))
+                .collect();
+            object.with("mtls", json!({ "spiffe_ids": ids })).end()
+        }
+        Transport::Tls {
+            server_name,
+            ca_file,
+        } => {
+            let tls = Object::default()
+                .with("server_name", server_name.as_str())
+                .with_some("ca_file", ca_file.clone());
+            object.with("tls", tls.end()).end()
+        }
+    }
+}
+
+fn mapping(mapping: &Mapping) -> Value {
+    json!({
+        "name": &*mapping.name,
+        "from": mapping.from.iter().map(source).collect::<Vec<_>>(),
+        "spiffe_id": mapping.spiffe_id,
+    })
+}
+
+fn rule(rule: &Rule) -> Value {
+    let action = match rule.action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+    };
+    let to = rule
+        .to
+        .as_ref()
+        .map(|to| to.iter().map(target).collect::<Value>());
+    Object::default()
+        .with("name", &*rule.name)
+        .with("action", action)
+        .with("from", rule.from.iter().map(source).collect::<Value>())
+        .with_some("to", to)
+        .end()
+}
+
+fn source(source: &Source) -> Value {
+    let kinds = source.kinds.as_ref().map(|kinds| {
+        let words = kinds.iter().filter_map(|kind| word(*kind, yaml::KINDS));
+        words.map(Value::from).collect::<Value>()
+    });
+    Object::default()
+        .with_flag("anyone", source.anyone)
+        .with_flag("signed_in", source.signed_in)
+        .with_some("emails", texts(source.emails.as_ref()))
+        .with_some("email_domains", source.email_domains.clone())
+        .with_some("subjects", texts(source.subjects.as_ref()))
+        .with_some("groups", texts(source.groups.as_ref()))
+        .with_some("providers", names(source.providers.as_ref()))
+        .with_some("kinds", kinds)
+        .with_some("not_emails", texts(source.not_emails.as_ref()))
+        .with_some("not_subjects", texts(source.not_subjects.as_ref()))
+        .with_some("not_groups", texts(source.not_groups.as_ref()))
+        .with_some("not_providers", names(source.not_providers.as_ref()))
+        .end()
+}
+
+fn target(target: &Target) -> Value {
+    Object::default()
+        .with_some("routes", names(target.routes.as_ref()))
+        .with_some("methods", target.methods.clone())
+        .with_some("paths", paths(target.paths.as_ref()))
+        .with_some("not_routes", names(target.not_routes.as_ref()))
+        .with_some("not_methods", target.not_methods.clone())
+        .with_some("not_paths", paths(target.not_paths.as_ref()))
+        .end()
+}

@@ -1,0 +1,205 @@
+//! Policy as data: what the YAML file says and the store keeps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::host::Host;
+use crate::identity::principal::PrincipalKind;
+use crate::identity::spiffe_id::SpiffeId;
+use crate::policy::matcher::{PathMatch, TextMatch};
+
+/// A numbered, immutable state of all policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Revision(pub i64);
+
+/// All policy of one revision, in the order written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// Where requests go.
+    pub routes: Vec<Route>,
+    /// Who is who in the mesh; the first that matches is used.
+    pub mappings: Vec<Mapping>,
+    /// Who may do what; their order says nothing.
+    pub rules: Vec<Rule>,
+}
+
+/// A public host (and optional path prefix) and the upstream it leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Unique among its kind; 1 to 100 letters, digits, `.`, `-`, `_`.
+    pub name: Arc<str>,
+    /// The public host.
+    pub host: Host,
+    /// Canonical path prefix that ends at a segment boundary; "/" for the whole host. The longest wins.
+    pub prefix: String,
+    /// Whether the prefix is taken off before forwarding.
+    pub strip_prefix: bool,
+    /// Where it leads.
+    pub upstream: Upstream,
+    /// Names of the identity providers and trusted issuers that count here; `None` for all.
+    pub providers: Option<Vec<Arc<str>>>,
+    /// Plain identity headers to send besides the assertion.
+    pub identity_headers: IdentityHeaders,
+    /// Origins, besides the route's own, whose pages may open WebSockets here.
+    pub websocket_origins: Vec<String>,
+    /// What the upstream sees as `Host`; `None` keeps the public host.
+    pub upstream_host: Option<String>,
+    /// Deadlines of its own.
+    pub timeouts: RouteTimeouts,
+    /// Whether `;` in paths is passed on (matrix parameters); refused otherwise.
+    pub allow_path_parameters: bool,
+}
+
+/// Deadlines of one route; unset ones come from the configuration's limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteTimeouts {
+    /// From the last byte of the request to the head of the answer.
+    pub response_head: Option<Duration>,
+    /// Longest silence in a body or tunnel.
+    pub idle: Option<Duration>,
+}
+
+/// Which family of plain identity headers the upstream gets besides the signed assertion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdentityHeaders {
+    /// Only the signed assertion.
+    #[default]
+    Assertion,
+    /// `X-Forwarded-User/-Email/-Groups/-Preferred-Username`.
+    XForwarded,
+    /// `X-Auth-Request-User/-Email/-Groups/-Preferred-Username` (oauth2-proxy's).
+    XAuthRequest,
+    /// `Remote-User/-Groups/-Name/-Email` (Authelia's).
+    Remote,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// One or more.
+    pub addresses: Vec<UpstreamAddress>,
+    /// How it is reached, and what it has to prove.
+    pub transport: Transport,
+    /// The HTTP version.
+    pub protocol: UpstreamProtocol,
+}
+
+/// One address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamAddress {
+    /// A DNS name or an IP literal (IPv6 without brackets).
+    pub host: String,
+    /// 1 or more.
+    pub port: u16,
+    /// Relative share of new connections, 1 or more.
+    pub weight: u32,
+}
+
+/// How an upstream is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Transport {
+    /// SPIFFE mTLS to a sidecar or any SPIFFE workload that must prove one of these IDs.
+    Mtls {
+        /// One or more; any of them will do.
+        spiffe_ids: Vec<SpiffeId>,
+    },
+    /// TLS outside the mesh: the server proves `server_name` to the system's or the given roots; no client certificate is shown.
+    Tls {
+        /// The DNS name or address in its certificate.
+        server_name: String,
+        /// PEM file of roots; `None` for the system's.
+        ca_file: Option<String>,
+    },
+}
+
+/// The HTTP version spoken to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// Both are offered by ALPN; the upstream chooses.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+}
+
+/// An identity mapping: whom it is for, and the SPIFFE ID they travel under. The first that matches is used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapping {
+    /// Unique among its kind; 1 to 100 letters, digits, `.`, `-`, `_`.
+    pub name: Arc<str>,
+    /// Items are alternatives. Empty matches nobody.
+    pub from: Vec<Source>,
+    /// `spiffe://TD/ns/NS/sa/SA` where SA (only) may contain `{user}` (e-mail or subject, made unique over issuer and subject),
+    /// `{provider}` and `{provider}.{subject}`; and TD may be written `{trust_domain}`.
+    pub spiffe_id: String,
+}
+
+/// An access rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Unique among its kind; 1 to 100 letters, digits, `.`, `-`, `_`.
+    pub name: Arc<str>,
+    /// What follows when it applies.
+    pub action: Action,
+    /// Items are alternatives. Empty matches nobody.
+    pub from: Vec<Source>,
+    /// Items are alternatives; `None` is any route, method and path. `Some` of nothing matches nothing.
+    pub to: Option<Vec<Target>>,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The request may go on, unless a deny rule applies.
+    Allow,
+    /// The request is refused, whatever allow rules say.
+    Deny,
+}
+
+/// One alternative of `from`: all fields that are present must match (AND); a field's values are alternatives (OR).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Source {
+    /// Anyone at all, signed in or not. No other field may stand beside it.
+    pub anyone: bool,
+    /// Everyone who is authenticated. The same as giving no field but this one.
+    pub signed_in: bool,
+    /// Vouched-for e-mail addresses, lower-case: whole, `*@domain` or `*`.
+    pub emails: Option<Vec<TextMatch>>,
+    /// Domains of vouched-for e-mail addresses, compared whole.
+    pub email_domains: Option<Vec<String>>,
+    /// The issuer's `sub`, exactly.
+    pub subjects: Option<Vec<TextMatch>>,
+    /// Any group of the caller, compared exactly.
+    pub groups: Option<Vec<TextMatch>>,
+    /// Names of identity providers and trusted issuers.
+    pub providers: Option<Vec<Arc<str>>>,
+    /// Users or workloads.
+    pub kinds: Option<Vec<PrincipalKind>>,
+    /// As `emails`; none may match.
+    pub not_emails: Option<Vec<TextMatch>>,
+    /// As `subjects`; none may match.
+    pub not_subjects: Option<Vec<TextMatch>>,
+    /// As `groups`; none may match.
+    pub not_groups: Option<Vec<TextMatch>>,
+    /// As `providers`; none may match.
+    pub not_providers: Option<Vec<Arc<str>>>,
+}
+
+/// One alternative of `to`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Target {
+    /// Names of routes.
+    pub routes: Option<Vec<Arc<str>>>,
+    /// Upper-case; `GET` stands for `HEAD` as well.
+    pub methods: Option<Vec<String>>,
+    /// Conditions on the public canonical path, before any prefix is taken off.
+    pub paths: Option<Vec<PathMatch>>,
+    /// As `routes`; none may match.
+    pub not_routes: Option<Vec<Arc<str>>>,
+    /// As `methods`; none may match.
+    pub not_methods: Option<Vec<String>>,
+    /// As `paths`; none may match.
+    pub not_paths: Option<Vec<PathMatch>>,
+}

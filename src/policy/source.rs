@@ -1,0 +1,195 @@
+//! The items of `from`, compiled: whether a caller is meant.
+//!
+//! What is not known about a caller counts against them: in an allow rule or mapping an unknown group list satisfies no condition,
+//! negated or not; in a deny rule it satisfies every one that could hold. E-mail conditions need a vouched-for address in both.
+
+use std::sync::Arc;
+
+use crate::identity::email::Email;
+use crate::identity::principal::{Groups, Principal, PrincipalKind};
+use crate::policy::matcher::TextMatch;
+use crate::policy::model::{Action, Source};
+
+/// Values of one field: exact ones by hash, the others in turn.
+#[derive(Debug)]
+pub(super) struct TextSet {
+    pub(super) exact: foldhash::HashSet<Box<str>>,
+    others: Vec<TextMatch>,
+}
+
+/// One item of `from`.
+#[derive(Debug)]
+pub(super) struct CompiledSource {
+    pub(super) anyone: bool,
+    signed_in: bool,
+    pub(super) emails: Option<TextSet>,
+    pub(super) email_domains: Option<foldhash::HashSet<Box<str>>>,
+    pub(super) subjects: Option<TextSet>,
+    pub(super) groups: Option<TextSet>,
+    providers: Option<Vec<Arc<str>>>,
+    kinds: Option<Vec<PrincipalKind>>,
+    not_emails: Option<TextSet>,
+    not_subjects: Option<TextSet>,
+    not_groups: Option<TextSet>,
+    not_providers: Option<Vec<Arc<str>>>,
+}
+
+impl TextSet {
+    fn new(conditions: &[TextMatch]) -> Self {
+        let mut set = Self {
+            exact: foldhash::HashSet::default(),
+            others: Vec::new(),
+        };
+        for condition in conditions {
+            match condition {
+                TextMatch::Exact(text) => {
+                    set.exact.insert(text.as_str().into());
+                }
+                TextMatch::Prefix(_) | TextMatch::Suffix(_) | TextMatch::Present => {
+                    set.others.push(condition.clone());
+                }
+            }
+        }
+        set
+    }
+
+    /// Whether all values are exact, so that an index by them finds everything.
+    pub(super) fn is_exact(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.others.is_empty()
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        self.exact.contains(text) || self.others.iter().any(|other| other.matches(text))
+    }
+
+    /// Whether any of these groups matches; `None` when that is not known.
+    fn matches_groups(&self, groups: &Groups) -> Option<bool> {
+        if self.is_empty() {
+            return Some(false);
+        }
+        match groups {
+            Groups::Missing => None,
+            // The smaller side is gone through, the larger one looked up in.
+            Groups::Known(groups) if self.is_exact() && self.exact.len() < groups.len() => {
+                Some(self.exact.iter().any(|group| groups.contains(&**group)))
+            }
+            Groups::Known(groups) => Some(groups.iter().any(|group| self.matches(group))),
+        }
+    }
+}
+
+impl CompiledSource {
+    pub(super) fn new(source: &Source) -> Self {
+        let texts = |conditions: &Option<Vec<TextMatch>>| conditions.as_deref().map(TextSet::new);
+        Self {
+            anyone: source.anyone,
+            signed_in: source.signed_in,
+            emails: texts(&source.emails),
+            email_domains: source.email_domains.as_ref().map(|domains| {
+                domains
+                    .iter()
+                    .map(|domain| domain.as_str().into())
+                    .collect()
+            }),
+            subjects: texts(&source.subjects),
+            groups: texts(&source.groups),
+            providers: source.providers.clone(),
+            kinds: source.kinds.clone(),
+            not_emails: texts(&source.not_emails),
+            not_subjects: texts(&source.not_subjects),
+            not_groups: texts(&source.not_groups),
+            not_providers: source.not_providers.clone(),
+        }
+    }
+
+    /// Whether only `not_…` fields stand here. Somebody who is not signed in could satisfy them all, or none: nobody knows.
+    pub(super) fn only_excludes(&self) -> bool {
+        let asks = self.anyone
+            || self.signed_in
+            || self.emails.is_some()
+            || self.email_domains.is_some()
+            || self.subjects.is_some()
+            || self.groups.is_some()
+            || self.providers.is_some()
+            || self.kinds.is_some();
+        !asks
+    }
+
+    /// Whether `groups` could match if the groups are not known.
+    pub(super) fn asks_for_groups(&self) -> bool {
+        self.groups
+            .as_ref()
+            .is_some_and(|groups| !groups.is_empty())
+    }
+
+    /// Whether this caller, who is signed in, is meant in a rule of this action.
+    pub(super) fn holds(&self, principal: &Principal, action: Action) -> bool {
+        self.anyone
+            || (self.labels_hold(principal)
+                && self.email_holds(principal.email.as_ref(), action)
+                && self.groups_hold(&principal.groups, action))
+    }
+
+    fn labels_hold(&self, principal: &Principal) -> bool {
+        let Principal {
+            provider,
+            subject,
+            kind,
+            ..
+        } = principal;
+        self.providers
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(provider))
+            && self
+                .kinds
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(kind))
+            && self
+                .subjects
+                .as_ref()
+                .is_none_or(|wanted| wanted.matches(subject))
+            && !self
+                .not_providers
+                .as_ref()
+                .is_some_and(|other| other.contains(provider))
+            && !self
+                .not_subjects
+                .as_ref()
+                .is_some_and(|other| other.matches(subject))
+    }
+
+    fn email_holds(&self, email: Option<&Email>, action: Action) -> bool {
+        let Some(email) = email else {
+            let asks = self.emails.is_some() || self.email_domains.is_some();
+            let excludes = self.not_emails.is_some();
+            return !asks && (!excludes || action == Action::Deny);
+        };
+        self.emails
+            .as_ref()
+            .is_none_or(|wanted| wanted.matches(email.as_str()))
+            && self
+                .email_domains
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(email.domain()))
+            && !self
+                .not_emails
+                .as_ref()
+                .is_some_and(|other| other.matches(email.as_str()))
+    }
+
+    fn groups_hold(&self, groups: &Groups, action: Action) -> bool {
+        let unknown = action == Action::Deny;
+        let wanted = self.groups.as_ref();
+        let other = self.not_groups.as_ref();
+        wanted.is_none_or(|wanted| wanted.matches_groups(groups).unwrap_or(unknown))
+            && other.is_none_or(|other| {
+                other
+                    .matches_groups(groups)
+                    .map_or(unknown, |matched| !matched)
+            })
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading policy YAML: every fault at once, each with its place.
+//!
+//! The text becomes a tree of nodes with places ([`tree`]), bounded before it is built; the tree is read by hand ([`reader`], [`parts`])
+//! instead of by derived types, which would stop at the first fault. What the store keeps of an object is read by the same code.
+//!
+//! A document with every key there is; what is marked optional may be left out:
+//!
+//! ```yaml
+//! routes:
+//!   - name: grafana
+//!     host: grafana.corp.example
+//!     prefix: /dashboards                # optional; "/"
+//!     strip_prefix: true                 # optional; false
+//!     upstream:
+//!       addresses: ["10.0.0.1:15443", { address: "[fd00::1]:15443", weight: 3 }]
+//!       mtls: { spiffe_ids: ["spiffe://corp.example/ns/obs/sa/grafana"] }
+//!       # or   tls: { server_name: grafana.corp.example, ca_file: /etc/ca.pem }   with ca_file optional
+//!       protocol: auto                   # optional; auto, http1 or http2
+//!     providers: [okta]                  # optional; all
+//!     identity_headers: assertion        # optional; assertion, x-forwarded, x-auth-request or remote
+//!     websocket_origins: ["https://portal.corp.example"]   # optional
+//!     upstream_host: grafana.internal    # optional; the public host
+//!     timeouts: { response_head: 30s, idle: 5m }           # optional, each
+//!     allow_path_parameters: false       # optional; false
+//! mappings:
+//!   - name: people
+//!     from: [{ signed_in: true }]
+//!     spiffe_id: spiffe://{trust_domain}/ns/people/sa/{user}
+//! rules:
+//!   - name: sre-may-write
+//!     action: allow                      # or deny
+//!     from:                              # items are alternatives, fields of an item all hold
+//!       - { groups: [sre, "sre-*"], providers: [okta] }
+//!       # anyone: true (alone), signed_in: true, emails, email_domains, subjects, groups, providers, kinds: [user, workload],
+//!       # not_emails, not_subjects, not_groups, not_providers
+//!     to:                                # optional; everything
+//!       - { routes: [grafana], methods: [GET, POST], paths: ["/d/{*}", "/api/*"] }
+//!       # routes, methods, paths, not_routes, not_methods, not_paths
+//! ```
+
+use std::fmt;
+
+use crate::policy::check;
+use crate::policy::model::Policy;
+
+mod parts;
+mod reader;
+mod tree;
+
+pub(super) use parts::{IDENTITY_HEADERS, KINDS, PROTOCOLS};
+pub(super) use tree::Node;
+
+/// One fault of a policy document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFault {
+    /// One-based; 0 when the fault has no single place.
+    pub line: u64,
+    /// One-based, in characters; 0 when the fault has no single place.
+    pub column: u64,
+    /// Like `rules[2].to[0].paths[1]`.
+    pub key: String,
+    /// What is wrong and, where it is not plain, what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for PolicyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Reads a document. Unknown keys, unreadable values, references to what does not exist: all are faults, and one fault refuses the whole document.
+/// Only a fault of the YAML itself hides others.
+///
+/// A document has at most 1 MiB, nesting of at most 16, and no anchors, aliases, merge keys, unknown tags or second document.
+pub fn parse(text: &str) -> Result<Policy, Vec<PolicyFault>> {
+    let root = tree::from_yaml(text).map_err(|fault| vec![fault])?;
+    let (policy, mut faults) = read(&root);
+    // Between parts that could not be read there is nothing to compare.
+    if faults.is_empty() {
+        faults = check::check(&policy);
+        for fault in &mut faults {
+            (fault.line, fault.column) = root.place_of(&fault.key);
+        }
+    }
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    faults.truncate(reader::MAX_FAULTS);
+    if faults.is_empty() {
+        Ok(policy)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Gives the places of faults whose keys lead into this document, which has been read without a fault before.
+pub fn place(text: &str, faults: &mut [PolicyFault]) {
+    if let Ok(root) = tree::from_yaml(text) {
+        for fault in faults {
+            (fault.line, fault.column) = root.place_of(&fault.key);
+        }
+    }
+}
+
+/// Reads what a tree says; the policy has gaps where there are faults.
+pub(super) fn read(root: &Node) -> (Policy, Vec<PolicyFault>) {
+    let mut reader = reader::Reader::default();
+    let policy = parts::policy(&mut reader, root);
+    (policy, reader.into_faults())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+use super::*;
+use crate::policy::check::unknown_providers;
+use crate::policy::matcher::TextMatch;
+use crate::policy::model::Action;
+
+const WHOLE: &str = r#"
+routes:
+  - name: grafana
+    host: Grafana.corp.example
+    upstream:
+      addresses: ["10.0.0.1:15443", { address: "[fd00::1]:15443", weight: 3 }]
+      mtls: { spiffe_ids: ["spiffe://corp.example/ns/obs/sa/grafana"] }
+  - name: wiki
+    host: tools.corp.example
+    prefix: /wiki
+    strip_prefix: true
+    upstream:
+      addresses: [wiki.corp.example:443]
+      tls: { server_name: wiki.corp.example, ca_file: /etc/ca.pem }
+      protocol: http1
+    providers: [okta]
+    identity_headers: x-forwarded
+    websocket_origins: ["https://Other.corp.example:443"]
+    upstream_host: wiki.internal:8080
+    timeouts: { response_head: 30s, idle: 5m }
+    allow_path_parameters: true
+mappings:
+  - name: people
+    from: [{ signed_in: true }]
+    spiffe_id: spiffe://{trust_domain}/ns/people/sa/{user}
+rules:
+  - name: sre-may-write
+    action: allow
+    from: [{ groups: [sre, "sre-*"], providers: [okta] }]
+    to: [{ routes: [grafana], methods: [GET, POST], paths: ["/d/{*}", "/api/*"] }]
+  - name: no-contractors
+    action: deny
+    from: [{ emails: ["*@contractor.example", "Mallory@corp.example"] }]
+"#;
+
+/// (line, key) of each fault.
+fn faults(text: &str) -> Vec<(u64, String)> {
+    match parse(text) {
+        Ok(policy) => panic!("read {policy:?}"),
+        Err(faults) => faults
+            .into_iter()
+            .map(|fault| (fault.line, fault.key))
+            .collect(),
+    }
+}
+
+/// A document with one rule that has this `from` and `to`.
+fn rule(rest: &str) -> String {
+    format!("rules:\n  - name: r\n    action: allow\n    {rest}\n")
+}
+
+#[test]
+fn a_whole_policy_is_read() {
+    let policy = parse(WHOLE).unwrap();
+    assert_eq!(policy.routes.len(), 2);
+    assert_eq!(policy.routes[0].host.as_str(), "grafana.corp.example");
+    assert_eq!(policy.routes[0].prefix, "/");
+    assert_eq!(policy.routes[0].upstream.addresses[1].host, "fd00::1");
+    assert_eq!(policy.routes[0].upstream.addresses[1].weight, 3);
+    assert_eq!(
+        policy.routes[1].websocket_origins,
+        ["https://other.corp.example"]
+    );
+    assert_eq!(policy.rules[1].action, Action::Deny);
+    assert_eq!(policy.rules[1].to, None);
+    let emails = policy.rules[1].from[0].emails.as_ref().unwrap();
+    assert_eq!(
+        emails[1],
+        TextMatch::Exact("mallory@corp.example".to_owned())
+    );
+}
+
+#[test]
+fn all_faults_come_at_once_with_their_places() {
+    let text = "\
+routes:
+  - name: a
+    host: a_b/c
+    upstream: { addresses: ['x'], mtls: { spiffe_ids: [] } }
+    colour: blue
+rules:
+  - name: r
+    action: perhaps
+    from: [{ anyone: true, groups: [a*b] }]
+    to: [{ paths: ['/../x'], methods: [get] }]
+  - action: allow
+";
+    let found = faults(text);
+    for expected in [
+        (3, "routes[0].host"),
+        (4, "routes[0].upstream.addresses[0]"),
+        (4, "routes[0].upstream.mtls.spiffe_ids"),
+        (5, "routes[0].colour"),
+        (8, "rules[0].action"),
+        (9, "rules[0].from[0]"),
+        (9, "rules[0].from[0].groups[0]"),
+        (10, "rules[0].to[0].paths[0]"),
+        (10, "rules[0].to[0].methods[0]"),
+        (11, "rules[1]"),
+    ] {
+        assert!(
+            found.contains(&(expected.0, expected.1.to_owned())),
+            "{expected:?} in {found:?}"
+        );
+    }
+}
+
+#[test]
+fn faults_between_parts_have_places_too() {
+    let text = format!(
+        "{WHOLE}  - name: no-contractors\n    action: deny\n    from: []\n    to: [{{ routes: [nowhere] }}]\n"
+    );
+    let lines = u64::try_from(text.lines().count()).unwrap();
+    assert_eq!(
+        faults(&text),
+        [
+            (lines - 3, "rules[2].name".to_owned()),
+            (lines, "rules[2].to[0].routes[0]".to_owned())
+        ]
+    );
+    let twice = WHOLE.replace(
+        "tools.corp.example\n    prefix: /wiki\n    strip_prefix: true",
+        "GRAFANA.corp.example",
+    );
+    assert_eq!(faults(&twice), [(9, "routes[1].host".to_owned())]);
+}
+
+#[test]
+fn unclear_documents_are_refused() {
+    let documents = [
+        "",
+        "---\n",
+        "[]",
+        "rules: null",
+        "rules: {}",
+        "rules:\nrules:\n",
+        "rules: []\n---\nrules: []\n",
+        "rules: []\nrules: []",
+        "rulez: []",
+        "1: []",
+        "rules: &a []\nroutes: *a",
+        "<<: { rules: [] }",
+        "rules: !secret []",
+        "rules: [",
+        "rules: [\u{0}]",
+    ];
+    for text in documents {
+        assert!(parse(text).is_err(), "{text:?}");
+    }
+    assert_eq!(
+        parse("{}").unwrap(),
+        crate::policy::model::Policy::default()
+    );
+}
+
+#[test]
+fn unclear_rules_are_refused() {
+    for rest in [
+        "to: []",
+        "from:",
+        "from: nobody",
+        "from: [x]",
+        "from: [{}]",
+        "from: [{ anyone: false }]",
+        "from: [{ signed_in: false }]",
+        "from: [{ anyone: true, signed_in: true }]",
+        "from: [{ anyone: yes }]",
+        "from: [{ groups: sre }]",
+        "from: [{ groups: [1] }]",
+        "from: [{ groups: [true] }]",
+        "from: [{ groups: [''] }]",
+        "from: [{ groups: [~] }]",
+        "from: [{ groups: }]",
+        "from: [{ groups: [a], groups: [b] }]",
+        "from: [{ kinds: [robot] }]",
+        "from: [{ Groups: [a] }]",
+        "from: [{ email_domains: ['@corp.com'] }]",
+        "from: [{ email_domains: ['*.corp.com'] }]",
+        "from: []\n    to: [{}]",
+        "from: []\n    to: [{ methods: [GET, 'get'] }]",
+        "from: []\n    to: [{ methods: ['*'] }]",
+        "from: []\n    to: [{ paths: ['/a/{x}'] }]",
+        "from: []\n    to: [{ paths: ['/a?b'] }]",
+        "from: []\n    when: {}",
+    ] {
+        assert!(parse(&rule(rest)).is_err(), "{rest}");
+    }
+    for rest in [
+        "from: []",
+        "from: []\n    to: []",
+        "from: [{ groups: [] }]",
+        "from: [{ anyone: true }]",
+    ] {
+        assert!(parse(&rule(rest)).is_ok(), "{rest}");
+    }
+}
+
+#[test]
+fn f1_e_mail_conditions_give_the_whole_domain() {
+    for email in [
+        "*corp.com",
+        "*.corp.com",
+        "alice*",
+        "alice@corp.com*",
+        "*@",
+        "a@b@corp.com",
+        "alice",
+    ] {
+        assert!(
+            parse(&rule(&format!("from: [{{ emails: ['{email}'] }}]"))).is_err(),
+            "{email}"
+        );
+    }
+    for email in ["*@corp.com", "Alice@Corp.com", "*"] {
+        assert!(
+            parse(&rule(&format!("from: [{{ emails: ['{email}'] }}]"))).is_ok(),
+            "{email}"
+        );
+    }
+}
+
+#[test]
+fn upstream_addresses_have_one_reading() {
+    let with = |address: &str| {
+        parse(&format!(
+            "routes: [{{ name: a, host: a.example, upstream: {{ addresses: ['{address}'], tls: {{ server_name: a.example }} }} }}]"
+        ))
+    };
+    for bad in [
+        "a",
+        "a:",
+        ":1",
+        "a:0",
+        "a:65536",
+        "a:080",
+        "a:+1",
+        "fd00::1:80",
+        "[fd00::1]",
+        "[a]:1",
+        "0x7f.1:80",
+        "127.1:80",
+        "1.2.3.4.5:80",
+        "a b:80",
+        "u@a:80",
+        "a/b:80",
+        "http://a:80",
+    ] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+    for good in ["a:1", "A.b-c:65535", "10.0.0.1:80", "[::1]:80"] {
+        assert!(with(good).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn j5_documents_are_bounded() {
+    let deep = format!("rules: {}{}", "[".repeat(5000), "]".repeat(5000));
+    let large = format!("rules: []\n# {}", "x".repeat(1024 * 1024));
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n";
+    let faulty = format!("rules: [{}]", "1,".repeat(100_000));
+    for text in [&deep, &large, bomb] {
+        assert_eq!(parse(text).unwrap_err().len(), 1);
+    }
+    assert!(parse(&faulty).unwrap_err().len() <= 200);
+}
+
+#[test]
+fn syntax_faults_tell_their_line() {
+    let found = parse("rules:\n  - name: a\n   action: b\n").unwrap_err();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].line, 3, "{found:?}");
+}
+
+#[test]
+fn providers_are_checked_against_those_configured() {
+    let policy = parse(WHOLE).unwrap();
+    assert!(unknown_providers(&policy, &["okta"]).is_empty());
+    let keys: Vec<String> = unknown_providers(&policy, &["entra"])
+        .into_iter()
+        .map(|fault| fault.key)
+        .collect();
+    assert_eq!(
+        keys,
+        ["routes[1].providers[0]", "rules[0].from[0].providers[0]"]
+    );
+}
+
+#[test]
+fn json_of_a_policy_reads_as_the_same_policy() {
+    let policy = parse(WHOLE).unwrap();
+    let json = crate::policy::json::to_json(&policy);
+    assert_eq!(crate::policy::json::from_json(json).unwrap(), policy);
+}
+
+#[test]
+fn the_example_in_the_documentation_is_read() {
+    let example: String = include_str!("../yaml.rs")
+        .lines()
+        .skip_while(|line| *line != "//! ```yaml")
+        .skip(1)
+        .take_while(|line| *line != "//! ```")
+        .map(|line| {
+            format!(
+                "{}\n",
+                line.trim_start_matches("//!")
+                    .strip_prefix(' ')
+                    .unwrap_or("")
+            )
+        })
+        .collect();
+    assert_eq!(parse(&example).unwrap().rules.len(), 1);
+}

@@ -1,0 +1,201 @@
+//! The home host: who somebody is already, or which identity provider they sign in at, and the way there.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use http::{HeaderMap, Response, StatusCode};
+use url::Url;
+
+use crate::secret::{SecretString, Token};
+use crate::session::Session;
+use crate::sign_in::pending::{Attempt, Exchange, HandBack};
+use crate::sign_in::{SignIn, SignInError, pending_cookie, query, reply};
+use crate::web::request_info::RequestInfo;
+use crate::web::stylesheet;
+
+#[derive(Template)]
+#[template(path = "choose.html")]
+struct ChoosePage<'a> {
+    stylesheet: &'a str,
+    request_id: &'a str,
+    opening: Option<String>,
+    choices: Vec<Choice>,
+}
+
+struct Choice {
+    href: String,
+    label: String,
+    last: bool,
+}
+
+#[derive(Template)]
+#[template(path = "expired.html")]
+struct ExpiredPage<'a> {
+    stylesheet: &'a str,
+    request_id: &'a str,
+}
+
+type Shared = (
+    State<Arc<SignIn>>,
+    Extension<RequestInfo>,
+    HeaderMap,
+    RawQuery,
+);
+
+/// `GET /.wayleave/sign-in`: straight back with a live session, straight on with one provider, else a choice.
+pub(super) async fn show(
+    (State(sign_in), Extension(info), headers, RawQuery(raw)): Shared,
+) -> Response<Body> {
+    let result = sign_in.choose(&info, &headers, raw.as_deref()).await;
+    result.unwrap_or_else(|error| reply::failure(&info, &headers, &error))
+}
+
+/// `GET /.wayleave/sign-in/{provider}`: on to that provider.
+pub(super) async fn go(
+    Path(provider): Path<String>,
+    (State(sign_in), Extension(info), headers, RawQuery(raw)): Shared,
+) -> Response<Body> {
+    let result = async {
+        let attempt = attempt_of(raw.as_deref())?;
+        sign_in
+            .to_provider(&info, &headers, &provider, attempt.as_ref())
+            .await
+    };
+    result
+        .await
+        .unwrap_or_else(|error| reply::failure(&info, &headers, &error))
+}
+
+fn attempt_of(raw: Option<&str>) -> Result<Option<Token>, SignInError> {
+    let parameters = query(raw)?;
+    let text = parameters.one("attempt");
+    text.map(|text| Token::parse(text).ok_or(SignInError::Request))
+        .transpose()
+}
+
+impl SignIn {
+    async fn choose(
+        &self,
+        info: &RequestInfo,
+        headers: &HeaderMap,
+        raw: Option<&str>,
+    ) -> Result<Response<Body>, SignInError> {
+        let id = attempt_of(raw)?;
+        let attempt = match &id {
+            Some(id) => match self.peek::<Attempt>(id).await? {
+                Some(attempt) => Some(attempt),
+                None => return expired(info),
+            },
+            None => None,
+        };
+        if let Some(session) = self.live_session(info, headers).await? {
+            return self
+                .hand_back(info, &session, id.as_ref(), Vec::new())
+                .await;
+        }
+        let providers = self.providers.list();
+        if let [(only, _)] = providers.as_slice() {
+            return self.to_provider(info, headers, only, id.as_ref()).await;
+        }
+        let suffix = id
+            .as_ref()
+            .map_or_else(String::new, |id| format!("?attempt={}", id.expose()));
+        let choices = providers
+            .into_iter()
+            .map(|(name, label)| Choice {
+                href: format!("/.wayleave/sign-in/{name}{suffix}"),
+                label,
+                last: false,
+            })
+            .collect();
+        let opening = attempt
+            .and_then(|attempt| Url::parse(&attempt.origin).ok())
+            .and_then(|url| url.host_str().map(str::to_owned));
+        let page = ChoosePage {
+            stylesheet: &stylesheet::PATH,
+            request_id: &info.request_id,
+            opening,
+            choices,
+        };
+        reply::page(info, StatusCode::OK, &page)
+    }
+
+    async fn to_provider(
+        &self,
+        info: &RequestInfo,
+        headers: &HeaderMap,
+        provider: &str,
+        attempt: Option<&Token>,
+    ) -> Result<Response<Body>, SignInError> {
+        if !self
+            .providers
+            .list()
+            .iter()
+            .any(|(name, _)| **name == *provider)
+        {
+            return Err(SignInError::NotFound);
+        }
+        let (state, binding) = (Token::generate(), Token::generate());
+        let redirect_uri = Url::parse(&format!("{}/.wayleave/callback/{provider}", info.origin))
+            .map_err(|_| SignInError::State)?;
+        let secret_state = SecretString::from(state.expose().to_owned());
+        let (location, pending) = self
+            .providers
+            .begin(provider, &redirect_uri, &secret_state)
+            .await?;
+        let exchange = Exchange {
+            pending,
+            attempt: attempt.map(|id| id.expose().to_owned()),
+            binding: binding.hash().to_hex(),
+        };
+        self.remember(&state, &exchange).await?;
+        let cookies = pending_cookie::add(
+            headers,
+            info.origin.scheme,
+            &state,
+            &binding,
+            self.clock.now(),
+        );
+        reply::redirect(info, location.as_str(), cookies)
+    }
+
+    /// Sends a signed-in person to where their attempt began, with a one-time code; without an attempt, to the home page.
+    pub(super) async fn hand_back(
+        &self,
+        info: &RequestInfo,
+        session: &Session,
+        attempt: Option<&Token>,
+        cookies: Vec<http::HeaderValue>,
+    ) -> Result<Response<Body>, SignInError> {
+        let Some(id) = attempt else {
+            return reply::redirect(info, "/.wayleave/", cookies);
+        };
+        let Some(attempt) = self.peek::<Attempt>(id).await? else {
+            return reply::redirect(info, "/.wayleave/", cookies);
+        };
+        let code = Token::generate();
+        let hand_back = HandBack {
+            attempt: id.hash().to_hex(),
+            session: session.id.clone(),
+        };
+        self.remember(&code, &hand_back).await?;
+        let location = format!(
+            "{}/.wayleave/arrive?attempt={}&code={}",
+            attempt.origin,
+            id.expose(),
+            code.expose()
+        );
+        reply::redirect(info, &location, cookies)
+    }
+}
+
+fn expired(info: &RequestInfo) -> Result<Response<Body>, SignInError> {
+    let page = ExpiredPage {
+        stylesheet: &stylesheet::PATH,
+        request_id: &info.request_id,
+    };
+    reply::page(info, StatusCode::BAD_REQUEST, &page)
+}

@@ -1,0 +1,117 @@
+//! Every endpoint of sign-in, in one table.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Extension;
+use axum::routing::{MethodRouter, get, post};
+use http::HeaderMap;
+
+use crate::sign_in::{
+    SignIn, SignInError, arrive, backchannel, callback, choose, home, reply, sign_out,
+};
+use crate::web::request_info::RequestInfo;
+use crate::web::stylesheet;
+
+/// On which hosts an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostKind {
+    /// The home host.
+    Home,
+    /// Hosts of routes.
+    Route,
+    /// Both.
+    Any,
+}
+
+/// One endpoint.
+pub struct Endpoint {
+    /// The HTTP method; GET answers HEAD too.
+    pub method: &'static str,
+    /// axum's notation.
+    pub path: &'static str,
+    /// Where it is.
+    pub host: HostKind,
+    handler: fn() -> MethodRouter<Arc<SignIn>>,
+}
+
+const fn endpoint(
+    method: &'static str,
+    path: &'static str,
+    host: HostKind,
+    handler: fn() -> MethodRouter<Arc<SignIn>>,
+) -> Endpoint {
+    Endpoint {
+        method,
+        path,
+        host,
+        handler,
+    }
+}
+
+/// All of them.
+pub const ENDPOINTS: &[Endpoint] = &[
+    endpoint("GET", "/", HostKind::Home, || get(home::show)),
+    endpoint("GET", "/.wayleave/", HostKind::Home, || get(home::show)),
+    endpoint("GET", "/.wayleave/sign-in", HostKind::Home, || {
+        get(choose::show)
+    }),
+    endpoint(
+        "GET",
+        "/.wayleave/sign-in/{provider}",
+        HostKind::Home,
+        || get(choose::go),
+    ),
+    endpoint(
+        "GET",
+        "/.wayleave/callback/{provider}",
+        HostKind::Home,
+        || get(callback::show),
+    ),
+    endpoint("GET", "/.wayleave/sign-out", HostKind::Home, || {
+        get(sign_out::ask)
+    }),
+    endpoint("POST", "/.wayleave/sign-out", HostKind::Home, || {
+        post(sign_out::submit)
+    }),
+    endpoint("GET", "/.wayleave/signed-out", HostKind::Home, || {
+        get(sign_out::done)
+    }),
+    endpoint(
+        "POST",
+        "/.wayleave/backchannel-logout/{provider}",
+        HostKind::Home,
+        || post(backchannel::submit),
+    ),
+    endpoint("GET", "/.wayleave/arrive", HostKind::Route, || {
+        get(arrive::show)
+    }),
+    endpoint("GET", "/.wayleave/sign-out", HostKind::Route, || {
+        get(sign_out::to_home)
+    }),
+    endpoint("GET", "/.wayleave/session", HostKind::Any, || {
+        get(home::session)
+    }),
+];
+
+/// The router of one kind of host.
+pub(super) fn router(sign_in: Arc<SignIn>, host: HostKind) -> Router {
+    let mut router = Router::new();
+    for endpoint in ENDPOINTS
+        .iter()
+        .filter(|e| e.host == host || e.host == HostKind::Any)
+    {
+        router = router.route(endpoint.path, (endpoint.handler)());
+    }
+    router
+        .route(&stylesheet::PATH, get(async || stylesheet::response()))
+        .fallback(nothing_here)
+        .with_state(sign_in)
+}
+
+async fn nothing_here(
+    Extension(info): Extension<RequestInfo>,
+    headers: HeaderMap,
+) -> axum::response::Response {
+    reply::failure(&info, &headers, &SignInError::NotFound)
+}

@@ -1,0 +1,114 @@
+//! The answers of our pages: redirects, pages, problems.
+
+use askama::Template;
+use axum::body::Body;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+
+use crate::oidc::OidcError;
+use crate::session::SessionError;
+use crate::sign_in::SignInError;
+use crate::web::audience::Audience;
+use crate::web::problem::Problem;
+use crate::web::request_info::RequestInfo;
+use crate::web::security_headers;
+
+/// 303 with cookies; never cached.
+pub(crate) fn redirect(
+    info: &RequestInfo,
+    location: &str,
+    cookies: impl IntoIterator<Item = HeaderValue>,
+) -> Result<Response<Body>, SignInError> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let location = HeaderValue::from_str(location).map_err(|_| SignInError::State)?;
+    response.headers_mut().insert(header::LOCATION, location);
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    security_headers::apply(response.headers_mut(), info.origin.scheme);
+    Ok(response)
+}
+
+/// A page.
+pub(crate) fn page(
+    info: &RequestInfo,
+    status: StatusCode,
+    page: &impl Template,
+) -> Result<Response<Body>, SignInError> {
+    let text = page.render().map_err(|_| SignInError::State)?;
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    security_headers::apply(response.headers_mut(), info.origin.scheme);
+    Ok(response)
+}
+
+/// What failed, for the log; a fixed text for the person.
+pub(crate) fn failure(
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    error: &SignInError,
+) -> Response<Body> {
+    tracing::warn!(request_id = %info.request_id, error = %error, "sign-in failed");
+    let (status, code, title, detail) = words(error);
+    let problem = Problem {
+        status,
+        code,
+        title,
+        detail: detail.to_owned(),
+        request_id: info.request_id.to_string(),
+        decision: None,
+        authenticate: None,
+        retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(5),
+        sign_in_path: None,
+    };
+    let mut response = problem.into_response(Audience::of(&Method::GET, headers));
+    security_headers::apply(response.headers_mut(), info.origin.scheme);
+    response
+}
+
+const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, &'static str) {
+    match error {
+        SignInError::Store(_)
+        | SignInError::Session(SessionError::Store(_) | SessionError::ProviderUnavailable)
+        | SignInError::Oidc(OidcError::Unavailable(_)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "sign_in_unavailable",
+            "Signing in is not possible at the moment",
+            "Something that signing in needs does not answer. Please try again in a moment.",
+        ),
+        SignInError::Oidc(_) => (
+            StatusCode::BAD_REQUEST,
+            "sign_in_refused",
+            "Signing in did not succeed",
+            "The identity provider's answer could not be accepted. Open the application again to start over.",
+        ),
+        SignInError::Request | SignInError::Csrf(_) => (
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "This request cannot be read",
+            "Something in it is missing, doubled, or not from here. Open the application again to start over.",
+        ),
+        SignInError::NotBound => (
+            StatusCode::BAD_REQUEST,
+            "sign_in_not_yours",
+            "This sign-in was not started here",
+            "It was started in another browser or has been used already. Open the application again to start over.",
+        ),
+        SignInError::NotFound => (
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is nothing here",
+            "This address does not lead anywhere.",
+        ),
+        SignInError::State | SignInError::Cancelled => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong on our side",
+            "Please try again, and tell your administrators the request's id if it happens again.",
+        ),
+    }
+}

@@ -1,0 +1,113 @@
+//! The policy in force: loads the current revision, compiles it, publishes it to the data plane, and follows the change feed.
+//!
+//! Invariants: revisions only move forward; what cannot be read or compiled never replaces what is in force.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::clock::Timestamp;
+use crate::identity::spiffe_id::TrustDomain;
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::model::Revision;
+use crate::policy::yaml::PolicyFault;
+use crate::store::policy::ObjectKind;
+use crate::store::{Store, StoreError};
+
+pub mod follow;
+pub mod objects;
+
+/// Why there is no snapshot of a revision.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The store cannot be read.
+    #[error("the policy cannot be read from the store")]
+    Store(#[from] StoreError),
+    /// The store did not answer in time.
+    #[error("the store did not answer in time")]
+    Deadline,
+    /// An object's body is no JSON of an object of its name.
+    #[error("{kind:?} {name} in the store cannot be read")]
+    Object {
+        /// Its kind.
+        kind: ObjectKind,
+        /// Its name.
+        name: String,
+    },
+    /// The objects are no policy together.
+    #[error("the policy in the store has {} faults: {}", .0.len(), first(.0))]
+    Faults(Vec<PolicyFault>),
+}
+
+fn first(faults: &[PolicyFault]) -> String {
+    faults
+        .first()
+        .map(PolicyFault::to_string)
+        .unwrap_or_default()
+}
+
+/// Loads and compiles the store's current revision; `None` if there has never been one.
+pub async fn load(
+    store: &Store,
+    trust_domain: &TrustDomain,
+) -> Result<Option<CompiledPolicy>, SnapshotError> {
+    let Some(revision) = store.current_revision().await? else {
+        return Ok(None);
+    };
+    let policy = objects::from_objects(&store.policy_objects(revision).await?)?;
+    let compiled =
+        CompiledPolicy::new(policy, revision, trust_domain).map_err(SnapshotError::Faults)?;
+    Ok(Some(compiled))
+}
+
+/// What every request is decided by; taken once per request.
+pub struct Snapshots {
+    current: ArcSwap<CompiledPolicy>,
+    changed: watch::Sender<Revision>,
+}
+
+impl Snapshots {
+    /// Starts with a compiled revision.
+    pub fn new(policy: CompiledPolicy) -> Arc<Self> {
+        let (changed, _) = watch::channel(policy.revision);
+        Arc::new(Self {
+            current: ArcSwap::from_pointee(policy),
+            changed,
+        })
+    }
+
+    /// The policy in force.
+    pub fn current(&self) -> arc_swap::Guard<Arc<CompiledPolicy>> {
+        self.current.load()
+    }
+
+    /// Puts a newer revision in force.
+    pub fn publish(&self, policy: CompiledPolicy) {
+        let revision = policy.revision;
+        self.current.store(Arc::new(policy));
+        self.changed.send_replace(revision);
+    }
+
+    /// Tells when another revision is in force, for long-lived streams.
+    pub fn subscribe(&self) -> watch::Receiver<Revision> {
+        self.changed.subscribe()
+    }
+}
+
+/// How fresh our knowledge of the store is: written by the follower, read by health checks and the request path.
+#[derive(Debug, Default)]
+pub struct Freshness(std::sync::atomic::AtomicI64);
+
+impl Freshness {
+    /// The feed was read to its end at this time.
+    pub fn mark(&self, at: Timestamp) {
+        self.0
+            .store(at.micros(), std::sync::atomic::Ordering::Release);
+    }
+
+    /// When it was last read to its end.
+    pub fn at(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(std::sync::atomic::Ordering::Acquire))
+    }
+}

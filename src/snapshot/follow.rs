@@ -1,0 +1,137 @@
+//! Following the change feed: new revisions are put in force, ended sessions are told of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::SharedClock;
+use crate::identity::spiffe_id::TrustDomain;
+use crate::snapshot::{Freshness, SnapshotError, Snapshots, load};
+use crate::store::Store;
+use crate::store::changes::{Change, ChangeSeq};
+
+/// How long the store may be silent before it is asked again.
+const POLL: Duration = Duration::from_secs(1);
+/// How long one reading of the feed, and of a revision in it, may take.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Follows the feed of one store.
+pub struct Follower {
+    /// Where the feed is.
+    pub store: Store,
+    /// Where new revisions are put in force.
+    pub snapshots: Arc<Snapshots>,
+    /// Told after each complete reading.
+    pub freshness: Arc<Freshness>,
+    /// For freshness.
+    pub clock: SharedClock,
+    /// The mesh's own.
+    pub trust_domain: TrustDomain,
+    /// Read from the store *before* the revision that is in force was loaded, so that no change can fall between.
+    pub after: ChangeSeq,
+}
+
+/// What the follower remembers from one reading to the next.
+#[derive(Default)]
+struct Progress {
+    /// A revision was announced and could not be loaded yet.
+    revision_waits: bool,
+    /// The last reading failed, and that is in the log.
+    failing: bool,
+}
+
+impl Follower {
+    /// Never returns. `on_change` is called for every change in order, a revision's after it is in force, and must not block.
+    ///
+    /// A revision that does not compile leaves the last good one in force. While the store does not answer, freshness stays as it is.
+    pub async fn follow(mut self, on_change: impl Fn(&Change) + Send + Sync) {
+        let mut progress = Progress::default();
+        loop {
+            let read = self.read(&mut progress, &on_change);
+            let outcome = match tokio::time::timeout(READ_DEADLINE, read).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(SnapshotError::Deadline),
+            };
+            match outcome {
+                Ok(()) if progress.failing => {
+                    progress.failing = false;
+                    tracing::info!("the store's changes are being followed again");
+                }
+                Ok(()) => {}
+                Err(error) if !progress.failing => {
+                    progress.failing = true;
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the store's changes cannot be followed at present"
+                    );
+                }
+                Err(_) => {}
+            }
+            if progress.failing {
+                // A wait that fails at once must not become a busy loop.
+                tokio::time::sleep(POLL).await;
+            } else {
+                self.store.wait_for_change(POLL).await;
+            }
+        }
+    }
+
+    async fn read(
+        &mut self,
+        progress: &mut Progress,
+        on_change: &(impl Fn(&Change) + Send + Sync),
+    ) -> Result<(), SnapshotError> {
+        let asked_at = self.clock.now();
+        for (seq, change) in self.store.changes_after(self.after).await? {
+            match change {
+                Change::PolicyRevision(_) => progress.revision_waits = true,
+                Change::SessionEnded(_) | Change::SessionRefreshed(_) => on_change(&change),
+            }
+            self.after = self.after.max(seq);
+        }
+        if progress.revision_waits {
+            self.take_revision(on_change).await?;
+            progress.revision_waits = false;
+        }
+        self.freshness.mark(asked_at);
+        Ok(())
+    }
+
+    /// Several announced revisions are one reading: only the newest counts.
+    async fn take_revision(
+        &self,
+        on_change: &(impl Fn(&Change) + Send + Sync),
+    ) -> Result<(), SnapshotError> {
+        let in_force = self.snapshots.current().revision;
+        match load(&self.store, &self.trust_domain).await {
+            Ok(Some(policy)) if policy.revision > in_force => {
+                let revision = policy.revision;
+                self.snapshots.publish(policy);
+                tracing::info!(revision = revision.0, "a policy revision is in force");
+                on_change(&Change::PolicyRevision(revision));
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(error @ (SnapshotError::Store(_) | SnapshotError::Deadline)) => Err(error),
+            Err(error @ (SnapshotError::Faults(_) | SnapshotError::Object { .. })) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    in_force = in_force.0,
+                    "a policy revision cannot be used; the last good one stays in force"
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs_send(_task: impl Future<Output = ()> + Send + 'static) {}
+
+    #[test]
+    fn following_can_be_spawned() {
+        let _proof = |follower: Follower| needs_send(follower.follow(|_change| ()));
+    }
+}

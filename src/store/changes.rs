@@ -1,0 +1,142 @@
+//! The feed of changes that every replica follows: new revisions and ended sessions, in commit order.
+//! Written in the transaction of the change itself; Postgres also sends NOTIFY, which only wakes the reader.
+
+use std::time::Duration;
+
+use crate::policy::model::Revision;
+use crate::session::SessionId;
+use crate::store::dialect::{Transaction, args};
+use crate::store::{Store, StoreError, within};
+
+/// How many changes one read returns at most.
+const PAGE: i64 = 1000;
+/// How long changes are kept: longer than any replica may go on without reading them.
+pub(in crate::store) const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Position in the feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangeSeq(pub i64);
+
+/// Something that every replica must act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    PolicyRevision(Revision),
+    SessionEnded(SessionId),
+    /// Principal or tokens of the session were refreshed: cached copies must be read again.
+    SessionRefreshed(SessionId),
+}
+
+impl Change {
+    fn columns(&self) -> (&'static str, String) {
+        match self {
+            Self::PolicyRevision(revision) => ("policy_revision", revision.0.to_string()),
+            Self::SessionEnded(id) => ("session_ended", id.0.to_string()),
+            Self::SessionRefreshed(id) => ("session_refreshed", id.0.to_string()),
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct ChangeRow {
+    seq: i64,
+    kind: String,
+    subject: String,
+}
+
+impl TryFrom<ChangeRow> for (ChangeSeq, Change) {
+    type Error = StoreError;
+
+    fn try_from(row: ChangeRow) -> Result<Self, StoreError> {
+        let senseless = |what: &str| StoreError::Inconsistent {
+            table: "changes",
+            id: row.seq.to_string(),
+            what: what.to_owned(),
+        };
+        let change = match row.kind.as_str() {
+            "policy_revision" => {
+                let number = row.subject.parse();
+                Change::PolicyRevision(Revision(
+                    number.map_err(|_| senseless("not a revision number"))?,
+                ))
+            }
+            "session_ended" => Change::SessionEnded(SessionId(row.subject.as_str().into())),
+            "session_refreshed" => Change::SessionRefreshed(SessionId(row.subject.as_str().into())),
+            _ => return Err(senseless("unknown kind")),
+        };
+        Ok((ChangeSeq(row.seq), change))
+    }
+}
+
+impl Transaction {
+    /// Appends to the feed. Must come last in a transaction: it holds the feed's head until the commit, which
+    /// makes numbers follow commit order, and whoever waited for a row while holding the head could deadlock.
+    pub(in crate::store) async fn append(
+        &mut self,
+        changes: &[Change],
+        at: crate::clock::Timestamp,
+    ) -> Result<(), StoreError> {
+        for change in changes {
+            let (kind, subject) = change.columns();
+            let taken: Vec<(i64,)> = self
+                .fetch(
+                    "UPDATE feed_head SET seq = seq + 1 WHERE name = 'changes' RETURNING seq",
+                    args![],
+                )
+                .await?;
+            let &[(seq,)] = taken.as_slice() else {
+                return Err(head_missing());
+            };
+            self.execute(
+                "INSERT INTO changes (seq, kind, subject, at) VALUES ($1, $2, $3, $4)",
+                args![seq, kind, subject, at],
+            )
+            .await?;
+        }
+        if !changes.is_empty() {
+            self.announce().await?;
+        }
+        Ok(())
+    }
+}
+
+fn head_missing() -> StoreError {
+    StoreError::Inconsistent {
+        table: "feed_head",
+        id: "changes".to_owned(),
+        what: "the row is missing".to_owned(),
+    }
+}
+
+impl Store {
+    /// The newest position.
+    pub async fn change_head(&self) -> Result<ChangeSeq, StoreError> {
+        let head: Vec<(i64,)> = within(
+            self.database
+                .fetch("SELECT seq FROM feed_head WHERE name = 'changes'", args![]),
+        )
+        .await?;
+        head.first()
+            .map(|&(seq,)| ChangeSeq(seq))
+            .ok_or_else(head_missing)
+    }
+
+    /// What comes after `after`, in order, 1,000 at most: the feed was read to its end when this returns nothing.
+    /// Rows are kept for a day; a reader that was away for longer has to start anew from [`Self::change_head`].
+    pub async fn changes_after(
+        &self,
+        after: ChangeSeq,
+    ) -> Result<Vec<(ChangeSeq, Change)>, StoreError> {
+        let rows: Vec<ChangeRow> = within(self.database.fetch(
+            "SELECT seq, kind, subject FROM changes WHERE seq > $1 ORDER BY seq LIMIT $2",
+            args![after.0, PAGE],
+        ))
+        .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// Returns when there may be a change: on NOTIFY (Postgres) or a write of this process (SQLite), or after `at_most`.
+    /// Nothing is missed between two calls; it may return for nothing.
+    pub async fn wait_for_change(&self, at_most: Duration) {
+        self.database.wait_for_change(at_most).await;
+    }
+}

@@ -1,0 +1,409 @@
+//! Rows of sessions and of the cookies that lead to them.
+//!
+//! An ended session stays as a tombstone for a day, without tokens and cookies; every write is conditional on
+//! `ended_at IS NULL`, so nothing revives it.
+
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::secret::{SecretString, TokenHash};
+use crate::session::{EndReason, ProviderTokens, SessionId, SessionRecord};
+use crate::store::changes::Change;
+use crate::store::dialect::{Transaction, args};
+use crate::store::{Store, StoreError, within};
+
+#[derive(sqlx::FromRow)]
+struct SessionRow {
+    id: String,
+    principal: String,
+    provider_sid: Option<String>,
+    created_at: i64,
+    last_seen: i64,
+    expires_at: i64,
+    refresh_at: i64,
+}
+
+impl TryFrom<SessionRow> for SessionRecord {
+    type Error = StoreError;
+
+    fn try_from(row: SessionRow) -> Result<Self, StoreError> {
+        let principal =
+            serde_json::from_str(&row.principal).map_err(|fault| StoreError::Inconsistent {
+                table: "sessions",
+                id: row.id.clone(),
+                what: format!("principal: {:?}", fault.classify()),
+            })?;
+        Ok(Self {
+            id: SessionId(row.id.into()),
+            principal,
+            provider_sid: row.provider_sid,
+            created_at: Timestamp::from_micros(row.created_at),
+            last_seen: Timestamp::from_micros(row.last_seen),
+            expires_at: Timestamp::from_micros(row.expires_at),
+            refresh_at: Timestamp::from_micros(row.refresh_at),
+        })
+    }
+}
+
+fn record(rows: Vec<SessionRow>) -> Result<Option<SessionRecord>, StoreError> {
+    rows.into_iter().next().map(TryInto::try_into).transpose()
+}
+
+fn principal_json(session: &SessionRecord) -> Result<String, StoreError> {
+    serde_json::to_string(&session.principal).map_err(|fault| StoreError::Inconsistent {
+        table: "sessions",
+        id: session.id.0.to_string(),
+        what: format!("principal: {:?}", fault.classify()),
+    })
+}
+
+/// The provider's tokens as they are sealed, on the way in and on the way out.
+#[derive(Serialize)]
+struct TokensIn<'a> {
+    refresh_token: Option<&'a str>,
+    id_token: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct TokensOut {
+    refresh_token: Option<SecretString>,
+    id_token: Option<SecretString>,
+}
+
+fn purpose(id: &SessionId) -> String {
+    format!("session-tokens/{}", id.0)
+}
+
+const fn reason_text(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::SignedOut => "signed_out",
+        EndReason::ProviderLogout => "provider_logout",
+        EndReason::RefreshRefused => "refresh_refused",
+        EndReason::Replaced => "replaced",
+        EndReason::Expired => "expired",
+    }
+}
+
+impl Store {
+    fn seal_tokens(&self, id: &SessionId, tokens: &ProviderTokens) -> Result<String, StoreError> {
+        let tokens = TokensIn {
+            refresh_token: tokens.refresh_token.as_ref().map(|t| t.expose_secret()),
+            id_token: tokens.id_token.as_ref().map(|t| t.expose_secret()),
+        };
+        let json = Zeroizing::new(serde_json::to_vec(&tokens).map_err(|_| StoreError::Sealed)?);
+        Ok(self.seal(&purpose(id), &json))
+    }
+
+    /// Keeps a new session with its first cookie (of `host`).
+    pub async fn create_session(
+        &self,
+        session: &SessionRecord,
+        tokens: &ProviderTokens,
+        cookie: TokenHash,
+        host: &str,
+    ) -> Result<(), StoreError> {
+        let principal = principal_json(session)?;
+        let tokens = self.seal_tokens(&session.id, tokens)?;
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            transaction
+                .execute(
+                    "INSERT INTO sessions (id, issuer, subject, provider_sid, principal, created_at, \
+                     last_seen, expires_at, refresh_at, tokens) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                    args![
+                        &*session.id.0,
+                        &*session.principal.issuer,
+                        &*session.principal.subject,
+                        session.provider_sid.as_deref(),
+                        principal,
+                        session.created_at,
+                        session.last_seen,
+                        session.expires_at,
+                        session.refresh_at,
+                        tokens
+                    ],
+                )
+                .await?;
+            transaction
+                .insert_cookie(&session.id, cookie, host, self.clock.now())
+                .await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// Adds the cookie of another host; false if the session has ended.
+    pub async fn add_session_cookie(
+        &self,
+        session: &SessionId,
+        cookie: TokenHash,
+        host: &str,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            // Writing the row keeps an end that happens at the same time waiting until this cookie is there to be deleted.
+            let live = transaction
+                .execute(
+                    "UPDATE sessions SET last_seen = last_seen \
+                     WHERE id = $1 AND ended_at IS NULL AND expires_at > $2",
+                    args![&*session.0, now],
+                )
+                .await?;
+            if live == 0 {
+                return Ok(false);
+            }
+            transaction
+                .insert_cookie(session, cookie, host, now)
+                .await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// The live session that a cookie of this host leads to.
+    pub async fn session_by_cookie(
+        &self,
+        cookie: TokenHash,
+        host: &str,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let rows = within(self.database.fetch(
+            "SELECT s.id, s.principal, s.provider_sid, s.created_at, s.last_seen, s.expires_at, s.refresh_at \
+             FROM session_cookies c JOIN sessions s ON s.id = c.session \
+             WHERE c.hash = $1 AND c.host = $2 AND s.ended_at IS NULL AND s.expires_at > $3",
+            args![cookie.to_hex(), host, self.clock.now()],
+        ))
+        .await?;
+        record(rows)
+    }
+
+    /// A live session.
+    pub async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        let rows = within(self.database.fetch(
+            "SELECT id, principal, provider_sid, created_at, last_seen, expires_at, refresh_at \
+             FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2",
+            args![&*id.0, self.clock.now()],
+        ))
+        .await?;
+        record(rows)
+    }
+
+    /// The provider's tokens of a live session.
+    pub async fn provider_tokens(
+        &self,
+        id: &SessionId,
+    ) -> Result<Option<ProviderTokens>, StoreError> {
+        let rows: Vec<(String,)> = within(self.database.fetch(
+            "SELECT tokens FROM sessions \
+             WHERE id = $1 AND ended_at IS NULL AND expires_at > $2 AND tokens IS NOT NULL",
+            args![&*id.0, self.clock.now()],
+        ))
+        .await?;
+        let Some((sealed,)) = rows.first() else {
+            return Ok(None);
+        };
+        let json = self.unseal(&purpose(id), sealed)?;
+        let tokens: TokensOut = serde_json::from_slice(&json).map_err(|_| StoreError::Sealed)?;
+        Ok(Some(ProviderTokens {
+            refresh_token: tokens.refresh_token,
+            id_token: tokens.id_token,
+        }))
+    }
+
+    /// Ends a session (its change is in the feed when this returns); false if it had ended before.
+    pub async fn end_session(&self, id: &SessionId, reason: EndReason) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            if !transaction.end_row(id, reason, now).await? {
+                return Ok(false);
+            }
+            let change = Change::SessionEnded(id.clone());
+            transaction.append(&[change], now).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Ends all sessions of a person, or those of one provider session (`sid`) when given; returns their ids.
+    /// With both, both must match; with neither, nothing ends.
+    pub async fn end_sessions_of(
+        &self,
+        issuer: &str,
+        subject: Option<&str>,
+        sid: Option<&str>,
+        reason: EndReason,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        if subject.is_none() && sid.is_none() {
+            return Ok(Vec::new());
+        }
+        let now = self.clock.now();
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            // In the order of ids, as everybody who writes several rows, so that nobody deadlocks.
+            let found: Vec<(String,)> = transaction
+                .fetch(
+                    "SELECT id FROM sessions WHERE issuer = $1 AND ended_at IS NULL \
+                     AND (CAST($2 AS TEXT) IS NULL OR subject = $2) \
+                     AND (CAST($3 AS TEXT) IS NULL OR provider_sid = $3) ORDER BY id",
+                    args![issuer, subject, sid],
+                )
+                .await?;
+            let mut ended = Vec::new();
+            for (id,) in found {
+                let id = SessionId(id.into());
+                if transaction.end_row(&id, reason, now).await? {
+                    ended.push(id);
+                }
+            }
+            let changes: Vec<_> = ended.iter().cloned().map(Change::SessionEnded).collect();
+            transaction.append(&changes, now).await?;
+            transaction.commit().await?;
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// Records when sessions were last used; never moves backwards and never revives.
+    pub async fn touch_sessions(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
+        let mut seen: Vec<_> = seen.iter().collect();
+        seen.sort();
+        for batch in seen.chunks(500) {
+            within(async {
+                let mut transaction = self.database.begin().await?;
+                for (id, at) in batch {
+                    transaction
+                        .execute(
+                            "UPDATE sessions SET last_seen = $2 \
+                             WHERE id = $1 AND last_seen < $2 AND ended_at IS NULL",
+                            args![&*id.0, *at],
+                        )
+                        .await?;
+                }
+                transaction.commit().await
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the right to refresh a session until `until`; exactly one replica gets it.
+    pub async fn lease_refresh(
+        &self,
+        id: &SessionId,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            let leased = transaction
+                .execute(
+                    "UPDATE sessions SET leased_until = $2 \
+                     WHERE id = $1 AND leased_until <= $3 AND ended_at IS NULL",
+                    args![&*id.0, until, self.clock.now()],
+                )
+                .await?;
+            transaction.commit().await?;
+            Ok(leased == 1)
+        })
+        .await
+    }
+
+    /// Gives back the lease that was taken until `until`, after a refresh that brought nothing.
+    pub async fn release_refresh(
+        &self,
+        id: &SessionId,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            transaction
+                .execute(
+                    "UPDATE sessions SET leased_until = 0 WHERE id = $1 AND leased_until = $2",
+                    args![&*id.0, until],
+                )
+                .await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// Keeps the result of a refresh (principal, tokens, next refresh) and releases the lease; false if the session ended meanwhile.
+    pub async fn store_refreshed(
+        &self,
+        session: &SessionRecord,
+        tokens: &ProviderTokens,
+    ) -> Result<bool, StoreError> {
+        let principal = principal_json(session)?;
+        let tokens = self.seal_tokens(&session.id, tokens)?;
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            // A person is (issuer, subject): a refresh can never turn a session into somebody else's.
+            let kept = transaction
+                .execute(
+                    "UPDATE sessions SET principal = $2, tokens = $3, refresh_at = $4, leased_until = 0 \
+                     WHERE id = $1 AND ended_at IS NULL AND issuer = $5 AND subject = $6",
+                    args![
+                        &*session.id.0,
+                        principal,
+                        tokens,
+                        session.refresh_at,
+                        &*session.principal.issuer,
+                        &*session.principal.subject
+                    ],
+                )
+                .await?;
+            if kept == 0 {
+                return Ok(false);
+            }
+            let change = Change::SessionRefreshed(session.id.clone());
+            transaction.append(&[change], self.clock.now()).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+impl Transaction {
+    async fn insert_cookie(
+        &mut self,
+        session: &SessionId,
+        cookie: TokenHash,
+        host: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT INTO session_cookies (hash, session, host, created_at) VALUES ($1, $2, $3, $4)",
+            args![cookie.to_hex(), &*session.0, host, at],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Leaves a tombstone, and neither tokens nor cookies; false if the session had ended before.
+    async fn end_row(
+        &mut self,
+        id: &SessionId,
+        reason: EndReason,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let ended = self
+            .execute(
+                "UPDATE sessions SET ended_at = $2, end_reason = $3, tokens = NULL \
+                 WHERE id = $1 AND ended_at IS NULL",
+                args![&*id.0, at, reason_text(reason)],
+            )
+            .await?;
+        self.execute(
+            "DELETE FROM session_cookies WHERE session = $1",
+            args![&*id.0],
+        )
+        .await?;
+        Ok(ended == 1)
+    }
+}

@@ -1,0 +1,3 @@
+//! Metrics. No token, cookie or secret in any of them.
+
+pub mod metrics;

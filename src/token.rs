@@ -1,0 +1,11 @@
+//! Our tokens and other people's: verifying bearer JWTs of trusted issuers, JWKS, and minting the assertion.
+//!
+//! Invariants: an algorithm is a property of a key, never of a token; a claim of the wrong type refuses the token or counts
+//! for nothing, it is never read as absent where it is required; everything is looked up under the issuer it belongs to.
+
+pub mod assertion;
+pub mod bearer;
+pub mod claims;
+pub mod jwks;
+pub mod jws;
+pub mod outbound;

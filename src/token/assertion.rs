@@ -1,0 +1,236 @@
+//! The assertion: a short-lived signed JWT that tells the upstream who the person is, bound to the certificate it travels with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::clock::{SharedClock, Timestamp};
+use crate::identity::principal::{Groups, Principal};
+use crate::mesh::svid::Svid;
+use crate::secret;
+use crate::store::signing_keys::SigningKeyRecord;
+use crate::store::{Store, StoreError};
+
+/// The header that carries it.
+pub const HEADER: http::HeaderName = http::HeaderName::from_static("wayleave-jwt-assertion");
+
+const LIFETIME: Duration = Duration::from_secs(300);
+/// How long before its end an assertion is minted anew: the slack for slow requests and clocks that differ.
+const RENEW_BEFORE: Duration = Duration::from_secs(60);
+
+/// Mints assertions and publishes the keys that verify them.
+pub struct Minter {
+    issuer: String,
+    clock: SharedClock,
+    /// Newest first; the first one signs. Never empty.
+    signing: Key,
+    published: Vec<serde_json::Value>,
+}
+
+struct Key {
+    /// The JWS header, encoded once.
+    header: String,
+    pair: EcdsaKeyPair,
+}
+
+/// A minted assertion, ready to be sent until `renew_at`.
+#[derive(Clone, Debug)]
+pub struct Assertion {
+    pub value: http::HeaderValue,
+    pub renew_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct AssertionClaims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: &'a str,
+    iat: i64,
+    exp: i64,
+    jti: String,
+    provider: &'a str,
+    provider_issuer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    /// Left out when the groups are not known: that is not the same as none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<&'a str>>,
+    mesh_identity: &'a str,
+    cnf: Confirmation<'a>,
+}
+
+/// RFC 8705 §3.1.
+#[derive(Serialize)]
+struct Confirmation<'a> {
+    #[serde(rename = "x5t#S256")]
+    thumbprint: &'a str,
+}
+
+impl Minter {
+    /// Loads the signing keys, making the first one if there is none. `issuer` is the home host's https origin.
+    pub async fn load(
+        store: &Store,
+        clock: SharedClock,
+        issuer: String,
+    ) -> Result<Arc<Self>, StoreError> {
+        let mut records = store.signing_keys().await?;
+        if records.is_empty() {
+            records = store.ensure_signing_key(new_key(clock.now())?).await?;
+        }
+        Self::from_records(&records, clock, issuer).map(Arc::new)
+    }
+
+    fn from_records(
+        records: &[SigningKeyRecord],
+        clock: SharedClock,
+        issuer: String,
+    ) -> Result<Self, StoreError> {
+        let mut signing = None;
+        let mut published = Vec::new();
+        for record in records {
+            let pair = open_key(&record.private_key).ok_or_else(|| unusable(&record.kid))?;
+            let jwk = PublicKey::of(&pair);
+            if jwk.thumbprint() != record.kid {
+                return Err(unusable(&record.kid));
+            }
+            published.push(jwk.document());
+            if signing.is_none() {
+                let header = json!({"alg": "ES256", "typ": "JWT", "kid": record.kid}).to_string();
+                let header = URL_SAFE_NO_PAD.encode(header);
+                signing = Some(Key { header, pair });
+            }
+        }
+        Ok(Self {
+            issuer,
+            clock,
+            signing: signing.ok_or_else(|| unusable("none"))?,
+            published,
+        })
+    }
+
+    /// Signs one: `sub`, `email`, `groups`, `aud` = the route's public origin, `cnf.x5t#S256` = the SVID's thumbprint, five minutes at most.
+    pub fn mint(&self, principal: &Principal, audience: &str, svid: &Svid) -> Assertion {
+        let now = self.clock.now();
+        let expires_at = now.plus(LIFETIME).min(svid.not_after);
+        let groups = match &principal.groups {
+            Groups::Known(names) => Some(names.iter().map(AsRef::as_ref).collect()),
+            Groups::Missing => None,
+        };
+        let claims = AssertionClaims {
+            iss: &self.issuer,
+            aud: audience,
+            sub: &principal.subject,
+            iat: now.seconds(),
+            exp: expires_at.seconds(),
+            jti: URL_SAFE_NO_PAD.encode(secret::random::<16>()),
+            provider: &principal.provider,
+            provider_issuer: &principal.issuer,
+            email: principal.email.as_ref().map(|email| email.as_str()),
+            name: principal.display_name.as_deref(),
+            groups,
+            mesh_identity: svid.identity.as_str(),
+            cnf: Confirmation {
+                thumbprint: &svid.thumbprint,
+            },
+        };
+        Assertion {
+            value: self.sign(&claims),
+            renew_at: expires_at.minus(RENEW_BEFORE),
+        }
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "claims of texts and numbers serialise, a parsed key signs, and base64url is a header value"
+    )]
+    fn sign(&self, claims: &AssertionClaims<'_>) -> http::HeaderValue {
+        let payload = serde_json::to_vec(claims).expect("texts and numbers serialise");
+        let mut token = self.signing.header.clone();
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        let signature = self
+            .signing
+            .pair
+            .sign(&SystemRandom::new(), token.as_bytes())
+            .expect("a parsed key signs");
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+        http::HeaderValue::try_from(token).expect("base64url and dots are a header value")
+    }
+
+    /// The JWK set (RFC 7517) to publish.
+    pub fn jwks(&self) -> serde_json::Value {
+        json!({ "keys": self.published })
+    }
+
+    /// How long an assertion is good for.
+    pub fn lifetime(&self) -> Duration {
+        LIFETIME
+    }
+}
+
+struct PublicKey {
+    x: String,
+    y: String,
+}
+
+impl PublicKey {
+    fn of(pair: &EcdsaKeyPair) -> Self {
+        // 0x04, then two coordinates of 32 bytes (SEC 1 §2.3.3).
+        let point = pair.public_key().as_ref();
+        let (x, y) = point
+            .get(1..)
+            .unwrap_or_default()
+            .split_at_checked(32)
+            .unwrap_or_default();
+        Self {
+            x: URL_SAFE_NO_PAD.encode(x),
+            y: URL_SAFE_NO_PAD.encode(y),
+        }
+    }
+
+    /// RFC 7638 §3: SHA-256 of the required members in lexicographic order.
+    fn thumbprint(&self) -> String {
+        let Self { x, y } = self;
+        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        URL_SAFE_NO_PAD.encode(secret::sha256(members.as_bytes()))
+    }
+
+    fn document(&self) -> serde_json::Value {
+        json!({
+            "kty": "EC", "crv": "P-256", "x": self.x, "y": self.y,
+            "alg": "ES256", "use": "sig", "kid": self.thumbprint(),
+        })
+    }
+}
+
+fn new_key(now: Timestamp) -> Result<SigningKeyRecord, StoreError> {
+    let failed = || unusable("new");
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| failed())?;
+    let der = pair.to_pkcs8v1().map_err(|_| failed())?;
+    Ok(SigningKeyRecord {
+        kid: PublicKey::of(&pair).thumbprint(),
+        private_key: zeroize::Zeroizing::new(der.as_ref().to_vec()),
+        created_at: now,
+    })
+}
+
+fn open_key(pkcs8: &[u8]) -> Option<EcdsaKeyPair> {
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok()
+}
+
+fn unusable(kid: &str) -> StoreError {
+    StoreError::Inconsistent {
+        table: "signing_keys",
+        id: kid.to_owned(),
+        what: "the key is not the P-256 key that its id names".to_owned(),
+    }
+}

@@ -1,0 +1,17 @@
+//! What the edge knows of a request when it hands it to one of our own pages.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::address::origin::Origin;
+
+/// Put into the request's extensions by the edge; there is no other source of host, scheme or client address.
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    /// Identifies the request in log, header and page.
+    pub request_id: Arc<str>,
+    /// The origin the browser addressed: one of ours, canonical.
+    pub origin: Origin,
+    /// The client's address.
+    pub client: IpAddr,
+}
