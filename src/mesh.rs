@@ -1,3 +1,4 @@
 //! The mesh's side: the certificates that prove a mesh identity.
 
+pub mod authority;
 pub mod svid;

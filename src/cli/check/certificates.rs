@@ -1,16 +1,16 @@
 //! Whether certificates and keys are what the edge needs: by using them, as the edge would.
 
+use std::error::Error;
 use std::path::Path;
-use std::time::Duration;
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PublicKeyData, SanType};
+use rcgen::{KeyPair, PublicKeyData};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::clock::Timestamp;
-use crate::config::checked::{CertificateFiles, MeshConfig, SvidConfig};
+use crate::config::checked::{CertificateFiles, MeshConfig};
+use crate::mesh::authority::Authority;
 
 /// A listener's chain and key: they belong together, are in force, and have DNS names.
 pub(super) fn front_door(files: &CertificateFiles, now: Timestamp) -> Result<String, String> {
@@ -37,68 +37,13 @@ pub(super) fn front_door(files: &CertificateFiles, now: Timestamp) -> Result<Str
     ))
 }
 
-/// The edge's own CA: signs a throw-away certificate and verifies it against the bundle. That works only if key and certificate
-/// belong together, the certificate may sign, the chain leads to the bundle, and all of it is in force.
+/// The edge's own CA: loaded as the edge loads it, which signs a throw-away certificate and verifies it against the bundle.
 pub(super) fn authority(mesh: &MeshConfig, now: Timestamp) -> Result<String, String> {
-    let SvidConfig::Ca {
-        chain_file,
-        key_file,
-        namespaces,
-        ..
-    } = &mesh.svid;
-    let chain = certificates(chain_file)?;
-    let bundle = certificates(&mesh.bundle_file)?;
-    let anchors = bundle
-        .iter()
-        .map(|root| webpki::anchor_from_trusted_cert(root))
-        .collect::<Result<Vec<TrustAnchor<'_>>, _>>()
-        .map_err(|error| format!("{}: {error}", mesh.bundle_file.display()))?;
-    let own = parsed(&chain[0], chain_file)?;
-    in_force(&own, now)?;
-    let namespace = namespaces.first().map_or("check", String::as_str);
-    let id = format!(
-        "spiffe://{}/ns/{namespace}/sa/wayleave-check",
-        mesh.trust_domain
-    );
-    let probe = probe(&chain[0], key(key_file)?, &id, now)
-        .map_err(|error| format!("{} cannot sign: {error}", chain_file.display()))?;
-    let probe = EndEntityCert::try_from(&probe).map_err(|error| error.to_string())?;
-    let seconds = u64::try_from(now.seconds()).unwrap_or(0);
-    probe
-        .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            &anchors,
-            &chain,
-            UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-            KeyUsage::client_auth(),
-            None,
-            None,
-        )
-        .map_err(|error| {
-            format!(
-                "what {} signs does not verify against {}: {error}; do key, chain and bundle belong together?",
-                key_file.display(),
-                mesh.bundle_file.display()
-            )
-        })?;
-    Ok(format!("until {}", ends(&own).rfc3339()))
-}
-
-/// A certificate good for a minute, signed by the CA, whose key is thrown away.
-fn probe(
-    authority: &CertificateDer<'_>,
-    key: KeyPair,
-    id: &str,
-    now: Timestamp,
-) -> Result<CertificateDer<'static>, rcgen::Error> {
-    let issuer = Issuer::from_ca_cert_der(authority, key)?;
-    let mut params = CertificateParams::default();
-    params.subject_alt_names = vec![SanType::URI(id.try_into()?)];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.not_before = now.minus(Duration::from_secs(60)).to_offset_date_time();
-    params.not_after = now.plus(Duration::from_secs(60)).to_offset_date_time();
-    let leaf = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-    Ok(params.signed_by(&leaf, &issuer)?.der().clone())
+    let authority = Authority::load(mesh, now).map_err(|error| match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })?;
+    Ok(format!("until {}", authority.ends().rfc3339()))
 }
 
 /// All certificates of a PEM file; at least one.
@@ -161,9 +106,11 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::clock::{Clock, SystemClock};
+    use crate::config::checked::SvidConfig;
     use crate::demo::stage::{Ports, Stage};
     use crate::identity::spiffe_id::TrustDomain;
     use crate::lifecycle::Lifecycle;
@@ -208,7 +155,11 @@ mod tests {
             assert!(bad.is_err(), "{chain} {key} {bundle}");
         }
         let later = now.plus(Duration::from_secs(48 * 3600));
-        assert!(authority(&good, later).unwrap_err().contains("ended"));
+        assert!(
+            authority(&good, later)
+                .unwrap_err()
+                .contains("ends too soon")
+        );
         let files = |key: &str| CertificateFiles {
             chain: stage.path("front-door.pem"),
             key: stage.path(key),
