@@ -203,8 +203,14 @@ impl Refresher for Providers {
                     })
                 }
                 Ok(_) => Err(RefreshFault::Refused),
-                Err(OidcError::Unavailable(error)) => {
-                    tracing::warn!(provider = %principal.provider, error, "a session cannot be refreshed at present");
+                // A fault of ours or the provider's, such as a wrong client secret, says nothing about the person:
+                // the grace time bounds how long the session goes on.
+                Err(
+                    error @ (OidcError::Unavailable(_)
+                    | OidcError::Metadata(_)
+                    | OidcError::ProviderError(_)),
+                ) => {
+                    tracing::warn!(provider = %principal.provider, %error, "a session cannot be refreshed at present");
                     Err(RefreshFault::Unavailable)
                 }
                 Err(error) => {
