@@ -1,3 +1,5 @@
-//! Metrics. No token, cookie or secret in any of them.
+//! Logs and metrics. No token, cookie or secret in any of them.
 
+pub mod access_log;
 pub mod metrics;
+pub mod text;

@@ -1,0 +1,197 @@
+//! Deciding: the only place that makes a [`Permit`], and only out of an allow of the policy in force and a mesh identity.
+//!
+//! The fields of [`Allowed`] and [`Permit`] are private to this module, so a request that was not decided cannot be forwarded: it does not compile.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::edge::authenticate::Authenticated;
+use crate::edge::caller::Caller;
+use crate::edge::headers;
+use crate::edge::local::PolicyView;
+use crate::edge::route::Routed;
+use crate::identity::spiffe_id::MeshIdentity;
+use crate::policy::compile::MapFault;
+use crate::policy::decide::{DenyReason, Facts, Verdict};
+
+/// What the rules say of an authenticated request.
+pub enum Decision {
+    /// It may go on.
+    Allow(Allowed),
+    /// Nobody is signed in, and somebody who is might be allowed.
+    SignIn(Authenticated),
+    /// It may not.
+    Deny(Denied),
+}
+
+/// Proof that a rule allows a request. It has no mesh identity yet.
+pub struct Allowed {
+    authenticated: Authenticated,
+    rule: Arc<str>,
+}
+
+/// Proof that a request may be forwarded, and as whom.
+pub struct Permit {
+    allowed: Allowed,
+    identity: MeshIdentity,
+}
+
+/// A denial.
+pub struct Denied {
+    authenticated: Authenticated,
+    reason: Denial,
+}
+
+/// Why a request is denied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The rules say so.
+    Rules(DenyReason),
+    /// No identity mapping gives the caller a mesh identity.
+    NoMeshIdentity(MapFault),
+    /// A page of another origin wants to open a tunnel with the visitor's session.
+    ForeignPage,
+}
+
+/// What somebody who is denied can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Signing in as somebody else, or at another provider.
+    AnotherAccount,
+    /// Nothing; an administrator would have to change the policy.
+    Nothing,
+}
+
+impl Denial {
+    /// What can be done about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Rules(DenyReason::Rule { .. } | DenyReason::NoRule | DenyReason::Provider) => {
+                Remedy::AnotherAccount
+            }
+            Self::NoMeshIdentity(MapFault::NoMapping) => Remedy::AnotherAccount,
+            Self::NoMeshIdentity(MapFault::Invalid { .. }) | Self::ForeignPage => Remedy::Nothing,
+        }
+    }
+
+    /// Stable and machine-readable.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Rules(DenyReason::Rule { .. }) => "denied_by_rule",
+            Self::Rules(DenyReason::NoRule) => "not_allowed",
+            Self::Rules(DenyReason::Provider) => "provider_not_accepted",
+            Self::NoMeshIdentity(MapFault::NoMapping) => "no_mesh_identity",
+            Self::NoMeshIdentity(MapFault::Invalid { .. }) => "mesh_identity_invalid",
+            Self::ForeignPage => "foreign_page",
+        }
+    }
+}
+
+impl Denied {
+    /// Why.
+    pub fn reason(&self) -> &Denial {
+        &self.reason
+    }
+
+    /// The request and who sent it.
+    pub fn authenticated(&self) -> &Authenticated {
+        &self.authenticated
+    }
+}
+
+/// Decides by the revision that the request was routed with.
+pub fn decide(authenticated: Authenticated) -> Decision {
+    let routed = authenticated.routed();
+    let request = routed.request();
+    let verdict = routed.view().policy.decide(&Facts {
+        principal: authenticated.principal(),
+        route: routed.route(),
+        method: request.method.as_str(),
+        path: &request.path,
+    });
+    match verdict {
+        Verdict::Allow { rule } => Decision::Allow(Allowed {
+            authenticated,
+            rule,
+        }),
+        Verdict::SignIn => Decision::SignIn(authenticated),
+        Verdict::Deny(reason) => Decision::Deny(Denied {
+            authenticated,
+            reason: Denial::Rules(reason),
+        }),
+    }
+}
+
+impl Allowed {
+    /// Refuses tunnels that a foreign page opens: browsers send cookies along with a WebSocket's handshake, whichever page asks for it.
+    pub fn for_tunnel(self, request: &HeaderMap) -> Result<Self, Denied> {
+        let routed = self.authenticated.routed();
+        let listed = &routed.route().route.websocket_origins;
+        let is_fine = !self.authenticated.caller().rides_on_a_cookie()
+            || headers::may_open_tunnel(&routed.request().origin, listed, request);
+        if is_fine {
+            return Ok(self);
+        }
+        Err(Denied {
+            authenticated: self.authenticated,
+            reason: Denial::ForeignPage,
+        })
+    }
+
+    /// Finds the mesh identity that the request travels under.
+    pub fn map(self) -> Result<Permit, Denied> {
+        let policy = &self.authenticated.routed().view().policy;
+        match self.authenticated.caller().mesh_identity(policy) {
+            Ok(identity) => Ok(Permit {
+                allowed: self,
+                identity,
+            }),
+            Err(fault) => Err(Denied {
+                authenticated: self.authenticated,
+                reason: Denial::NoMeshIdentity(fault),
+            }),
+        }
+    }
+}
+
+impl Permit {
+    /// The mesh identity that the request travels under.
+    pub fn identity(&self) -> &MeshIdentity {
+        &self.identity
+    }
+
+    /// The rule that allows the request.
+    pub fn rule(&self) -> &Arc<str> {
+        &self.allowed.rule
+    }
+
+    /// The request and its route.
+    pub fn routed(&self) -> &Routed {
+        self.allowed.authenticated.routed()
+    }
+
+    /// Who sent it.
+    pub fn caller(&self) -> &Rc<Caller> {
+        self.allowed.authenticated.caller()
+    }
+
+    /// The permit that the newest policy gives for what is under way, to a caller whose proof was looked at again; `None` if it
+    /// gives none, or one that leads to another upstream or under another mesh identity.
+    pub fn again(&self, view: &Rc<PolicyView>, caller: &Rc<Caller>) -> Option<Self> {
+        let before = self.routed();
+        let routed = Routed::find(Rc::clone(view), Rc::clone(before.request())).ok()?;
+        let (then, now) = (&before.route().route, &routed.route().route);
+        if then.name != now.name || then.upstream != now.upstream {
+            return None;
+        }
+        match decide(Authenticated::again(routed, Rc::clone(caller))) {
+            Decision::Allow(allowed) => allowed
+                .map()
+                .ok()
+                .filter(|permit| permit.identity == self.identity),
+            Decision::SignIn(_) | Decision::Deny(_) => None,
+        }
+    }
+}

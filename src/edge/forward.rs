@@ -1,0 +1,374 @@
+//! Forwarding what is permitted, streaming both ways. Nothing is buffered here but the piece that is being passed on.
+//!
+//! `100 Continue` needs no code: the server side asks the client for its body when the upstream's connection first polls for it.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Response, StatusCode, Uri, request};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::address::path::examine_path;
+use crate::edge::access_log::Entry;
+use crate::edge::authorize::Permit;
+use crate::edge::body::{BoxError, EdgeBody, StreamWatch};
+use crate::edge::headers::{self, Statement, UpgradeTo};
+use crate::edge::local::Worker;
+use crate::edge::metrics::Outcome;
+use crate::edge::normalise::{Normalised, RequestFault};
+use crate::edge::respond::Refused;
+use crate::edge::streams::{Cut, Exchange, Side, UnderWay};
+use crate::edge::upstream::{Connected, SendError, Upstreams};
+use crate::mesh::svid::Svid;
+use crate::policy::model::Route;
+
+/// A request's body on its way to an upstream.
+pub struct RequestBody {
+    incoming: Incoming,
+    exchange: Rc<Exchange>,
+}
+
+/// An upstream's answer, and the exchange it belongs to.
+pub struct Answer {
+    /// Its body has not been read.
+    pub response: Response<Incoming>,
+    /// Where it came from.
+    pub connected: Connected,
+    /// Has to live as long as the answer is passed on.
+    pub under_way: UnderWay,
+}
+
+impl Answer {
+    /// Whether the upstream changes the protocol.
+    pub fn is_switching(&self) -> bool {
+        self.response.status() == StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
+/// A permitted request with its SVID, ready to be sent.
+pub struct Departure {
+    permit: Permit,
+    svid: Arc<Svid>,
+    head: request::Parts,
+}
+
+/// Takes the permit's own SVID, points the request at the upstream, and says in its headers what the upstream is to know.
+pub async fn prepare<U: Upstreams>(
+    worker: &Worker<U>,
+    permit: Permit,
+    mut head: request::Parts,
+    upgrade: Option<&UpgradeTo>,
+    entry: &Entry,
+) -> Result<Departure, Refused> {
+    let svid = match worker.upstreams.svid_at_hand(permit.identity()) {
+        Some(svid) => svid,
+        None => worker.upstreams.svid(permit.identity()).await?,
+    };
+    // The source of SVIDs must not have mixed anybody up.
+    if svid.identity != *permit.identity() {
+        return Err(Refused::WrongSvid);
+    }
+    let routed = permit.routed();
+    let route = &routed.route().route;
+    let request = routed.request();
+    head.uri = upstream_target(route, request)?;
+    let caller = permit.caller();
+    let origin = &request.origin;
+    let statement = Statement {
+        origin,
+        client: entry.client(),
+        version: head.version,
+        request_id: entry.request_id_value(),
+        trace: entry.trace(),
+        principal: caller.principal(),
+        assertion: caller.assertion(&worker.edge.minter, origin, &svid, entry.started()),
+        plain: route.identity_headers,
+        host: route.upstream_host.as_deref(),
+        upgrade,
+    };
+    headers::rewrite_request(&mut head.headers, caller.came_with_a_token(), &statement)?;
+    // What the listener and the server put there is not for the upstream's connection.
+    head.extensions.clear();
+    Ok(Departure { permit, svid, head })
+}
+
+/// Sends it, and waits for the head of the answer: as long as the upstream may take, and no longer than the request is allowed.
+pub async fn forward<U: Upstreams>(
+    worker: &Worker<U>,
+    departure: Departure,
+    body: Incoming,
+    as_upgrade: bool,
+) -> Result<Answer, Refused> {
+    let Departure { permit, svid, head } = departure;
+    let route = Arc::clone(permit.routed().route());
+    let idle = route
+        .route
+        .timeouts
+        .idle
+        .unwrap_or(worker.edge.limits.idle_stream);
+    let under_way = worker.streams.begin(permit, idle, !body.is_end_stream());
+    let exchange = Rc::clone(under_way.exchange());
+    let request = Request::from_parts(
+        head,
+        RequestBody {
+            incoming: body,
+            exchange: Rc::clone(&exchange),
+        },
+    );
+    let sending = async {
+        if as_upgrade {
+            worker.upstreams.send_upgrade(&svid, &route, request).await
+        } else {
+            worker.upstreams.send(&svid, &route, request).await
+        }
+    };
+    let (response, connected) = unless_cut(&exchange, sending).await??;
+    exchange.answered();
+    Ok(Answer {
+        response,
+        connected,
+        under_way,
+    })
+}
+
+/// The result, or why it is not waited for any longer. What is allowed is looked at first.
+pub(in crate::edge) async fn unless_cut<T>(
+    exchange: &Exchange,
+    work: impl Future<Output = T>,
+) -> Result<T, Cut> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|context| match exchange.poll_cut(Side::Answer, context) {
+        Poll::Ready(cut) => Poll::Ready(Err(cut)),
+        Poll::Pending => work.as_mut().poll(context).map(Ok),
+    })
+    .await
+}
+
+/// Passes an answer on to the client.
+pub fn pass_on(answer: Answer, mut entry: Entry) -> Response<EdgeBody> {
+    let Answer {
+        response,
+        connected: _,
+        under_way,
+    } = answer;
+    let (mut head, incoming) = response.into_parts();
+    let length = content_length(&head.headers);
+    headers::rewrite_response(&mut head.headers);
+    head.extensions.clear();
+    entry.status(head.status);
+    entry.outcome(Outcome::Allowed, "allowed");
+    if incoming.is_end_stream() {
+        entry.under_way(&under_way);
+        return Response::from_parts(head, EdgeBody::Empty);
+    }
+    // Until it is over it counts as broken off.
+    entry.outcome(Outcome::Aborted, "aborted");
+    let watch = AnswerWatch {
+        under_way,
+        entry,
+        length,
+        last: Last::Waiting,
+    };
+    Response::from_parts(
+        head,
+        EdgeBody::Upstream {
+            incoming,
+            watch: Box::new(watch),
+        },
+    )
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(http::header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// Origin-form target at the upstream. What is left of a path without its prefix is looked at again: it must have one reading as well.
+fn upstream_target(route: &Route, request: &Normalised) -> Result<Uri, Refused> {
+    let path = if route.strip_prefix && route.prefix != "/" {
+        let rest = request
+            .path
+            .strip_prefix(route.prefix.as_str())
+            .unwrap_or(&request.path);
+        let rest = if rest.is_empty() { "/" } else { rest };
+        examine_path(rest).map_err(RequestFault::from)?;
+        rest
+    } else {
+        request.path.as_str()
+    };
+    let target = match &request.query {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    target
+        .map(Uri::from)
+        .map_err(|_| RequestFault::Target.into())
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(cut) = this.exchange.poll_cut(Side::Upload, context) {
+            return Poll::Ready(Some(Err(cut.into())));
+        }
+        let polled = match Pin::new(&mut this.incoming).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.exchange
+                    .received(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(without_identity(frame))))
+            }
+            Poll::Ready(None) => {
+                this.exchange.upload_ended();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(fault))) => Poll::Ready(Some(Err(fault.into()))),
+            Poll::Pending => Poll::Pending,
+        };
+        // Whoever reads it may stop here without asking for the end.
+        if this.incoming.is_end_stream() {
+            this.exchange.upload_ended();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// Trailers may not say what headers may not.
+fn without_identity(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(trailers_without_identity(trailers)),
+        Err(frame) => frame,
+    }
+}
+
+fn trailers_without_identity(mut trailers: HeaderMap) -> HeaderMap {
+    let removed: Vec<_> = trailers
+        .keys()
+        .filter(|name| !headers::may_be_trailer(name))
+        .cloned()
+        .collect();
+    for name in removed {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+/// What happened last to an answer's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Waiting,
+    Passed,
+    Ended,
+}
+
+struct AnswerWatch {
+    under_way: UnderWay,
+    entry: Entry,
+    length: Option<u64>,
+    last: Last,
+}
+
+impl StreamWatch for AnswerWatch {
+    fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<BoxError> {
+        self.last = Last::Waiting;
+        let cut = std::task::ready!(self.under_way.exchange().poll_cut(Side::Answer, context));
+        self.entry.outcome(Outcome::Cut, cut.code());
+        self.last = Last::Ended;
+        Poll::Ready(cut.into())
+    }
+
+    fn passed(&mut self, bytes: usize) {
+        self.under_way.exchange().sent(bytes);
+        self.last = Last::Passed;
+    }
+
+    fn ended(&mut self, fault: Option<&hyper::Error>) {
+        self.last = Last::Ended;
+        match fault {
+            None => self.entry.outcome(Outcome::Allowed, "allowed"),
+            Some(_) => self.entry.outcome(Outcome::Failed, "upstream_broke_off"),
+        }
+    }
+}
+
+impl Drop for AnswerWatch {
+    fn drop(&mut self) {
+        self.entry.under_way(&self.under_way);
+        let (_, sent) = self.under_way.exchange().bytes();
+        // The server does not ask for the end of a body that says it is over, so a complete one may be dropped after its last piece.
+        let is_complete = match self.length {
+            Some(length) => sent >= length,
+            None => self.last == Last::Passed,
+        };
+        if self.last != Last::Ended && is_complete {
+            self.entry.outcome(Outcome::Allowed, "allowed");
+        }
+    }
+}
+
+impl From<Cut> for Refused {
+    fn from(cut: Cut) -> Self {
+        Self::Cut(cut)
+    }
+}
+
+impl From<SendError> for Refused {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::trailers_without_identity;
+
+    #[test]
+    fn d8_identity_names_in_trailers_are_dropped() {
+        let mut trailers = HeaderMap::new();
+        for name in [
+            "grpc-status",
+            "x-checksum",
+            "x-forwarded-user",
+            "remote-user",
+            "wayleave-jwt-assertion",
+            "authorization",
+            "cookie",
+            "host",
+            "content-length",
+            "connection",
+            "proxy-authorization",
+            "transfer-encoding",
+        ] {
+            trailers.insert(name, HeaderValue::from_static("v"));
+        }
+        let kept = trailers_without_identity(trailers);
+        let mut names: Vec<_> = kept.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["grpc-status", "x-checksum"]);
+    }
+}

@@ -1,0 +1,172 @@
+//! The way of one request, top to bottom.
+//!
+//! Normalise, our own pages, route, authenticate, decide, map, rewrite headers, forward, pass the answer on; and one line in the access log, whatever
+//! happened. Each step takes the former's proof, so that none can be left out.
+
+use std::rc::Rc;
+
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::edge::access_log::Entry;
+use crate::edge::authenticate::{Authenticated, authenticate};
+use crate::edge::authorize::{Decision, Denied, decide};
+use crate::edge::body::EdgeBody;
+use crate::edge::forward::{Answer, forward, pass_on, prepare};
+use crate::edge::headers::{self, TraceContext, UpgradeTo};
+use crate::edge::local::Worker;
+use crate::edge::metrics::Outcome;
+use crate::edge::normalise::{RequestFault, normalise};
+use crate::edge::respond::{self, Refused};
+use crate::edge::route::{Routed, own_pages};
+use crate::edge::upstream::Upstreams;
+use crate::edge::worker::{ConnectionInfo, Handler};
+use crate::edge::{own, tunnel};
+use crate::web::audience::Audience;
+
+impl<U: Upstreams> Handler for Worker<U> {
+    async fn handle(
+        self: Rc<Self>,
+        connection: Rc<ConnectionInfo>,
+        mut request: Request<Incoming>,
+    ) -> Response<EdgeBody> {
+        let upgrade = headers::upgrade_to(request.version(), request.headers());
+        let client = upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
+        let audience = Audience::of(request.method(), request.headers());
+        let (head, body) = request.into_parts();
+        let now = self.edge.clock.now();
+        let trace = TraceContext::of(&head.headers, self.chance());
+        let mut entry = Entry::open(
+            &self.lines,
+            &connection,
+            Some(&head),
+            self.request_id(now),
+            trace,
+            now,
+        );
+        let request = Request::from_parts(head, body);
+        match self
+            .answer(&connection, request, client, audience, &mut entry)
+            .await
+        {
+            Ok(Ending::Own(response)) => response,
+            Ok(Ending::Denied(denied)) => respond::denial(&denied, audience, &mut entry),
+            Ok(Ending::Upstream(answer)) => pass_on(answer, entry),
+            Ok(Ending::Tunnel(answer, client, to)) => tunnel::open(answer, client, &to, entry)
+                .unwrap_or_else(|failed| {
+                    let (refused, mut entry) = *failed;
+                    respond::refusal(&refused, audience, &mut entry)
+                }),
+            Err(refused) => respond::refusal(&refused, audience, &mut entry),
+        }
+    }
+
+    async fn refuse(
+        self: Rc<Self>,
+        connection: Rc<ConnectionInfo>,
+        fault: RequestFault,
+    ) -> Response<EdgeBody> {
+        let now = self.edge.clock.now();
+        let trace = TraceContext::of(&HeaderMap::new(), self.chance());
+        let id = self.request_id(now);
+        let mut entry = Entry::open(&self.lines, &connection, None, id, trace, now);
+        respond::refusal(&fault.into(), Audience::Program, &mut entry)
+    }
+}
+
+/// How a request ends that is not refused for what it is.
+enum Ending {
+    Own(Response<EdgeBody>),
+    Denied(Denied),
+    Upstream(Answer),
+    Tunnel(Answer, OnUpgrade, UpgradeTo),
+}
+
+impl<U: Upstreams> Worker<U> {
+    async fn answer(
+        &self,
+        connection: &ConnectionInfo,
+        request: Request<Incoming>,
+        client: Option<(UpgradeTo, OnUpgrade)>,
+        audience: Audience,
+        entry: &mut Entry,
+    ) -> Result<Ending, Refused> {
+        let (head, body) = request.into_parts();
+        let normalised = Rc::new(normalise(connection, &head)?);
+        entry.normalised(&normalised);
+        if headers::has_looped(&head.headers) {
+            return Err(Refused::Loop);
+        }
+
+        let policy = self.policy();
+        if let Some(pages) = own_pages(&self.edge.home_host, &policy, &normalised) {
+            let request = Request::from_parts(head, body);
+            return own::serve(&self.edge, pages, request, entry)
+                .await
+                .map(Ending::Own);
+        }
+
+        let routed = Routed::find(policy, normalised)?;
+        entry.routed(&routed);
+        if self.is_stale(entry.started()) {
+            return Err(Refused::Stale);
+        }
+
+        let authenticated = authenticate(self, routed, &head.headers, entry.started()).await?;
+        entry.authenticated(authenticated.caller());
+
+        let allowed = match decide(authenticated) {
+            Decision::Allow(allowed) => allowed,
+            Decision::SignIn(nobody) => {
+                return self.sign_in(&nobody, head.headers, audience, entry).await;
+            }
+            Decision::Deny(denied) => return Ok(Ending::Denied(denied)),
+        };
+        let allowed = match &client {
+            Some(_) => match allowed.for_tunnel(&head.headers) {
+                Ok(allowed) => allowed,
+                Err(denied) => return Ok(Ending::Denied(denied)),
+            },
+            None => allowed,
+        };
+
+        let permit = match allowed.map() {
+            Ok(permit) => permit,
+            Err(denied) => return Ok(Ending::Denied(denied)),
+        };
+        entry.permitted(&permit);
+
+        let upgrade = client.as_ref().map(|(to, _)| to);
+        let departure = prepare(self, permit, head, upgrade, entry).await?;
+        entry.sent();
+        let answer = forward(self, departure, body, client.is_some()).await?;
+        entry.answered(answer.connected);
+        match client {
+            Some((to, client)) if answer.is_switching() => Ok(Ending::Tunnel(answer, client, to)),
+            // Nobody asked for a tunnel, or not for this one.
+            None if answer.is_switching() => Err(Refused::WrongProtocol),
+            Some(_) | None => Ok(Ending::Upstream(answer)),
+        }
+    }
+
+    /// A navigation is sent to sign in; everything else is told that it has to.
+    async fn sign_in(
+        &self,
+        nobody: &Authenticated,
+        headers: HeaderMap,
+        audience: Audience,
+        entry: &mut Entry,
+    ) -> Result<Ending, Refused> {
+        entry.decided(Outcome::SignIn, "sign_in_required");
+        match audience {
+            Audience::Navigation => {
+                let request = nobody.routed().request();
+                own::begin_sign_in(&self.edge, request, headers, entry)
+                    .await
+                    .map(Ending::Own)
+            }
+            Audience::Program | Audience::Grpc => Err(Refused::SignInRequired),
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! Every refusal and failure of the data plane, and the answer to it. The matches have no `_`: what is new has to be thought about here.
+
+use std::borrow::Cow;
+
+use http::{Response, StatusCode};
+
+use crate::edge::access_log::Entry;
+use crate::edge::authenticate::Authenticated;
+use crate::edge::authorize::{Denial, Denied, Remedy};
+use crate::edge::body::EdgeBody;
+use crate::edge::headers::ValueFault;
+use crate::edge::metrics::Outcome;
+use crate::edge::normalise::RequestFault;
+use crate::edge::streams::Cut;
+use crate::edge::upstream::SendError;
+use crate::identity::principal::{Groups, Principal};
+use crate::mesh::svid::SvidError;
+use crate::policy::compile::MapFault;
+use crate::policy::decide::DenyReason;
+use crate::token::bearer::BearerFault;
+use crate::web::audience::Audience;
+use crate::web::problem::{Problem, Refusal};
+use crate::web::security_headers;
+
+/// Why a request is not answered by an upstream or a page of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It has no single reading.
+    #[error(transparent)]
+    Fault(#[from] RequestFault),
+    /// It has been through us before.
+    #[error("the request has been through this proxy before")]
+    Loop,
+    /// No route has its host and path.
+    #[error("no route leads there")]
+    NoRoute,
+    /// Nothing was heard from the store for too long.
+    #[error("it is not known any more who may do what")]
+    Stale,
+    /// Somebody has to sign in, and it is no navigation.
+    #[error("nobody is signed in")]
+    SignInRequired,
+    /// The bearer token is not good.
+    #[error("the bearer token is refused: {0}")]
+    BadToken(BearerFault),
+    /// The session cannot be looked up.
+    #[error("the store does not answer")]
+    StoreUnavailable,
+    /// The session has to be refreshed and cannot be.
+    #[error("the identity provider does not answer")]
+    ProviderUnavailable,
+    /// The signer gives no SVID.
+    #[error("there is no SVID: {0}")]
+    Svid(#[from] SvidError),
+    /// The signer gave somebody else's SVID.
+    #[error("the SVID at hand is another identity's")]
+    WrongSvid,
+    /// Something about the caller cannot be put into a header.
+    #[error(transparent)]
+    Value(#[from] ValueFault),
+    /// The upstream gives no answer.
+    #[error(transparent)]
+    Send(SendError),
+    /// The upstream changes to a protocol that nobody asked for.
+    #[error("the upstream changed to another protocol than asked for")]
+    WrongProtocol,
+    /// It must not go on.
+    #[error(transparent)]
+    Cut(Cut),
+    /// One of our own pages failed or took too long.
+    #[error("a page of ours gave no answer")]
+    OwnPage,
+}
+
+/// What is said of a refusal.
+struct Words {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: Cow<'static, str>,
+}
+
+const fn words(
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: &'static str,
+) -> Words {
+    Words {
+        status,
+        code,
+        title,
+        detail: Cow::Borrowed(detail),
+    }
+}
+
+impl Refused {
+    fn words(&self) -> Words {
+        match self {
+            Self::Fault(fault) => Words {
+                detail: Cow::Owned(format!("It was refused because {fault}.")),
+                ..words(
+                    fault.status(),
+                    "bad_request",
+                    "This request cannot be read",
+                    "",
+                )
+            },
+            Self::Loop => words(
+                StatusCode::LOOP_DETECTED,
+                "loop",
+                "This request goes in circles",
+                "The application's address leads back to this proxy.",
+            ),
+            Self::NoRoute => words(
+                StatusCode::NOT_FOUND,
+                "no_route",
+                "There is nothing here",
+                "This address does not lead to any application.",
+            ),
+            Self::SignInRequired => words(
+                StatusCode::UNAUTHORIZED,
+                "sign_in_required",
+                "Signing in is needed",
+                "Open the application in a browser and sign in, or send a bearer token.",
+            ),
+            Self::BadToken(fault) => bad_token(fault),
+            Self::Stale => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stale",
+                "Access cannot be checked at the moment",
+                "The proxy has had no word from its store for too long. Please try again in a moment.",
+            ),
+            Self::StoreUnavailable => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "Your session cannot be checked at the moment",
+                "Something that checking it needs does not answer. Please try again in a moment.",
+            ),
+            Self::ProviderUnavailable => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "provider_unavailable",
+                "Your session cannot be checked at the moment",
+                "The identity provider does not answer. Please try again in a moment.",
+            ),
+            Self::Svid(fault) => no_svid(fault),
+            Self::WrongSvid | Self::OwnPage => words(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong on our side",
+                "Please try again, and tell your administrators the request's id if it happens again.",
+            ),
+            Self::Value(ValueFault) => words(
+                StatusCode::FORBIDDEN,
+                "identity_not_sendable",
+                "Your identity cannot be passed on",
+                "Something in it cannot be put into a header.",
+            ),
+            Self::Send(error) => not_sent(error),
+            Self::WrongProtocol => words(
+                StatusCode::BAD_GATEWAY,
+                "upstream_protocol",
+                "The application did not answer well",
+                "It changed to another protocol than it was asked for.",
+            ),
+            Self::Cut(cut) => cut_off(*cut),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Fault(_) | Self::Loop | Self::NoRoute => Outcome::Rejected,
+            Self::SignInRequired | Self::BadToken(_) => Outcome::SignIn,
+            Self::Cut(_) => Outcome::Cut,
+            Self::Stale
+            | Self::StoreUnavailable
+            | Self::ProviderUnavailable
+            | Self::Svid(_)
+            | Self::WrongSvid
+            | Self::Value(_)
+            | Self::Send(_)
+            | Self::WrongProtocol
+            | Self::OwnPage => Outcome::Failed,
+        }
+    }
+
+    /// RFC 6750 §3: an error only when there was a token.
+    fn challenge(&self) -> Option<String> {
+        match self {
+            Self::SignInRequired => Some("Bearer".to_owned()),
+            Self::BadToken(BearerFault::KeysUnavailable) => None,
+            Self::BadToken(_) => Some("Bearer error=\"invalid_token\"".to_owned()),
+            Self::Cut(Cut::ProofEnded) => Some("Bearer".to_owned()),
+            Self::Fault(_)
+            | Self::Loop
+            | Self::NoRoute
+            | Self::Stale
+            | Self::StoreUnavailable
+            | Self::ProviderUnavailable
+            | Self::Svid(_)
+            | Self::WrongSvid
+            | Self::Value(_)
+            | Self::Send(_)
+            | Self::WrongProtocol
+            | Self::Cut(_)
+            | Self::OwnPage => None,
+        }
+    }
+}
+
+fn bad_token(fault: &BearerFault) -> Words {
+    match fault {
+        BearerFault::KeysUnavailable => words(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "issuer_unavailable",
+            "The token cannot be checked at the moment",
+            "Its issuer's keys cannot be had. Please try again in a moment.",
+        ),
+        BearerFault::Malformed
+        | BearerFault::UnknownIssuer
+        | BearerFault::Algorithm
+        | BearerFault::Signature
+        | BearerFault::Time
+        | BearerFault::Audience
+        | BearerFault::Claim(_) => words(
+            StatusCode::UNAUTHORIZED,
+            "invalid_token",
+            "The token is not accepted",
+            "The bearer token is not one that is accepted here, or not any more.",
+        ),
+    }
+}
+
+fn no_svid(fault: &SvidError) -> Words {
+    match fault {
+        SvidError::Namespace(_) | SvidError::TrustDomain(_) => words(
+            StatusCode::FORBIDDEN,
+            "mesh_identity_not_signed",
+            "You have no identity in the mesh",
+            "The mesh identity chosen for you is not one that may be signed here. Your administrators can see why by the request's id.",
+        ),
+        SvidError::AuthorityExpired | SvidError::Signing => words(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "svid_unavailable",
+            "Your mesh identity cannot be proven at the moment",
+            "No certificate can be had for it. Please try again in a moment.",
+        ),
+    }
+}
+
+fn not_sent(error: &SendError) -> Words {
+    const TITLE: &str = "The application cannot be reached";
+    match error {
+        SendError::Resolve(_) => words(
+            StatusCode::BAD_GATEWAY,
+            "upstream_unresolved",
+            TITLE,
+            "Its name does not resolve.",
+        ),
+        SendError::Connect(_) => words(
+            StatusCode::BAD_GATEWAY,
+            "upstream_unreachable",
+            TITLE,
+            "It does not accept connections.",
+        ),
+        SendError::ConnectTimeout => words(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_connect_timeout",
+            TITLE,
+            "Connecting to it took too long.",
+        ),
+        SendError::PeerIdentity(_) => words(
+            StatusCode::BAD_GATEWAY,
+            "upstream_identity_mismatch",
+            TITLE,
+            "What answers there did not prove to be the application.",
+        ),
+        SendError::Tls(_) => words(
+            StatusCode::BAD_GATEWAY,
+            "upstream_tls",
+            TITLE,
+            "No secure connection to it could be made.",
+        ),
+        SendError::IdentityRefused(_) => words(
+            StatusCode::BAD_GATEWAY,
+            "upstream_refused_identity",
+            "The application does not accept you",
+            "The workload refused this identity: its own mesh policy or trust does not let your mesh identity in.",
+        ),
+        SendError::HeadTimeout => words(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            "The application did not answer in time",
+            "The request was sent, and no answer came.",
+        ),
+        SendError::Exhausted => words(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "upstream_exhausted",
+            "The application is busy",
+            "Too many connections to it are in use. Please try again in a moment.",
+        ),
+        SendError::Broken(_) => words(
+            StatusCode::BAD_GATEWAY,
+            "upstream_broke_off",
+            "The application broke off",
+            "The connection to it ended before an answer came.",
+        ),
+    }
+}
+
+fn cut_off(cut: Cut) -> Words {
+    match cut {
+        Cut::ProofEnded => words(
+            StatusCode::UNAUTHORIZED,
+            "session_ended",
+            "Your session has ended",
+            "It ended while the request was under way. Sign in again.",
+        ),
+        Cut::NotAllowed => words(
+            StatusCode::FORBIDDEN,
+            "no_longer_allowed",
+            "This is not allowed any more",
+            "The access rules changed while the request was under way.",
+        ),
+        Cut::Stale => words(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stale",
+            "Access cannot be checked at the moment",
+            "The proxy has had no word from its store for too long. Please try again in a moment.",
+        ),
+        Cut::Idle => words(
+            StatusCode::REQUEST_TIMEOUT,
+            "idle",
+            "The request took too long",
+            "Nothing came for too long.",
+        ),
+        Cut::Over => words(
+            StatusCode::BAD_GATEWAY,
+            "over",
+            "The exchange is over",
+            "The application has answered already.",
+        ),
+    }
+}
+
+/// The answer to a request that is refused.
+pub fn refusal(refused: &Refused, audience: Audience, entry: &mut Entry) -> Response<EdgeBody> {
+    let said = refused.words();
+    if said.status.is_server_error() {
+        let cause = std::error::Error::source(refused).map(ToString::to_string);
+        tracing::warn!(request_id = %entry.id(), error = %refused, cause, "a request failed");
+    }
+    entry.outcome(refused.outcome(), said.code);
+    let problem = Problem {
+        status: said.status,
+        code: said.code,
+        title: said.title,
+        detail: said.detail.into_owned(),
+        request_id: entry.id().to_string(),
+        decision: None,
+        authenticate: refused.challenge(),
+        retry_after: (said.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5),
+        sign_in_path: None,
+    };
+    answer(problem, audience, entry)
+}
+
+/// The answer to a request that the rules, or the mappings, deny.
+pub fn denial(denied: &Denied, audience: Audience, entry: &mut Entry) -> Response<EdgeBody> {
+    let reason = denied.reason();
+    entry.outcome(Outcome::Denied, reason.code());
+    entry.decided(Outcome::Denied, reason.code());
+    let detail = match reason.remedy() {
+        Remedy::AnotherAccount => {
+            "You are known here, but not allowed to do this. If another account of yours is, use that one; otherwise ask your administrators."
+        }
+        Remedy::Nothing => {
+            "This is not allowed. Your administrators can see why by the request's id."
+        }
+    };
+    let problem = Problem {
+        status: StatusCode::FORBIDDEN,
+        code: reason.code(),
+        title: "Not allowed",
+        detail: detail.to_owned(),
+        request_id: entry.id().to_string(),
+        decision: Some(told(denied.authenticated(), reason, entry)),
+        authenticate: None,
+        retry_after: None,
+        sign_in_path: None,
+    };
+    answer(problem, audience, entry)
+}
+
+fn told(authenticated: &Authenticated, reason: &Denial, entry: &Entry) -> Refusal {
+    let principal = authenticated.principal();
+    let request = authenticated.routed().request();
+    Refusal {
+        decision_id: entry.id().to_string(),
+        who: principal.map_or_else(|| "not signed in".to_owned(), who),
+        groups: principal.and_then(|principal| match &principal.groups {
+            Groups::Known(names) => Some(names.iter().map(|name| name.to_string()).collect()),
+            Groups::Missing => None,
+        }),
+        what: format!("{} {}{}", request.method, request.origin, request.path),
+        why: why(reason, principal),
+    }
+}
+
+fn who(principal: &Principal) -> String {
+    format!("{}, signed in at {}", principal.label(), principal.provider)
+}
+
+fn why(reason: &Denial, principal: Option<&Principal>) -> String {
+    match reason {
+        Denial::Rules(DenyReason::Rule { rule }) => format!("The access rule {rule} forbids it."),
+        Denial::Rules(DenyReason::NoRule) => match principal.map(|principal| &principal.groups) {
+            Some(Groups::Missing) => "No access rule allows it. Your provider did not say which groups you are in, so rules about groups cannot apply.".to_owned(),
+            Some(Groups::Known(_)) | None => "No access rule allows it.".to_owned(),
+        },
+        Denial::Rules(DenyReason::Provider) => match principal {
+            Some(principal) => format!("This application does not accept people who signed in at {}.", principal.provider),
+            None => "This application accepts other identity providers only.".to_owned(),
+        },
+        Denial::NoMeshIdentity(MapFault::NoMapping) => "The access rules allow it, but no identity mapping gives you an identity in the mesh.".to_owned(),
+        Denial::NoMeshIdentity(MapFault::Invalid { mapping, .. }) => format!("The identity mapping {mapping} gives you no valid identity in the mesh."),
+        Denial::ForeignPage => "A page of another site tried to open a connection with your session.".to_owned(),
+    }
+}
+
+fn answer(problem: Problem, audience: Audience, entry: &mut Entry) -> Response<EdgeBody> {
+    entry.status(problem.status);
+    let mut response = problem.into_response(audience);
+    security_headers::apply(response.headers_mut(), entry.scheme());
+    own(response, entry)
+}
+
+/// An answer of our own. One to HEAD keeps its headers alone, whichever version carries it (RFC 9110 §9.3.2).
+pub fn own(response: Response<axum::body::Body>, entry: &mut Entry) -> Response<EdgeBody> {
+    let is_head = entry
+        .method()
+        .is_some_and(|method| method == http::Method::HEAD);
+    response.map(|body| {
+        if is_head {
+            EdgeBody::Empty
+        } else {
+            EdgeBody::Own(body)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

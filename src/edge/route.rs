@@ -1,0 +1,74 @@
+//! Where a request leads: to our own pages, or along a route.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::address::host::Host;
+use crate::address::path::PathFault;
+use crate::edge::local::PolicyView;
+use crate::edge::normalise::{Normalised, RequestFault};
+use crate::edge::respond::Refused;
+use crate::policy::compile::CompiledRoute;
+use crate::sign_in::RESERVED_PREFIX;
+
+/// Proof that a normalised request has a route of the policy in force.
+#[derive(Clone)]
+pub struct Routed {
+    request: Rc<Normalised>,
+    view: Rc<PolicyView>,
+    route: Arc<CompiledRoute>,
+}
+
+/// Pages of ours that a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// Everything on the home host.
+    Home,
+    /// What lives under the reserved prefix on hosts of routes.
+    Route,
+}
+
+/// Whether a request is for us and not for an upstream.
+pub fn own_pages(home: &Host, view: &PolicyView, request: &Normalised) -> Option<Own> {
+    if request.origin.host == *home {
+        return Some(Own::Home);
+    }
+    let is_reserved = request.path.starts_with(RESERVED_PREFIX) || is_bare_prefix(&request.path);
+    (is_reserved && view.policy.has_host(&request.origin.host)).then_some(Own::Route)
+}
+
+/// The prefix without its last slash is ours as well: no upstream shall see it.
+fn is_bare_prefix(path: &str) -> bool {
+    RESERVED_PREFIX.strip_suffix('/') == Some(path)
+}
+
+impl Routed {
+    /// Finds the route.
+    pub fn find(view: Rc<PolicyView>, request: Rc<Normalised>) -> Result<Self, Refused> {
+        let found = view.policy.route(&request.origin.host, &request.path);
+        let route = Arc::clone(found.ok_or(Refused::NoRoute)?);
+        if request.has_path_parameters && !route.route.allow_path_parameters {
+            return Err(RequestFault::Path(PathFault::PathParameter).into());
+        }
+        Ok(Self {
+            request,
+            view,
+            route,
+        })
+    }
+
+    /// The request.
+    pub fn request(&self) -> &Rc<Normalised> {
+        &self.request
+    }
+
+    /// The revision that the route belongs to.
+    pub fn view(&self) -> &Rc<PolicyView> {
+        &self.view
+    }
+
+    /// The route.
+    pub fn route(&self) -> &Arc<CompiledRoute> {
+        &self.route
+    }
+}
