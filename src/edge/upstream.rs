@@ -8,10 +8,18 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use crate::edge::body::BoxError;
 use crate::edge::forward::RequestBody;
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::mesh::svid::{Svid, SvidError};
 use crate::policy::compile::CompiledRoute;
+
+mod connect;
+mod connection;
+pub mod metrics;
+mod pool;
+pub mod pools;
+pub mod upload;
 
 /// SVIDs and pooled connections, keyed by (mesh identity, upstream).
 #[expect(
@@ -76,7 +84,7 @@ pub enum SendError {
     Tls(#[source] std::io::Error),
     /// The workload does not accept our certificate.
     #[error("the upstream refused the mesh identity")]
-    IdentityRefused(#[source] hyper::Error),
+    IdentityRefused(#[source] BoxError),
     /// No head of an answer within the route's deadline.
     #[error("the upstream did not answer in time")]
     HeadTimeout,

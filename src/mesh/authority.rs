@@ -214,7 +214,7 @@ fn leaf(
     Ok(params)
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, AuthorityError> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, AuthorityError> {
     std::fs::read(file).map_err(|source| AuthorityError::Unreadable {
         file: file.to_owned(),
         source,
@@ -222,7 +222,7 @@ fn read(file: &Path) -> Result<Vec<u8>, AuthorityError> {
 }
 
 /// All certificates of a PEM file, one at least.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
+pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
     let text = read(file)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()

@@ -74,7 +74,7 @@ pub enum IdentityHeaders {
 }
 
 /// Where a route leads.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     /// One or more.
     pub addresses: Vec<UpstreamAddress>,
@@ -85,7 +85,7 @@ pub struct Upstream {
 }
 
 /// One address of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamAddress {
     /// A DNS name or an IP literal (IPv6 without brackets).
     pub host: String,
@@ -96,7 +96,7 @@ pub struct UpstreamAddress {
 }
 
 /// How an upstream is reached.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// SPIFFE mTLS to a sidecar or any SPIFFE workload that must prove one of these IDs.
     Mtls {
@@ -113,7 +113,7 @@ pub enum Transport {
 }
 
 /// The HTTP version spoken to an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum UpstreamProtocol {
     /// Both are offered by ALPN; the upstream chooses.
     #[default]
