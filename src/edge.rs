@@ -30,9 +30,11 @@ pub mod authenticate;
 pub mod authorize;
 pub mod body;
 pub mod caller;
+pub mod connection;
 pub mod forward;
 pub mod framing;
 pub mod headers;
+pub mod listen;
 pub mod local;
 pub mod metrics;
 pub mod normalise;
@@ -45,6 +47,7 @@ pub mod tls;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;
+pub mod workers;
 
 /// What all workers share. Put together by the composition root.
 pub struct Edge {

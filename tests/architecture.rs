@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "app", "demo", "admin", "oidc", "token", "mesh", "snapshot", "store", "policy",
+            "app", "edge", "demo", "admin", "oidc", "token", "mesh", "snapshot", "store", "policy",
             "identity", "config", "address",
         ],
     ),

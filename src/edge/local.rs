@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+use crate::config::checked::Limits;
 use crate::edge::Edge;
 use crate::edge::access_log::Lines;
 use crate::edge::caller::Caller;
@@ -21,6 +23,8 @@ use crate::secret::{TokenHash, random};
 
 /// Callers remembered per worker and kind of proof, at most.
 const REMEMBERED: usize = 8192;
+/// How often a draining worker looks whether it is done.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Bytes of randomness drawn at once.
 const CHANCE: usize = 2048;
 
@@ -59,6 +63,23 @@ impl<U: Upstreams> Worker<U> {
             chance: RefCell::default(),
             edge,
         })
+    }
+
+    /// Sizes and deadlines.
+    pub(in crate::edge) fn limits(&self) -> Limits {
+        self.edge.limits
+    }
+
+    /// Ready once nothing is under way any more.
+    pub(in crate::edge) async fn all_answered(&self) {
+        while self.streams.count() > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Hands over the access log lines that wait.
+    pub(in crate::edge) fn flush(&self) {
+        self.lines.flush();
     }
 
     /// The policy in force, taken once per request.

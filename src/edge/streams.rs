@@ -21,6 +21,8 @@ use crate::edge::upstream::Upstreams;
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks from one look at everything to the next.
 const SWEEP_EVERY: u32 = 2;
+/// Ticks from one tidying of upstream connections to the next.
+const TIDY_EVERY: u32 = 20;
 /// How often in a row a proof may be unclear before what it allowed is cut off.
 const UNCLEAR: u8 = 4;
 
@@ -262,6 +264,9 @@ impl<U: Upstreams> Worker<U> {
             self.streams.now.set(now);
             if now.is_multiple_of(SWEEP_EVERY) {
                 self.sweep();
+            }
+            if now.is_multiple_of(TIDY_EVERY) {
+                self.upstreams.tidy();
             }
             self.lines.flush();
         }

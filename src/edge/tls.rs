@@ -1,8 +1,10 @@
-//! Which certificate answers for which host.
+//! TLS toward clients: which certificate answers for which host. [`certificates`] loads, chooses and replaces them.
 
 use std::collections::HashMap;
 
 use crate::address::host::Host;
+
+pub mod certificates;
 
 /// One of a listener's certificates: its place in the listener's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -51,6 +51,9 @@ pub trait Upstreams: 'static {
         route: &Arc<CompiledRoute>,
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Connected), SendError>;
+
+    /// Closes connections that are idle for too long or bear a former certificate. Called every few seconds.
+    fn tidy(&self);
 }
 
 /// Where the connection of an answered request went, for logs and metrics.

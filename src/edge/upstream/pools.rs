@@ -235,6 +235,10 @@ impl Upstreams for Pools<RequestBody> {
     ) -> Result<(Response<Incoming>, Connected), SendError> {
         self.counted(self.upgrade(svid, route, request).await)
     }
+
+    fn tidy(&self) {
+        Self::tidy(self);
+    }
 }
 
 fn with_progress<B: UploadBody>(request: Request<B>) -> (Request<Upload<B>>, Rc<Progress>) {

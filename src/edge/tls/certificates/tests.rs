@@ -1,0 +1,142 @@
+use std::fs;
+use std::time::Duration;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::clock::{Clock, SystemClock};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_900_000_000);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Writes a self-signed certificate for `names` and gives its files.
+fn files(folder: &Path, name: &str, names: &[&str]) -> CertificateFiles {
+    files_of(folder, name, names, NOW)
+}
+
+fn files_of(folder: &Path, name: &str, names: &[&str], now: Timestamp) -> CertificateFiles {
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_before = now.minus(DAY).to_offset_date_time();
+    params.not_after = now.plus(DAY).to_offset_date_time();
+    let certificate = params.self_signed(&key).unwrap();
+    let files = CertificateFiles {
+        chain: folder.join(format!("{name}.pem")),
+        key: folder.join(format!("{name}.key")),
+    };
+    fs::write(&files.chain, certificate.pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    files
+}
+
+fn load_error(files: &[CertificateFiles], now: Timestamp) -> String {
+    let faults = Certificates::load(files, now).err().unwrap();
+    faults.iter().map(|fault| format!("{fault}\n")).collect()
+}
+
+#[test]
+fn c4_what_does_not_fit_together_is_refused_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let good = files(folder, "good", &["app.example"]);
+    let other = files(folder, "other", &["b.example"]);
+    let nameless = files(folder, "nameless", &[]);
+    fs::write(folder.join("garbage"), "garbage").unwrap();
+    let pair = |chain: &Path, key: &Path| CertificateFiles {
+        chain: chain.to_owned(),
+        key: key.to_owned(),
+    };
+    let garbage = folder.join("garbage");
+    let missing = folder.join("missing");
+    for (files, why) in [
+        (pair(&good.chain, &other.key), "is not the key"),
+        (pair(&missing, &good.key), "missing cannot be read"),
+        (pair(&good.chain, &missing), "missing cannot be read"),
+        (
+            pair(&garbage, &good.key),
+            "garbage holds no readable certificate",
+        ),
+        (pair(&good.chain, &garbage), "garbage holds no private key"),
+        (nameless, "no DNS names"),
+    ] {
+        let error = load_error(&[good.clone(), files], NOW);
+        assert!(error.contains(why), "{why}: {error}");
+    }
+    assert!(load_error(std::slice::from_ref(&good), NOW.plus(2 * DAY)).contains("in force"));
+    assert!(load_error(&[good], NOW.minus(2 * DAY)).contains("in force"));
+}
+
+/// The names that a client is served for, and what it is shown.
+async fn handshake(certificates: &Certificates, name: &str, roots: &RootCertStore) -> Option<Host> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    let client = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+    };
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        certificates.accept(stream).await
+    };
+    let (client, server) = tokio::join!(client, server);
+    assert_eq!(client.is_ok(), server.is_ok(), "{name}");
+    server.ok().map(|accepted| accepted.server_name)
+}
+
+#[tokio::test]
+async fn c5_without_a_name_of_ours_there_is_no_handshake() {
+    let folder = tempfile::tempdir().unwrap();
+    // The client judges by the real time.
+    let now = SystemClock.now();
+    let names = ["app.example", "*.apps.example"];
+    let app = files_of(folder.path(), "app", &names, now);
+    let certificates = Certificates::load(std::slice::from_ref(&app), now).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(read_chain(&app.chain).unwrap().remove(0))
+        .unwrap();
+    for name in ["app.example", "x.apps.example"] {
+        let served = handshake(&certificates, name, &roots).await;
+        assert_eq!(served, Host::parse(name).ok());
+    }
+    for name in ["other.example", "example", "a.b.apps.example", "127.0.0.1"] {
+        assert_eq!(handshake(&certificates, name, &roots).await, None, "{name}");
+    }
+}
+
+#[test]
+fn c4_a_reload_that_fails_leaves_the_last_good_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = files(folder.path(), "app", &["app.example"]);
+    let certificates = Certificates::load(std::slice::from_ref(&app), NOW).unwrap();
+    let before = certificates.served.load_full();
+    fs::write(&app.key, "garbage").unwrap();
+    assert!(
+        certificates
+            .reload(std::slice::from_ref(&app), NOW)
+            .is_err()
+    );
+    assert!(Arc::ptr_eq(&before, &certificates.served.load_full()));
+    let renewed = files(folder.path(), "app", &["app.example", "b.example"]);
+    certificates.reload(&[renewed], NOW).unwrap();
+    let names = certificates.served.load().names.clone();
+    assert!(
+        names
+            .certificate_for(&Host::parse("b.example").unwrap())
+            .is_some()
+    );
+}
