@@ -1,5 +1,11 @@
-//! The composition root's parts: health, the admin listener, and what a process follows while it runs.
+//! The composition root: from a configuration to a running edge, and the only place that knows everyone.
+//!
+//! [`serve`] is the process; [`compose`] puts the parts together and starts them; [`follow`] keeps them up to date; [`health`] and [`admin_listener`] say how they are.
 
 pub mod admin_listener;
+pub mod compose;
 pub mod follow;
 pub mod health;
+pub mod jwks;
+pub mod reload;
+pub mod serve;

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 pub mod check;
 pub mod demo;
 pub mod init;
+pub mod serve;
 
 /// An identity-aware access proxy that extends service-mesh identity beyond the cluster.
 #[derive(Debug, Parser)]
@@ -21,7 +22,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Set up the demo's identity provider and mesh workloads on this machine.
+    /// Run the edge.
+    Serve(ConfigArgument),
+    /// Try it all on this machine: an edge, an identity provider and two mesh workloads.
     Demo(demo::DemoArguments),
     /// Write a commented configuration, a starting policy and a store key.
     Init {
@@ -43,6 +46,7 @@ struct ConfigArgument {
 /// Reads the arguments and does what they say.
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Serve(ConfigArgument { config }) => serve::run(&config),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Init { folder } => init::run(&folder),
         Command::Check(ConfigArgument { config }) => check::run(&config),
@@ -71,6 +75,8 @@ mod tests {
     #[test]
     fn every_command_reads() {
         for line in [
+            "wayleave serve",
+            "wayleave serve --config x.toml",
             "wayleave check --config x.toml",
             "wayleave init",
             "wayleave init /etc/wayleave",

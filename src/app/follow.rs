@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use crate::lifecycle::Lifecycle;
 use crate::session::Sessions;
 use crate::store::Store;
 use crate::store::changes::Change;
+use crate::telemetry::metrics::Metrics;
 
 /// How often expired rows are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
@@ -44,4 +47,28 @@ pub fn maintain<T, F>(
     F: Future<Output = ()> + Send + 'static,
 {
     lifecycle.spawn(name, run(Arc::clone(part)));
+}
+
+/// Whether the policy file's newest content is in force: 1, or 0 while it is at fault.
+pub struct PolicyFileMetric(Gauge);
+
+impl PolicyFileMetric {
+    /// Starts at 1: the process does not start with a file at fault.
+    pub fn new(metrics: &Metrics) -> Self {
+        let gauge = Gauge::default();
+        gauge.set(1);
+        metrics.register(|registry| {
+            registry.register(
+                "wayleave_policy_file_ok",
+                "Whether the policy file's newest content is in force (1) or at fault (0)",
+                gauge.clone(),
+            );
+        });
+        Self(gauge)
+    }
+
+    /// An attempt to load it was made.
+    pub fn note(&self, is_good: bool) {
+        self.0.set(i64::from(is_good));
+    }
 }

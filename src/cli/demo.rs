@@ -1,4 +1,4 @@
-//! `wayleave demo`: the parties of the demonstration on one machine, and nothing of them left afterwards.
+//! `wayleave demo`: the main job on one machine, and nothing of it left afterwards.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::app::serve::serve;
 use crate::clock::SystemClock;
+use crate::config::Config;
 use crate::demo::identity_provider::PEOPLE;
 use crate::demo::stage::{Ports, Stage};
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::text;
 
 /// How long the parties have to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How long requests under way may go on.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Where the demonstration listens, on 127.0.0.1.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -42,16 +47,17 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn play(arguments: &DemoArguments) -> anyhow::Result<()> {
-    let lifecycle = Lifecycle::new();
+    // The parties outlive the edge, which may still speak to them while it drains.
+    let parties = Lifecycle::new();
     let ports = Ports {
         http: arguments.port,
         https: arguments.https_port,
         admin: arguments.admin_port,
         identity_provider: arguments.identity_provider_port,
     };
-    let stage = Stage::set_up(ports, Arc::new(SystemClock), &lifecycle).await?;
-    let outcome = hold(&stage, &lifecycle).await;
-    lifecycle.stop(STOP_WITHIN).await;
+    let stage = Stage::set_up(ports, Arc::new(SystemClock), &parties).await?;
+    let outcome = open_the_door(&stage, &parties).await;
+    parties.stop(STOP_WITHIN).await;
     // Dropping the stage removes its folder; whatever is left of it would be said.
     stage
         .close()
@@ -59,47 +65,86 @@ async fn play(arguments: &DemoArguments) -> anyhow::Result<()> {
     outcome
 }
 
-/// Keeps the stage until Ctrl-C or SIGTERM.
-async fn hold(stage: &Stage, lifecycle: &Lifecycle) -> anyhow::Result<()> {
-    announce(stage);
+/// Runs the edge as `wayleave serve` does, until Ctrl-C or SIGTERM.
+async fn open_the_door(stage: &Stage, parties: &Lifecycle) -> anyhow::Result<()> {
+    let path = stage.configuration_file();
+    let mut config = Config::load(&path).map_err(|faults| {
+        let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        anyhow::anyhow!("the demo's own configuration has faults:{faults}")
+    })?;
+    // Nobody waits for a demonstration to end.
+    config.limits.drain = DRAIN;
+    text::start(&config.log.filter)?;
+    let edge = Lifecycle::new();
     tokio::select! {
-        () = lifecycle.failed() => anyhow::bail!("a part of the demo ended unexpectedly"),
-        stopped = until_told_to_stop() => stopped.context("signals cannot be received"),
+        served = serve(&path, config, &edge, |_| announce(stage)) => Ok(served?),
+        () = parties.failed() => anyhow::bail!("a part of the demo ended unexpectedly"),
     }
 }
 
-async fn until_told_to_stop() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-/// Says what runs and where. The front door is not part of it yet, and is not announced.
+/// Says what to open, as whom, and where to look.
 fn announce(stage: &Stage) {
+    let Ports {
+        http, https, admin, ..
+    } = stage.ports;
     let bold = anstyle::Style::new().bold();
-    anstream::println!("{bold}The demo's parties run.{bold:#}\n");
-    anstream::println!("  {}     the demo identity provider", stage.issuer());
-    anstream::println!(
-        "  {}     the edge's configuration",
-        stage.configuration_file().display()
+    let line = |url: &str, what: &str| anstream::println!("  {url:<36}{what}");
+    anstream::println!("{bold}Wayleave runs. Open in a browser on this machine:{bold:#}\n");
+    line(
+        &format!("http://grafana.localhost:{http}/"),
+        "dashboards, for staff",
     );
-    anstream::println!("  {}     its policy", stage.path("policy.yaml").display());
-    anstream::println!("\n{bold}People{bold:#}");
+    line(
+        &format!("http://payroll.localhost:{http}/"),
+        "payroll, for sre",
+    );
+    line(
+        &format!("http://access.localhost:{http}/"),
+        "who am I; sign out",
+    );
+    anstream::println!("\n{bold}Sign in as{bold:#}, no password:\n");
     for person in &PEOPLE {
-        anstream::println!("  {:<6} ({})", person.subject, person.groups.join(", "));
+        let groups = person.groups.join(", ");
+        anstream::println!(
+            "  {:<8}{groups:<18}{}",
+            person.subject,
+            reach(person.subject)
+        );
     }
+    let root = stage.path("front-door-root.pem");
+    anstream::println!("\n{bold}The same with TLS:{bold:#}\n");
     anstream::println!(
-        "\nThe data plane that stands between them is not in this version. Ctrl-C ends it and removes everything."
+        "  curl --cacert {} -i https://grafana.localhost:{https}/\n",
+        root.display()
     );
+    anstream::println!("{bold}Behind the scenes:{bold:#}\n");
+    line(
+        &stage.path("policy.yaml").display().to_string(),
+        "   edit it: it is followed",
+    );
+    line(
+        &stage.path("access.log").display().to_string(),
+        "   one line for each request",
+    );
+    line(&format!("http://127.0.0.1:{admin}/metrics"), "");
+    line(
+        &stage.issuer(),
+        "the demo identity provider (accepts everybody: never use it elsewhere)",
+    );
+    anstream::println!("\nCtrl-C ends it and removes everything.");
+}
+
+fn reach(person: &str) -> &'static str {
+    match person {
+        "alice" => "both",
+        "bob" => "dashboards only",
+        _ => "neither",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     #[tokio::test]
     async fn the_edge_accepts_the_configuration_of_the_stage() {

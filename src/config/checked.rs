@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::address::host::Host;
@@ -76,8 +76,16 @@ pub struct StoreConfig {
     pub connections: u32,
 }
 
+impl StoreConfig {
+    /// Whether another configuration leads to the same store in the same way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.url.expose_secret() == other.url.expose_secret()
+            && self.connections == other.connections
+    }
+}
+
 /// Lifetimes of sessions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
     /// Ends after this long without a request.
     pub idle: Duration,
@@ -185,6 +193,18 @@ pub struct MeshConfig {
     pub svid: SvidConfig,
 }
 
+impl MeshConfig {
+    /// Every file it names.
+    pub fn files(&self) -> [&Path; 3] {
+        let SvidConfig::Ca {
+            chain_file,
+            key_file,
+            ..
+        } = &self.svid;
+        [&self.bundle_file, chain_file, key_file]
+    }
+}
+
 /// Where SVIDs come from.
 #[derive(Clone, Debug)]
 pub enum SvidConfig {
@@ -201,8 +221,8 @@ pub enum SvidConfig {
     },
 }
 
-/// Limits and deadlines (security.md §2's as defaults).
-#[derive(Clone, Copy, Debug)]
+/// Limits and deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// All header fields of a request together.
     pub header_bytes: usize,
@@ -257,7 +277,7 @@ impl Default for Limits {
 }
 
 /// Where logs go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// `None`: standard output.
     pub access_log: Option<PathBuf>,

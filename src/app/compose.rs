@@ -1,0 +1,360 @@
+//! Puts a configuration's parts together, bottom up, and starts them. Nothing listens before everything else is ready.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::address::origin::{Origin, Scheme};
+use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
+use crate::app::follow::{self, maintain};
+use crate::app::health::Health;
+use crate::app::reload::Reloading;
+use crate::app::{admin_listener, jwks};
+use crate::clock::SharedClock;
+use crate::config::checked::{Config, Listener};
+use crate::edge::Edge;
+use crate::edge::listen::BoundListener;
+use crate::edge::metrics::EdgeMetrics;
+use crate::edge::tls::certificates::{CertificateFault, Certificates};
+use crate::edge::upstream::metrics::UpstreamMetrics;
+use crate::edge::upstream::pools::Pools;
+use crate::edge::workers::Workers;
+use crate::lifecycle::Lifecycle;
+use crate::mesh::authority::AuthorityError;
+use crate::mesh::svids::Svids;
+use crate::oidc::Providers;
+use crate::policy::yaml::PolicyFault;
+use crate::session::Sessions;
+use crate::sign_in::SignIn;
+use crate::snapshot::follow::Follower;
+use crate::snapshot::{self, Freshness, SnapshotError, Snapshots};
+use crate::store::changes::ChangeSeq;
+use crate::store::{Store, StoreError};
+use crate::telemetry::access_log::{AccessLog, Writer};
+use crate::telemetry::metrics::Metrics;
+use crate::token::assertion::Minter;
+use crate::token::bearer::BearerVerifier;
+
+/// Why the edge did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened or read.
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
+    /// The policy file cannot be read or written to the store.
+    #[error("the policy file cannot be loaded")]
+    PolicyFile(#[source] PolicyFileError),
+    /// The policy file is no policy; all its faults.
+    #[error("{} has faults:{}", .0.display(), lines(.1))]
+    PolicyFaults(PathBuf, Vec<PolicyFault>),
+    /// The policy in the store cannot be put in force.
+    #[error("the policy in the store cannot be used")]
+    Snapshot(#[from] SnapshotError),
+    /// The policy file was loaded, and nothing is there.
+    #[error("there is no policy in the store")]
+    NoPolicy,
+    /// The mesh's authority or bundle cannot be used.
+    #[error("the mesh's certificate authority cannot be used")]
+    Mesh(#[source] AuthorityError),
+    /// Certificates of a listener cannot be served; all of them.
+    #[error("certificates cannot be served:{}", lines(.0))]
+    Certificates(Vec<CertificateFault>),
+    /// An address cannot be bound.
+    #[error("{0} cannot be listened on")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The access log cannot be opened.
+    #[error("the access log cannot be opened")]
+    AccessLog(#[source] std::io::Error),
+    /// A thread cannot be started.
+    #[error("a worker cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+fn lines(faults: &[impl std::fmt::Display]) -> String {
+    faults.iter().map(|fault| format!("\n  {fault}")).collect()
+}
+
+/// A running edge.
+pub struct Running {
+    /// The addresses that were bound, in the order of the configuration.
+    pub addresses: Vec<SocketAddr>,
+    /// The admin listener's.
+    pub admin: SocketAddr,
+    /// What a reload replaces.
+    pub reloading: Reloading,
+    pub(in crate::app) workers: Workers,
+    pub(in crate::app) store: Store,
+    pub(in crate::app) log_writer: Writer,
+}
+
+/// The parts that are there before the data plane.
+struct Foundation {
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    store: Store,
+    snapshots: Arc<Snapshots>,
+    freshness: Arc<Freshness>,
+    after: ChangeSeq,
+}
+
+/// Starts everything; tasks run under `lifecycle`.
+pub async fn start(
+    config: Config,
+    clock: SharedClock,
+    lifecycle: &Lifecycle,
+) -> Result<Running, StartError> {
+    let metrics = Arc::new(Metrics::default());
+    let now = clock.now();
+    let svids = Svids::new(&config.mesh, clock.clone(), &metrics).map_err(StartError::Mesh)?;
+    let svids = Arc::new(svids);
+    let certificates = load_certificates(&config.listeners, now)?;
+    let foundation = lay_foundation(&config, clock, metrics).await?;
+
+    let listeners = bind(&config, &certificates)?;
+    let (access_log, log_writer) =
+        AccessLog::start(config.log.access_log.as_deref(), &foundation.metrics)
+            .map_err(StartError::AccessLog)?;
+    let addresses: Vec<_> = listeners.iter().map(|bound| bound.door.address).collect();
+    let home = home_origin(&config, &listeners);
+
+    let parts = Parts::of(&config, &foundation, home).await?;
+    let edge = Arc::new(parts.edge(&config, &foundation, access_log));
+    follow_all(&config, &foundation, &parts, lifecycle);
+
+    let health = Health::new(
+        foundation.clock.clone(),
+        lifecycle.clone(),
+        foundation.freshness.clone(),
+        foundation.snapshots.clone(),
+        config.session.max_staleness,
+        &foundation.metrics,
+    );
+    let metrics = foundation.metrics.clone();
+    let admin = admin_listener::start(config.admin, Arc::new(health), metrics, lifecycle)
+        .await
+        .map_err(|error| StartError::Listen(config.admin, error))?;
+
+    let upstreams = UpstreamMetrics::new(&foundation.metrics);
+    let pool_parts = (svids.clone(), foundation.clock.clone(), upstreams);
+    let limits = config.limits;
+    let workers = Workers::start(config.workers, listeners, &edge, lifecycle, move || {
+        let (svids, clock, metrics) = pool_parts.clone();
+        Pools::new(svids, &limits, clock, metrics)
+    })
+    .map_err(StartError::Thread)?;
+
+    Ok(Running {
+        addresses,
+        admin,
+        workers,
+        store: foundation.store,
+        log_writer,
+        reloading: Reloading {
+            running: config,
+            certificates,
+            svids,
+            providers: parts.providers,
+            bearer: parts.bearer,
+            clock: foundation.clock,
+        },
+    })
+}
+
+/// The certificates of each listener, `None` for those without TLS; every fault at once.
+fn load_certificates(
+    listeners: &[Listener],
+    now: crate::clock::Timestamp,
+) -> Result<Vec<Option<Arc<Certificates>>>, StartError> {
+    let mut faults = Vec::new();
+    let mut all = Vec::new();
+    for listener in listeners {
+        if listener.scheme == Scheme::Http {
+            all.push(None);
+            continue;
+        }
+        match Certificates::load(&listener.certificates, now) {
+            Ok(certificates) => all.push(Some(Arc::new(certificates))),
+            Err(more) => faults.extend(more),
+        }
+    }
+    if faults.is_empty() {
+        Ok(all)
+    } else {
+        Err(StartError::Certificates(faults))
+    }
+}
+
+/// Opens the store, loads the policy file into it, and puts the newest revision in force.
+async fn lay_foundation(
+    config: &Config,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+) -> Result<Foundation, StartError> {
+    let store = Store::open(&config.store, clock.clone()).await?;
+    load_policy_file(config, &store).await?;
+    let after = store.change_head().await?;
+    let trust_domain = &config.mesh.trust_domain;
+    let policy = snapshot::load(&store, trust_domain).await?;
+    let policy = policy.ok_or(StartError::NoPolicy)?;
+    let freshness = Arc::new(Freshness::default());
+    freshness.mark(clock.now());
+    Ok(Foundation {
+        clock,
+        metrics,
+        store,
+        snapshots: Snapshots::new(policy),
+        freshness,
+        after,
+    })
+}
+
+async fn load_policy_file(config: &Config, store: &Store) -> Result<(), StartError> {
+    let path = &config.policy_file;
+    let text = policy_file::read(path)
+        .await
+        .map_err(StartError::PolicyFile)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let known = known_providers(config);
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let trust_domain = &config.mesh.trust_domain;
+    match policy_file::load(store, &text, &name, trust_domain, &known).await {
+        Ok(_written) => Ok(()),
+        Err(PolicyFileError::Faults(faults)) => Err(StartError::PolicyFaults(path.clone(), faults)),
+        Err(error) => Err(StartError::PolicyFile(error)),
+    }
+}
+
+/// Names that rules may use.
+fn known_providers(config: &Config) -> Vec<String> {
+    let providers = config
+        .identity_providers
+        .iter()
+        .map(|provider| &provider.name);
+    let issuers = config.trusted_issuers.iter().map(|issuer| &issuer.name);
+    providers.chain(issuers).map(ToString::to_string).collect()
+}
+
+fn bind(
+    config: &Config,
+    certificates: &[Option<Arc<Certificates>>],
+) -> Result<Vec<BoundListener>, StartError> {
+    config
+        .listeners
+        .iter()
+        .zip(certificates)
+        .map(|(listener, certificates)| {
+            BoundListener::bind(listener, certificates.clone(), config.workers)
+                .map_err(|error| StartError::Listen(listener.address, error))
+        })
+        .collect()
+}
+
+/// The issuer of our assertions: the home host by the first listener with TLS, or else the first.
+fn home_origin(config: &Config, listeners: &[BoundListener]) -> String {
+    let doors = || listeners.iter().map(|listener| &listener.door);
+    let door = doors()
+        .find(|door| door.scheme == Scheme::Https)
+        .or_else(|| doors().next());
+    let (scheme, port) = door.map_or((Scheme::Https, 443), |door| {
+        (door.scheme, door.external_port)
+    });
+    let host = config.home_host.clone();
+    Origin { scheme, host, port }.to_string()
+}
+
+/// Who people are and how they come in.
+struct Parts {
+    providers: Arc<Providers>,
+    bearer: Arc<BearerVerifier>,
+    sessions: Arc<Sessions>,
+    minter: Arc<Minter>,
+    sign_in: Arc<SignIn>,
+}
+
+impl Parts {
+    async fn of(config: &Config, base: &Foundation, home: String) -> Result<Self, StartError> {
+        let clock = || base.clock.clone();
+        let store = || base.store.clone();
+        let providers = Providers::new(config.identity_providers.clone(), clock());
+        let sessions = Sessions::new(store(), clock(), config.session, providers.clone());
+        Ok(Self {
+            bearer: BearerVerifier::new(config.trusted_issuers.clone(), clock()),
+            minter: Minter::load(&base.store, clock(), home).await?,
+            sign_in: Arc::new(SignIn {
+                home_host: config.home_host.clone(),
+                store: store(),
+                sessions: sessions.clone(),
+                providers: providers.clone(),
+                snapshots: base.snapshots.clone(),
+                clock: clock(),
+            }),
+            sessions,
+            providers,
+        })
+    }
+
+    fn edge(&self, config: &Config, base: &Foundation, access_log: AccessLog) -> Edge {
+        let home_router = self.sign_in.clone().home_router();
+        Edge {
+            home_host: config.home_host.clone(),
+            snapshots: base.snapshots.clone(),
+            sessions: self.sessions.clone(),
+            bearer: self.bearer.clone(),
+            minter: self.minter.clone(),
+            sign_in: self.sign_in.clone(),
+            home_router: home_router.merge(jwks::router(&self.minter)),
+            route_router: self.sign_in.clone().route_router(),
+            limits: config.limits,
+            clock: base.clock.clone(),
+            freshness: base.freshness.clone(),
+            max_staleness: config.session.max_staleness,
+            control: Handle::current(),
+            access_log,
+            metrics: EdgeMetrics::new(&base.metrics),
+        }
+    }
+}
+
+/// Starts everything that keeps the parts up to date.
+fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lifecycle) {
+    maintain(lifecycle, "sessions", &parts.sessions, Sessions::maintain);
+    maintain(
+        lifecycle,
+        "identity providers",
+        &parts.providers,
+        Providers::maintain,
+    );
+    maintain(
+        lifecycle,
+        "trusted issuers",
+        &parts.bearer,
+        BearerVerifier::maintain,
+    );
+    follow::sweep(&base.store, lifecycle);
+    let follower = Follower {
+        store: base.store.clone(),
+        snapshots: base.snapshots.clone(),
+        freshness: base.freshness.clone(),
+        clock: base.clock.clone(),
+        trust_domain: config.mesh.trust_domain.clone(),
+        after: base.after,
+    };
+    let sessions = parts.sessions.clone();
+    lifecycle.spawn("store's changes", async move {
+        follower
+            .follow(|change| follow::apply(&sessions, change))
+            .await;
+    });
+    let file = FollowedFile {
+        store: base.store.clone(),
+        path: config.policy_file.clone(),
+        trust_domain: config.mesh.trust_domain.clone(),
+        known_providers: known_providers(config),
+    };
+    let outcome = follow::PolicyFileMetric::new(&base.metrics);
+    lifecycle.spawn("policy file", async move {
+        file.follow(|loaded| outcome.note(loaded.is_ok())).await;
+    });
+}

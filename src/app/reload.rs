@@ -1,0 +1,118 @@
+//! Reloading on SIGHUP or when certificate files change: everything new is tried first, and what is at fault leaves the last good one in force.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::edge::tls::certificates::Certificates;
+use crate::mesh::svids::Svids;
+use crate::oidc::Providers;
+use crate::token::bearer::BearerVerifier;
+
+/// What a reload replaces.
+pub struct Reloading {
+    /// The configuration that is in force.
+    pub running: Config,
+    pub(in crate::app) certificates: Vec<Option<Arc<Certificates>>>,
+    pub(in crate::app) svids: Arc<Svids>,
+    pub(in crate::app) providers: Arc<Providers>,
+    pub(in crate::app) bearer: Arc<BearerVerifier>,
+    pub(in crate::app) clock: SharedClock,
+}
+
+impl Reloading {
+    /// Reads the configuration again. A fault anywhere in it leaves all as it was, and is logged.
+    pub fn configuration(&mut self, path: &Path) {
+        let config = match Config::load(path) {
+            Ok(config) => config,
+            Err(faults) => {
+                for fault in &faults {
+                    tracing::error!(%fault, "the new configuration is at fault");
+                }
+                tracing::error!(
+                    "the configuration was not reloaded; the last good one stays in force"
+                );
+                return;
+            }
+        };
+        for section in self.needs_restart(&config) {
+            tracing::warn!(
+                section,
+                "this part of the configuration changes with a restart only"
+            );
+        }
+        let providers = config.identity_providers.clone();
+        self.providers.replace(providers.clone());
+        self.bearer.replace(config.trusted_issuers.clone());
+        self.running.identity_providers = providers;
+        self.running.trusted_issuers = config.trusted_issuers;
+        self.running.mesh = config.mesh;
+        for (running, new) in self.running.listeners.iter_mut().zip(config.listeners) {
+            running.certificates = new.certificates;
+        }
+        self.files();
+        tracing::info!("the configuration was reloaded");
+    }
+
+    /// Reads certificates, the mesh's authority and its bundle again.
+    pub fn files(&self) {
+        let now = self.clock.now();
+        let listeners = self.running.listeners.iter().zip(&self.certificates);
+        for (listener, certificates) in listeners {
+            let Some(certificates) = certificates else {
+                continue;
+            };
+            if let Err(faults) = certificates.reload(&listener.certificates, now) {
+                for fault in &faults {
+                    let cause = std::error::Error::source(fault);
+                    tracing::error!(%fault, cause, address = %listener.address, "certificates were not reloaded; the last good ones stay");
+                }
+            }
+        }
+        // It reports what is wrong by itself.
+        let _reloaded = self.svids.reload(&self.running.mesh, now);
+    }
+
+    /// Every file that [`Self::files`] reads.
+    pub fn watched(&self) -> Vec<&Path> {
+        let listeners = self.running.listeners.iter();
+        let pairs = listeners.flat_map(|listener| &listener.certificates);
+        let mut files: Vec<&Path> = pairs
+            .flat_map(|pair| [pair.chain.as_path(), pair.key.as_path()])
+            .collect();
+        files.extend(self.running.mesh.files());
+        files
+    }
+
+    /// The parts that are different and are not replaced while the process runs.
+    fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
+        let old = &self.running;
+        let doors = |config: &Config| -> Vec<_> {
+            let doors = config.listeners.iter();
+            doors
+                .map(|door| (door.address, door.scheme, door.external_port))
+                .collect()
+        };
+        let differs = [
+            ("home", old.home_host != new.home_host),
+            ("listen", doors(old) != doors(new)),
+            ("admin", old.admin != new.admin),
+            ("store", !old.store.is_same(&new.store)),
+            ("session", old.session != new.session),
+            ("policy", old.policy_file != new.policy_file),
+            ("limits", old.limits != new.limits),
+            ("log", old.log != new.log),
+            ("workers", old.workers != new.workers),
+            (
+                "mesh.trust_domain",
+                old.mesh.trust_domain != new.mesh.trust_domain,
+            ),
+        ];
+        differs
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
