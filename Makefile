@@ -1,11 +1,11 @@
 # The whole developer interface; `.ci/run` calls `make test` and nothing weaker.
 
-.PHONY: demo build test quick check parts it fuzz fmt
+.PHONY: demo build test quick check parts it bench fuzz fmt
 
-# Builds the binary and sets up the demo's identity provider, CA and two mesh workloads.
+# Builds the binary and runs the main job on this machine: an edge, a demo identity provider, and two mesh workloads behind it.
 demo:
 	cargo build --locked
-	target/debug/wayleave demo
+	target/debug/wayleave demo $(ARGS)
 
 build:
 	cargo build --locked --release
@@ -30,6 +30,11 @@ parts:
 # One group of tests against the real peers: make it T=store
 it: parts
 	tests/parts/with-parts.sh cargo test --locked --test it $(T)
+
+# Beside Envoy and nginx on this machine: CPU time per request, ratios; about 5 minutes after the release build. Needs wrk and h2load (apt: wrk nghttp2-client).
+bench: parts
+	cargo build --locked --release
+	tests/parts/with-parts.sh target/parts/python/bin/python bench/run.py
 
 # A minute of each fuzz target; needs cargo-fuzz and a nightly toolchain.
 fuzz:
