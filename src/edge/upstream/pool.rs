@@ -236,8 +236,11 @@ impl<B: UploadBody> Pool<B> {
             return Some(Ready::Shared(Rc::clone(shared), was_used));
         }
         drop(shared);
-        while !fresh {
-            let mut idle = self.idle.borrow_mut();
+        if fresh {
+            return None;
+        }
+        let mut idle = self.idle.borrow_mut();
+        loop {
             let at = idle
                 .iter()
                 .rposition(|single| single.info.bears(svid, generation, now))?;
@@ -248,7 +251,6 @@ impl<B: UploadBody> Pool<B> {
             }
             single.info.slot.release();
         }
-        None
     }
 
     fn keep(&self, mut single: Single<B>) {
