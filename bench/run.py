@@ -173,7 +173,13 @@ def run_all(given, folder, issuer, proxies):
     many.write_text(f"local t={{{tokens}}}\nlocal n=0\nrequest=function() n=n%#t+1 return wrk.format(nil,nil,{{authorization='Bearer '..t[n]}}) end\n")
     compare("W1u: 4,000 tokens in turn", full, rounds, lambda p: wrk(p, "/", [], seconds, 32, many))
     compare("W2: HTTP/2, 4 connections of 8 streams", proxies, rounds, lambda p: h2load(p, "/", bearer, seconds))
+    cookie = {"wayleave": [f"Cookie: {stage.session_cookie()}"], "envoy": bearer}
+    compare("W3: session cookie (Envoy: still the token)", full, rounds, lambda p: wrk(p, "/", cookie[p.name], seconds, 32))
     compare("W4: 10 MiB downloads, 4 connections", proxies, rounds, lambda p: wrk(p, "/big", bearer, seconds, 4),
+            "CPU s/GB", 1e-6 / (10 * 1024 * 1024) * 1e9)
+    upload = folder / "upload.lua"
+    upload.write_text("wrk.method='POST'\nwrk.body=string.rep('x', 10*1024*1024)\n")
+    compare("W4: 10 MiB uploads, 4 connections", proxies, rounds, lambda p: wrk(p, "/", bearer, seconds, 4, upload),
             "CPU s/GB", 1e-6 / (10 * 1024 * 1024) * 1e9)
     close = [*bearer, "Connection: close"]
     compare("W5: a new TLS connection for each request", proxies, rounds, lambda p: wrk(p, "/", close, seconds, 16))

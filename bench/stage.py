@@ -2,12 +2,17 @@
 
 import base64
 import datetime
+import http.cookiejar
 import http.server
 import json
 import os
 import pathlib
+import socket
+import ssl
 import subprocess
 import threading
+import urllib.parse
+import urllib.request
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -68,37 +73,84 @@ class Pki:
 
 
 class Issuer:
-    """Signs ES256 tokens and publishes its key."""
+    """Signs ES256 tokens and publishes its key; as an OpenID provider it signs everybody in at once."""
 
     def __init__(self):
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.url = f"http://127.0.0.1:{PORTS['keys']}"
-        numbers = self.key.public_key().public_numbers()
-        jwk = {"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig",
-               "x": b64(numbers.x.to_bytes(32, "big")), "y": b64(numbers.y.to_bytes(32, "big"))}
-        keys = json.dumps({"keys": [jwk]}).encode()
+        self.url = f"http://localhost:{PORTS['keys']}"
+        self.nonces = {}
+        issuer = self
 
-        class Keys(http.server.BaseHTTPRequestHandler):
+        class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
+                path, _, query = self.path.partition("?")
+                if path == "/authorize":
+                    self.authorize(dict(urllib.parse.parse_qsl(query)))
+                elif path == "/keys":
+                    self.json(issuer.keys())
+                else:
+                    self.json(issuer.metadata())
+
+            def do_POST(self):
+                form = self.rfile.read(int(self.headers["content-length"])).decode()
+                code = dict(urllib.parse.parse_qsl(form))["code"]
+                token = issuer.token("person", "wayleave", nonce=issuer.nonces.pop(code))
+                self.json({"access_token": "opaque", "token_type": "Bearer", "expires_in": 3600, "id_token": token})
+
+            def authorize(self, asked):
+                code = b64(os.urandom(16))
+                issuer.nonces[code] = asked["nonce"]
+                answer = urllib.parse.urlencode({"code": code, "state": asked["state"], "iss": issuer.url})
+                self.send_response(303)
+                self.send_header("location", f"{asked['redirect_uri']}?{answer}")
+                self.end_headers()
+
+            def json(self, value):
+                body = json.dumps(value).encode()
                 self.send_response(200)
                 self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(keys)))
+                self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(keys)
+                self.wfile.write(body)
 
             def log_message(self, *_):
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", PORTS["keys"]), Keys)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", PORTS["keys"]), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def token(self, subject):
+    def keys(self):
+        numbers = self.key.public_key().public_numbers()
+        return {"keys": [{"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig",
+                          "x": b64(numbers.x.to_bytes(32, "big")), "y": b64(numbers.y.to_bytes(32, "big"))}]}
+
+    def metadata(self):
+        return {"issuer": self.url, "authorization_endpoint": f"{self.url}/authorize", "token_endpoint": f"{self.url}/token",
+                "jwks_uri": f"{self.url}/keys", "response_types_supported": ["code"], "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["ES256"], "code_challenge_methods_supported": ["S256"],
+                "authorization_response_iss_parameter_supported": True}
+
+    def token(self, subject, audience="bench", **more):
         now = int(datetime.datetime.now().timestamp())
-        claims = {"iss": self.url, "aud": "bench", "sub": subject, "iat": now, "exp": now + 3600, "groups": ["staff"]}
+        claims = {"iss": self.url, "aud": audience, "sub": subject, "iat": now, "exp": now + 3600, "groups": ["staff"], **more}
         head = {"alg": "ES256", "kid": "k1", "typ": "JWT"}
         signed = ".".join(b64(json.dumps(part).encode()) for part in (head, claims))
         r, s = utils.decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+def session_cookie():
+    """Signs in at Wayleave as a browser does, and gives the cookie of the application's host."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    resolve = socket.getaddrinfo
+    socket.getaddrinfo = lambda host, *rest, **more: resolve("127.0.0.1" if host.endswith("localhost") else host, *rest, **more)
+    jar = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), urllib.request.HTTPCookieProcessor(jar))
+    browser.addheaders = [("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
+    browser.open(f"https://{HOST}:{PORTS['wayleave']}/").read()
+    cookies = [cookie for cookie in jar if not cookie.domain.startswith("access") and "signin" not in cookie.name]
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in cookies)
 
 
 def nginx_conf(folder, name, server):
@@ -175,7 +227,9 @@ def envoy_conf(folder, issuer):
 def wayleave_conf(folder, issuer):
     """The same work: token, one rule on a group, an identity of its own in the mesh; access log and metrics on, as always."""
     (folder / "store.key").write_text(os.urandom(32).hex())
-    (folder / "store.key").chmod(0o600)
+    (folder / "provider.secret").write_text("secret")
+    for name in ("store.key", "provider.secret"):
+        (folder / name).chmod(0o600)
     (folder / "policy.yaml").write_text(f"""routes:
   - name: web
     host: {HOST}
@@ -207,6 +261,15 @@ address = "127.0.0.1:{PORTS['admin']}"
 [store]
 url = "sqlite://wayleave.db"
 key_file = "store.key"
+[[identity_providers]]
+name = "people"
+label = "People"
+preset = "oidc"
+issuer = "{issuer.url}"
+client_id = "wayleave"
+client_secret_file = "provider.secret"
+groups_claim = "groups"
+insecure_allow_http_loopback = true
 [[trusted_issuers]]
 name = "bench"
 issuer = "{issuer.url}"
