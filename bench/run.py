@@ -140,7 +140,12 @@ def main():
     arguments.add_argument("--seconds", type=int, default=2)
     arguments.add_argument("--connections", type=int, default=1000)
     given = arguments.parse_args()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="wayleave-bench-"))
+    with tempfile.TemporaryDirectory(prefix="wayleave-bench-") as folder:
+        bench(given, pathlib.Path(folder))
+
+
+def bench(given, folder):
+    # nginx's workers run as another user.
     folder.chmod(0o755)
     stage.Pki(folder)
     issuer = stage.Issuer()

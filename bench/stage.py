@@ -184,7 +184,7 @@ def plain_nginx_conf(folder):
 def envoy_conf(folder, issuer):
     """The best full peer: jwt_authn with its cache, RBAC on a claim, mTLS with a verified SPIFFE ID to the workload."""
     t = "type.googleapis.com/envoy.extensions"
-    tls = {"tls_minimum_protocol_version": "TLSv1_3"}
+    tls = {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"}
 
     def pair(name):
         return [{"certificate_chain": {"filename": f"{folder}/{name}.pem"}, "private_key": {"filename": f"{folder}/{name}.key"}}]
@@ -247,7 +247,8 @@ rules:
     from: [{{ groups: [staff] }}]
 """)
     path = folder / "wayleave.toml"
-    path.write_text(f"""workers = 1
+    path.write_text(f"""[data_plane]
+workers = 1
 [home]
 host = "access.localhost"
 [[listen]]

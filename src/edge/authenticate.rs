@@ -121,7 +121,7 @@ async fn by_bearer<U: Upstreams>(
     let verified = match worker.edge.bearer.verify_at_hand(token) {
         Ok(verified) => verified,
         Err(Some(fault)) => return Err(Refused::BadToken(fault)),
-        Err(None) => verify_with_keys(&worker.edge, token.to_owned()).await?,
+        Err(None) => Box::pin(verify_with_keys(&worker.edge, token.to_owned())).await?,
     };
     let token: Rc<str> = token.into();
     let caller = Rc::new(Caller::bearer(Rc::clone(&token), verified));
@@ -166,7 +166,7 @@ async fn by_cookie<U: Upstreams>(
         known.touch(now);
         return Ok(Rc::clone(known));
     }
-    let found = find_session(&worker.edge, cookie, &origin.host).await?;
+    let found = Box::pin(find_session(&worker.edge, cookie, &origin.host)).await?;
     let Some(session) = found else {
         worker.by_cookie.borrow_mut().remove(&cookie);
         return Ok(Rc::clone(&worker.nobody));

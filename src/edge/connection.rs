@@ -32,6 +32,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// A silent HTTP/2 peer is asked this often whether it is still there, and has this long to answer.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(15);
+/// How far an HTTP/1 connection's buffers may grow beyond a head while a body passes.
+const BODY_BUFFER: usize = 128 * 1024;
 /// Resets of one HTTP/2 connection that wait to be dealt with, before it is closed (rapid reset and its kin).
 const PENDING_RESETS: usize = 20;
 const LOCAL_RESETS: usize = 256;
@@ -107,7 +109,8 @@ impl<'a, H: Handler> Client<'a, H> {
             let number = count.replace(count.get() + 1);
             let framing = framing.clone();
             let (info, handler) = (Rc::clone(&self.info), Rc::clone(&self.handler));
-            async move {
+            // Boxed, since the server keeps room for it in every connection, idle ones too.
+            Box::pin(async move {
                 let answering = framing.begin();
                 let wants_tunnel =
                     request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE);
@@ -122,13 +125,13 @@ impl<'a, H: Handler> Client<'a, H> {
                     response = close_after(response);
                 }
                 Ok::<_, Infallible>(response.map(|body| With::new(body, answering)))
-            }
+            })
         });
         // The gate keeps all limits and deadlines of heads; the buffer only has to take what it lets through.
         let connection = hyper::server::conn::http1::Builder::new()
             .half_close(false)
             .max_headers(self.limits.header_count)
-            .max_buf_size(self.limits.header_bytes.max(8192) + 8192)
+            .max_buf_size(self.limits.header_bytes + BODY_BUFFER)
             .serve_connection(TokioIo::new(gate), service)
             .with_upgrades();
         let mut connection = pin!(connection);

@@ -123,7 +123,7 @@ pub async fn forward<U: Upstreams>(
     );
     let sending = async {
         if as_upgrade {
-            worker.upstreams.send_upgrade(&svid, &route, request).await
+            Box::pin(worker.upstreams.send_upgrade(&svid, &route, request)).await
         } else {
             worker.upstreams.send(&svid, &route, request).await
         }

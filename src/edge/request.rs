@@ -102,7 +102,8 @@ impl<U: Upstreams> Worker<U> {
         let policy = self.policy();
         if let Some(pages) = own_pages(&self.edge.home_host, &policy, &normalised) {
             let request = Request::from_parts(head, body);
-            return own::serve(&self.edge, pages, request, entry)
+            // Pages are rare and their futures large: not part of every request's.
+            return Box::pin(own::serve(&self.edge, pages, request, entry))
                 .await
                 .map(Ending::Own);
         }
@@ -119,7 +120,8 @@ impl<U: Upstreams> Worker<U> {
         let allowed = match decide(authenticated) {
             Decision::Allow(allowed) => allowed,
             Decision::SignIn(nobody) => {
-                return self.sign_in(&nobody, head.headers, audience, entry).await;
+                let signing_in = self.sign_in(&nobody, head.headers, audience, entry);
+                return Box::pin(signing_in).await;
             }
             Decision::Deny(denied) => return Ok(Ending::Denied(denied)),
         };

@@ -237,3 +237,32 @@ async fn a_draining_connection_ends_between_requests() {
         })
         .await;
 }
+
+/// What each open connection costs in memory besides its buffers. Grows unseen when a future keeps something large across an await.
+#[tokio::test]
+async fn connection_futures_stay_small() {
+    LocalSet::new()
+        .run_until(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let _client = TcpStream::connect(address).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let door = Door {
+                address,
+                scheme: Scheme::Http,
+                external_port: 80,
+                certificates: None,
+            };
+            let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
+            let serving = serve(
+                stream,
+                &door,
+                Rc::new(Upright::default()),
+                &limits,
+                &lifecycle,
+            );
+            let size = std::mem::size_of_val(&serving);
+            assert!(size <= 4096, "{size} bytes");
+        })
+        .await;
+}

@@ -22,8 +22,9 @@ use crate::edge::framing::state::FramingState;
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: invalid\r\nconnection: close\r\n\r\n";
 /// Bytes behind an upgrade that are kept until the upgrade is agreed; no more are read before.
 const HELD: usize = 64 * 1024;
-/// Bytes asked of the connection at once.
-const READ: usize = 8 * 1024;
+/// Bytes asked of the connection at once, for heads and for chunked bodies.
+const HEAD_READ: usize = 8 * 1024;
+const BODY_READ: usize = 64 * 1024;
 /// What a client sent and nobody read is swallowed at the end, this much and this long: closing at once would reset the connection, and the
 /// client would lose the answer.
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -231,7 +232,10 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
 
     /// Reads more from the connection: how many bytes, 0 at its end.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.buffer.reserve(READ);
+        self.buffer.reserve(match self.phase {
+            Phase::Chunked(_) => BODY_READ,
+            _ => HEAD_READ,
+        });
         let polled = poll_read_buf(Pin::new(&mut self.io), context, &mut self.buffer);
         if polled.is_pending() && self.buffer.is_empty() {
             // An idle connection keeps no buffer.
@@ -254,6 +258,14 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
                 Phase::Tunnel => return self.poll_tunnel(context, into),
                 Phase::StandIn(given) => return self.poll_stand_in(given, into),
                 Phase::Hold => ready!(self.poll_hold(context))?,
+                Phase::Length(length) if self.is_all_body(length, into) => {
+                    match self.poll_body(length, context, into) {
+                        Poll::Pending if self.poll_deadline(context, Some(Wait::Body)) => {
+                            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                        }
+                        polled => return polled,
+                    }
+                }
                 Phase::Head(_) | Phase::Length(_) | Phase::Chunked(_) => {
                     if !self.buffer.is_empty() && self.judge()? {
                         continue;
@@ -283,6 +295,29 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
                 }
             }
         }
+    }
+
+    /// Whether everything that fits belongs to a body of this many bytes still to come: then it needs no judging and no copy.
+    fn is_all_body(&self, length: u64, into: &ReadBuf<'_>) -> bool {
+        let room = u64::try_from(into.remaining()).unwrap_or(u64::MAX);
+        self.buffer.is_empty() && room <= length
+    }
+
+    fn poll_body(
+        &mut self,
+        length: u64,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(context, into))?;
+        let read = u64::try_from(into.filled().len() - before).unwrap_or(u64::MAX);
+        self.phase = match length - read.min(length) {
+            0 => Phase::Head(0),
+            rest => Phase::Length(rest),
+        };
+        self.armed = None;
+        Poll::Ready(Ok(()))
     }
 
     /// Ready when the tunnel was agreed. The end of the client's side is an error: nobody is there to be connected.

@@ -116,7 +116,8 @@ impl<B: UploadBody> Pool<B> {
                     return Ok(ready);
                 }
                 if self.speaks_http1.get() || !self.is_connecting.get() {
-                    return self.open(svid).await;
+                    // Rare and large: not part of every request's future.
+                    return Box::pin(self.open(svid)).await;
                 }
                 // Somebody opens a connection that can perhaps be shared.
                 self.connected.notified().await;
