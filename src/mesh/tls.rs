@@ -242,6 +242,8 @@ fn is_refusal(alert: AlertDescription) -> bool {
             | AlertDescription::CertificateRevoked
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::AccessDenied
+            // A signature in our chain, or of our key, does not fit.
+            | AlertDescription::DecryptError
     )
 }
 

@@ -115,7 +115,8 @@ async fn c2_connections_whose_exchange_did_not_end_well_are_not_used_again() {
         settle().await;
 
         let before = workload.opened.get();
-        let chunks = futures_util::stream::iter([Ok(Bytes::from_static(b"x")), Err("the client left")]);
+        let chunks =
+            futures_util::stream::iter([Ok(Bytes::from_static(b"x")), Err("the client left")]);
         let body = EdgeBody::Own(axum::body::Body::from_stream(chunks));
         let sent = pools.exchange(&svid, &route, request("/echo", body)).await;
         assert!(matches!(sent, Err(SendError::Broken(_))), "{sent:?}");
@@ -161,7 +162,9 @@ async fn c2_an_upgraded_connection_is_nobody_elses() {
         asking
             .headers_mut()
             .insert("connection", "upgrade".parse().unwrap());
-        asking.headers_mut().insert("upgrade", "echo".parse().unwrap());
+        asking
+            .headers_mut()
+            .insert("upgrade", "echo".parse().unwrap());
         let (response, connected) = pools.upgrade(&svid, &route, asking).await.unwrap();
         assert_eq!(response.status(), 101);
         assert!(!connected.http2 && !connected.reused);
@@ -198,8 +201,7 @@ async fn c6_an_upstream_that_is_somebody_else_gets_no_request() {
             };
             assert!(who.contains(WORKLOAD), "{who}");
             // The right name, vouched for by somebody else.
-            let impostor =
-                Workload::start(&rogue.authority, &stage.authority.mesh_bundle()).await;
+            let impostor = Workload::start(&rogue.authority, &stage.authority.mesh_bundle()).await;
             let route = route(&[impostor.port], protocol, WORKLOAD);
             let sent = get(&pools, &svid, &route, "/who").await;
             assert!(matches!(sent, Err(SendError::PeerIdentity(_))), "{sent:?}");
@@ -234,9 +236,9 @@ async fn a_workload_that_does_not_take_the_identity_is_told_apart() {
 #[tokio::test]
 async fn c12_rotation_under_load_fails_no_request() {
     let test = async {
-        let stage = Stage::new();
-        let workload = stage.workload().await;
         for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+            let stage = Stage::new();
+            let workload = stage.workload().await;
             let pools = stage.pools(&Limits::default());
             let route = route(&[workload.port], protocol, WORKLOAD);
             let mut tasks = Vec::new();

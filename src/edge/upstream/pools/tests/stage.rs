@@ -140,7 +140,11 @@ pub(super) fn person(name: &str) -> MeshIdentity {
     MeshIdentity::parse(&format!("spiffe://demo.wayleave/ns/people/sa/{name}")).unwrap()
 }
 
-pub(super) fn route(ports: &[u16], protocol: UpstreamProtocol, expected: &str) -> Arc<CompiledRoute> {
+pub(super) fn route(
+    ports: &[u16],
+    protocol: UpstreamProtocol,
+    expected: &str,
+) -> Arc<CompiledRoute> {
     let addresses = ports.iter().map(|port| UpstreamAddress {
         host: "127.0.0.1".to_owned(),
         port: *port,
@@ -331,7 +335,13 @@ fn upgraded(request: Request<Incoming>) -> Response<axum::body::Body> {
 
 fn spiffe_id(leaf: &[u8]) -> String {
     let (_, leaf) = X509Certificate::from_der(leaf).unwrap();
-    match leaf.subject_alternative_name().unwrap().unwrap().value.general_names[..] {
+    match leaf
+        .subject_alternative_name()
+        .unwrap()
+        .unwrap()
+        .value
+        .general_names[..]
+    {
         [GeneralName::URI(uri)] => uri.to_owned(),
         ref names => panic!("{names:?}"),
     }
