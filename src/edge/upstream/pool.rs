@@ -236,7 +236,10 @@ impl<B: UploadBody> Pool<B> {
             return Some(Ready::Shared(Rc::clone(shared), was_used));
         }
         drop(shared);
-        while !fresh {
+        if fresh {
+            return None;
+        }
+        loop {
             let mut idle = self.idle.borrow_mut();
             let at = idle
                 .iter()
@@ -248,7 +251,6 @@ impl<B: UploadBody> Pool<B> {
             }
             single.info.slot.release();
         }
-        None
     }
 
     fn keep(&self, mut single: Single<B>) {

@@ -37,8 +37,11 @@ struct Inner<B> {
     pools: RefCell<foldhash::HashMap<PoolKey, Rc<Pool<B>>>>,
     at_hand: RefCell<Generations<MeshIdentity, (u64, Arc<Svid>)>>,
     /// By the address of the route, which stays taken for as long as it is remembered here.
-    upstreams: RefCell<HashMap<usize, (Weak<CompiledRoute>, Rc<Upstream>)>>,
+    upstreams: RefCell<HashMap<usize, KnownUpstream>>,
 }
+
+/// While the route is remembered its address is not given to another.
+type KnownUpstream = (Weak<CompiledRoute>, Rc<Upstream>);
 
 /// An answer, and what it came over.
 type Answered = (Response<Incoming>, Connected);
