@@ -242,6 +242,8 @@ fn is_refusal(alert: AlertDescription) -> bool {
             | AlertDescription::CertificateRevoked
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::AccessDenied
+            // A signature in our chain, or of our key, does not fit.
+            | AlertDescription::DecryptError
     )
 }
 
@@ -290,13 +292,28 @@ impl SecureStream {
         }
     }
 
-    /// When writing fails because the server has hung up, its last word may still be there to be read.
-    fn last_word(&mut self, context: &mut Context<'_>) {
+    /// When writing fails because the server has hung up, its last word may still be on its way up: that is waited for, since it says why.
+    fn written<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let has_hung_up = matches!(&polled, Poll::Ready(Err(error)) if matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        ));
+        if !has_hung_up {
+            return polled;
+        }
         let mut buffer = [0; 64];
         let mut buffer = ReadBuf::new(&mut buffer);
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(context, &mut buffer)
-        {
-            self.notice(&error);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            Poll::Ready(Err(error)) => {
+                self.notice(&error);
+                Poll::Ready(Err(error))
+            }
+            Poll::Ready(Ok(())) => polled,
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -324,10 +341,7 @@ impl AsyncWrite for SecureStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
-        if let Poll::Ready(Err(_)) = &polled {
-            this.last_word(context);
-        }
-        polled
+        this.written(polled, context)
     }
 
     fn poll_write_vectored(
@@ -337,10 +351,7 @@ impl AsyncWrite for SecureStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write_vectored(context, pieces);
-        if let Poll::Ready(Err(_)) = &polled {
-            this.last_word(context);
-        }
-        polled
+        this.written(polled, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -350,10 +361,7 @@ impl AsyncWrite for SecureStream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_flush(context);
-        if let Poll::Ready(Err(_)) = &polled {
-            this.last_word(context);
-        }
-        polled
+        this.written(polled, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -6,5 +6,7 @@
     reason = "in a test, what must not fail is the test's own footing"
 )]
 
+mod mesh;
 mod oidc;
+mod parts;
 mod store;

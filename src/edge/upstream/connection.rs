@@ -175,13 +175,24 @@ pub(super) async fn start_http2<B: UploadBody>(
         .keep_alive_timeout(PING_WITHIN)
         .handshake(TokioIo::new(io))
         .await?;
-    let connection = Rc::new(RefCell::new(connection));
+    let connection = Rc::new(RefCell::new(Some(connection)));
     let driven = Rc::clone(&connection);
-    spawn_local(async move {
-        let _ended =
-            std::future::poll_fn(|context| Pin::new(&mut *driven.borrow_mut()).poll(context)).await;
-    });
-    let most = move || connection.borrow().current_max_send_streams();
+    spawn_local(std::future::poll_fn(move |context| {
+        let mut kept = driven.borrow_mut();
+        if let Some(connection) = kept.as_mut() {
+            let _ended = std::task::ready!(Pin::new(connection).poll(context));
+        }
+        // With it go the requests that still waited to be sent on it.
+        let ended = kept.take();
+        drop(kept);
+        drop(ended);
+        Poll::Ready(())
+    }));
+    let most = move || {
+        let kept = connection.borrow();
+        kept.as_ref()
+            .map_or(0, http2::Connection::current_max_send_streams)
+    };
     Ok((sender, Rc::new(most)))
 }
 

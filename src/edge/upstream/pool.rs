@@ -240,8 +240,8 @@ impl<B: UploadBody> Pool<B> {
         if fresh {
             return None;
         }
-        let mut idle = self.idle.borrow_mut();
         loop {
+            let mut idle = self.idle.borrow_mut();
             let at = idle
                 .iter()
                 .rposition(|single| single.info.bears(svid, generation, now))?;

@@ -40,7 +40,7 @@ struct Inner<B> {
     upstreams: RefCell<HashMap<usize, KnownUpstream>>,
 }
 
-/// A route, and its upstream as the pools' keys have it.
+/// While the route is remembered its address is not given to another.
 type KnownUpstream = (Weak<CompiledRoute>, Rc<Upstream>);
 
 /// An answer, and what it came over.
@@ -105,7 +105,8 @@ impl<B: UploadBody> Pools<B> {
         is_fresh.then_some(svid)
     }
 
-    fn svid(&self, identity: &MeshIdentity) -> Result<Arc<Svid>, SvidError> {
+    /// A valid SVID: the one at hand, or a new one.
+    pub fn svid(&self, identity: &MeshIdentity) -> Result<Arc<Svid>, SvidError> {
         let svids = &self.0.common.svids;
         // Taken first: what is signed while the authority changes counts as the former's.
         let generation = svids.generation();
@@ -141,7 +142,8 @@ impl<B: UploadBody> Pools<B> {
         Rc::clone(upstream)
     }
 
-    async fn exchange(
+    /// What [`Upstreams::send`] does, with any body.
+    pub async fn exchange(
         &self,
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,

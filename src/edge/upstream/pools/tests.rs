@@ -236,9 +236,9 @@ async fn a_workload_that_does_not_take_the_identity_is_told_apart() {
 #[tokio::test]
 async fn c12_rotation_under_load_fails_no_request() {
     let test = async {
-        let stage = Stage::new();
-        let workload = stage.workload().await;
         for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+            let stage = Stage::new();
+            let workload = stage.workload().await;
             let pools = stage.pools(&Limits::default());
             let route = route(&[workload.port], protocol, WORKLOAD);
             let mut tasks = Vec::new();

@@ -1,0 +1,163 @@
+//! Requests into the mesh, through a real Envoy with its own mind about who may pass.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use http::Request;
+use http_body_util::BodyExt;
+use tokio::task::LocalSet;
+use wayleave::address::host::Host;
+use wayleave::clock::{Clock, SystemClock};
+use wayleave::config::checked::{Limits, MeshConfig, SvidConfig};
+use wayleave::demo::authority::{Authority, Issued};
+use wayleave::edge::body::EdgeBody;
+use wayleave::edge::upstream::SendError;
+use wayleave::edge::upstream::metrics::UpstreamMetrics;
+use wayleave::edge::upstream::pools::Pools;
+use wayleave::identity::spiffe_id::{MeshIdentity, SpiffeId, TrustDomain};
+use wayleave::mesh::svids::Svids;
+use wayleave::policy::compile::CompiledRoute;
+use wayleave::policy::model::{
+    IdentityHeaders, Route, RouteTimeouts, Transport, Upstream, UpstreamAddress, UpstreamProtocol,
+};
+use wayleave::telemetry::metrics::Metrics;
+
+use crate::parts::envoy::Envoy;
+
+const WORKLOAD: &str = "spiffe://demo.wayleave/ns/apps/sa/web";
+
+fn person(name: &str) -> MeshIdentity {
+    MeshIdentity::parse(&format!("spiffe://demo.wayleave/ns/people/sa/{name}")).unwrap()
+}
+
+fn write(folder: &Path, name: &str, issued: &Issued) {
+    std::fs::write(folder.join(format!("{name}.pem")), &issued.chain).unwrap();
+    std::fs::write(folder.join(format!("{name}.key")), &issued.key).unwrap();
+}
+
+/// An edge whose CA is `authority`'s, and which trusts what `bundle` leads to.
+fn pools(folder: &Path, authority: &Authority, bundle: &str) -> Pools<EdgeBody> {
+    write(folder, "edge", &authority.edge_authority().unwrap());
+    // The edge's own signer is tried against the bundle, so both roots are in it where they differ.
+    let roots = format!("{}{bundle}", authority.mesh_bundle());
+    std::fs::write(folder.join("roots.pem"), roots).unwrap();
+    let mesh = MeshConfig {
+        trust_domain: TrustDomain::parse("demo.wayleave").unwrap(),
+        bundle_file: folder.join("roots.pem"),
+        svid: SvidConfig::Ca {
+            chain_file: folder.join("edge.pem"),
+            key_file: folder.join("edge.key"),
+            namespaces: vec!["people".to_owned()],
+            lifetime: std::time::Duration::from_secs(3600),
+        },
+    };
+    let metrics = Metrics::default();
+    let clock = Arc::new(SystemClock);
+    let svids = Arc::new(Svids::new(&mesh, clock.clone(), &metrics).unwrap());
+    Pools::new(
+        svids,
+        &Limits::default(),
+        clock,
+        UpstreamMetrics::new(&metrics),
+    )
+}
+
+fn route(port: u16, protocol: UpstreamProtocol, expected: &str) -> Arc<CompiledRoute> {
+    let route = Route {
+        name: "web".into(),
+        host: Host::parse("web.example.com").unwrap(),
+        prefix: "/".to_owned(),
+        strip_prefix: false,
+        upstream: Upstream {
+            addresses: vec![UpstreamAddress {
+                host: "127.0.0.1".to_owned(),
+                port,
+                weight: 1,
+            }],
+            transport: Transport::Mtls {
+                spiffe_ids: vec![SpiffeId::parse(expected).unwrap()],
+            },
+            protocol,
+        },
+        providers: None,
+        identity_headers: IdentityHeaders::Assertion,
+        websocket_origins: Vec::new(),
+        upstream_host: None,
+        timeouts: RouteTimeouts::default(),
+        allow_path_parameters: false,
+    };
+    Arc::new(CompiledRoute { route, index: 0 })
+}
+
+/// Status, the peer and the protocol that Envoy saw.
+async fn ask(
+    pools: &Pools<EdgeBody>,
+    who: &MeshIdentity,
+    route: &Arc<CompiledRoute>,
+) -> Result<(u16, String, String), SendError> {
+    let svid = pools.svid(who).unwrap();
+    let request = Request::builder()
+        .uri("/")
+        .header("host", "web.example.com")
+        .body(EdgeBody::Empty)
+        .unwrap();
+    let (response, _) = pools.exchange(&svid, route, request).await?;
+    let status = response.status().as_u16();
+    let header = |name: &str| {
+        let value = response.headers().get(name);
+        value.map_or("", |value| value.to_str().unwrap()).to_owned()
+    };
+    let (peer, protocol) = (header("x-peer"), header("x-proto"));
+    response.into_body().collect().await.unwrap();
+    Ok((status, peer, protocol))
+}
+
+#[tokio::test]
+async fn envoy_sees_the_callers_identity_and_decides_by_it() {
+    let test = async {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new(SystemClock.now()).unwrap();
+        write(
+            folder.path(),
+            "svid",
+            &authority.workload(WORKLOAD).unwrap(),
+        );
+        std::fs::write(folder.path().join("bundle.pem"), authority.mesh_bundle()).unwrap();
+        let (alice, bob) = (person("alice"), person("bob"));
+        let envoy = Envoy::start(folder.path(), alice.as_str()).await;
+        let stranger = Authority::new(SystemClock.now()).unwrap();
+        for (protocol, name) in [
+            (UpstreamProtocol::Http1, "HTTP/1.1"),
+            (UpstreamProtocol::Http2, "HTTP/2"),
+            (UpstreamProtocol::Auto, "HTTP/2"),
+        ] {
+            let ours = pools(folder.path(), &authority, "");
+            let web = route(envoy.port, protocol, WORKLOAD);
+            for _ in 0..50 {
+                let answer = ask(&ours, &alice, &web).await.unwrap();
+                assert_eq!(answer, (200, alice.as_str().to_owned(), name.to_owned()));
+                let (status, _, _) = ask(&ours, &bob, &web).await.unwrap();
+                assert_eq!(status, 403, "bob may not, whoever asked before him");
+            }
+
+            let other = route(
+                envoy.port,
+                protocol,
+                "spiffe://demo.wayleave/ns/apps/sa/other",
+            );
+            let refused = ask(&ours, &alice, &other).await;
+            assert!(
+                matches!(refused, Err(SendError::PeerIdentity(_))),
+                "{refused:?}"
+            );
+
+            let theirs = pools(folder.path(), &stranger, &authority.mesh_bundle());
+            let refused = ask(&theirs, &alice, &web).await;
+            assert!(
+                matches!(refused, Err(SendError::IdentityRefused(_))),
+                "{refused:?}"
+            );
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}

@@ -1,0 +1,3 @@
+//! Real peers.
+
+pub(crate) mod envoy;

@@ -1,0 +1,114 @@
+//! A real Envoy that stands where a sidecar does: it takes mTLS from the mesh only, and lets some identities through.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+
+/// Runs until dropped.
+pub(crate) struct Envoy {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+impl Envoy {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests learn from the environment where the real peers are"
+    )]
+    /// With `svid.pem`, `svid.key` and `bundle.pem` of `folder`; only `allowed` gets through, and is answered by Envoy itself.
+    pub(crate) async fn start(folder: &Path, allowed: &str) -> Self {
+        let binary = std::env::var("WAYLEAVE_TEST_ENVOY")
+            .expect("WAYLEAVE_TEST_ENVOY names Envoy; run this by tests/parts/with-parts.sh");
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let file = folder.join("envoy.yaml");
+        let dir = folder.to_str().unwrap();
+        let config = CONFIG
+            .replace("@PORT@", &port.to_string())
+            .replace("@DIR@", dir)
+            .replace("@ALLOWED@", allowed);
+        std::fs::write(&file, config).unwrap();
+        let log = std::fs::File::create(folder.join("envoy.log")).unwrap();
+        let child = Command::new(binary)
+            .arg("-c")
+            .arg(&file)
+            .args([
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "-l",
+                "warning",
+            ])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("Envoy starts");
+        let envoy = Self { child, port };
+        let end = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            let log = std::fs::read_to_string(folder.join("envoy.log")).unwrap_or_default();
+            assert!(Instant::now() < end, "Envoy does not listen: {log}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        envoy
+    }
+}
+
+const CONFIG: &str = r#"
+node: { id: sidecar, cluster: mesh }
+static_resources:
+  listeners:
+  - name: inbound
+    address: { socket_address: { address: 127.0.0.1, port_value: @PORT@ } }
+    filter_chains:
+    - transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates:
+            - { certificate_chain: { filename: "@DIR@/svid.pem" }, private_key: { filename: "@DIR@/svid.key" } }
+            validation_context:
+              trusted_ca: { filename: "@DIR@/bundle.pem" }
+              match_typed_subject_alt_names:
+              - { san_type: URI, matcher: { prefix: "spiffe://demo.wayleave/" } }
+      filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          codec_type: AUTO
+          http_filters:
+          - name: envoy.filters.http.rbac
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules:
+                action: ALLOW
+                policies:
+                  allowed:
+                    permissions: [ { any: true } ]
+                    principals: [ { authenticated: { principal_name: { exact: "@ALLOWED@" } } } ]
+          - name: envoy.filters.http.router
+            typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["web.example.com"]
+              routes:
+              - match: { prefix: / }
+                direct_response: { status: 200, body: { inline_string: "through" } }
+                response_headers_to_add:
+                - { header: { key: x-peer, value: "%DOWNSTREAM_PEER_URI_SAN%" } }
+                - { header: { key: x-proto, value: "%PROTOCOL%" } }
+"#;
