@@ -103,8 +103,13 @@ pub(super) fn router(sign_in: Arc<SignIn>, host: HostKind) -> Router {
     {
         router = router.route(endpoint.path, (endpoint.handler)());
     }
+    if host == HostKind::Home {
+        // Browsers ask for it beside anything that is not a page.
+        router = router.route("/favicon.ico", get(async || stylesheet::icon()));
+    }
     router
         .route(&stylesheet::PATH, get(async || stylesheet::response()))
+        .route(stylesheet::ICON_PATH, get(async || stylesheet::icon()))
         .fallback(nothing_here)
         .with_state(sign_in)
 }

@@ -52,7 +52,7 @@ pub(crate) fn failure(
     headers: &HeaderMap,
     error: &SignInError,
 ) -> Response<Body> {
-    tracing::warn!(request_id = %info.request_id, error = %error, "sign-in failed");
+    log(info, error);
     let (status, code, title, detail) = words(error);
     let problem = Problem {
         status,
@@ -68,6 +68,16 @@ pub(crate) fn failure(
     let mut response = problem.into_response(Audience::of(&Method::GET, headers));
     security_headers::apply(response.headers_mut(), info.origin.scheme);
     response
+}
+
+/// Anybody can ask for what is not there or cannot be read, as often as they like: that is no warning.
+fn log(info: &RequestInfo, error: &SignInError) {
+    let request_id = &info.request_id;
+    match error {
+        SignInError::NotFound => tracing::debug!(%request_id, %error, "there is no such page"),
+        SignInError::Request => tracing::info!(%request_id, %error, "the request was refused"),
+        _ => tracing::warn!(%request_id, %error, "sign-in failed"),
+    }
 }
 
 const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, &'static str) {
