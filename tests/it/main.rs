@@ -6,7 +6,9 @@
     reason = "in a test, what must not fail is the test's own footing"
 )]
 
+mod browser;
 mod mesh;
 mod oidc;
 mod parts;
+mod process;
 mod store;

@@ -1,3 +1,5 @@
-//! Real peers.
+//! What the tests share: real peers, programs as processes, and people who visit them.
 
 pub(crate) mod envoy;
+pub(crate) mod program;
+pub(crate) mod visitor;

@@ -1,0 +1,75 @@
+// What the browser's scripts share. Each script is run with one argument, JSON: { ports, trust?, shots? }; it prints JSON and
+// exits with 0, or says on standard error what was not as it should be and exits with 1.
+import { createHash, X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+export const input = JSON.parse(process.argv[2]);
+const { http, https, provider } = input.ports;
+export const at = (name, secure = false) =>
+  secure ? `https://${name}.localhost:${https}` : `http://${name}.localhost:${http}`;
+export const home = at("access");
+export const grafana = at("grafana");
+export const payroll = at("payroll");
+export const issuer = `http://localhost:${provider}`;
+
+export function assert(condition, what, ...more) {
+  if (!condition) throw new Error([what, ...more.map((one) => JSON.stringify(one))].join(" "));
+}
+
+// Trusts, beside what everybody trusts, the one key of the certificate in `trust`.
+function launch() {
+  const args = ["--no-sandbox"];
+  if (input.trust) {
+    const key = new X509Certificate(readFileSync(input.trust)).publicKey.export({ type: "spki", format: "der" });
+    args.push(`--ignore-certificate-errors-spki-list=${createHash("sha256").update(key).digest("base64")}`);
+  }
+  return chromium.launch({ executablePath: process.env.WAYLEAVE_TEST_CHROMIUM, args });
+}
+
+// A browser context that notes everything on its consoles. Refusals by the content security policy appear there, as errors.
+export async function person(browser, options = {}) {
+  const context = await browser.newContext(options);
+  const complaints = [];
+  context.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(`${message.location().url}: ${message.text()}`);
+  });
+  context.on("weberror", (error) => complaints.push(String(error.error())));
+  return {
+    context,
+    complaints,
+    page: () => context.newPage(),
+    // Fails unless every complaint is about a status that was expected.
+    calm(...expected) {
+      const rest = complaints.filter((text) => !expected.some((status) => text.includes(`status of ${status}`)));
+      assert(rest.length === 0, "the console is not calm:", rest);
+    },
+  };
+}
+
+// Opens a page and signs in where the provider asks who it is.
+export async function signIn(page, url, who) {
+  await page.goto(url);
+  await pick(page, who);
+  await page.waitForURL((now) => now.origin === new URL(url).origin && !now.pathname.startsWith("/.wayleave/arrive"));
+}
+
+export async function pick(page, who) {
+  assert(page.url().startsWith(issuer), "the provider asks who it is; this is", page.url());
+  await page.click(`button[name=person][value=${who}]`);
+}
+
+export const text = (page) => page.innerText("body");
+
+export async function run(script) {
+  let browser;
+  try {
+    browser = await launch();
+    console.log(JSON.stringify((await script(browser)) ?? {}));
+  } catch (error) {
+    console.error(error.stack);
+    process.exitCode = 1;
+  } finally {
+    await browser?.close();
+  }
+}

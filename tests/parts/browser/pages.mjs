@@ -1,0 +1,49 @@
+// Every page, wide and narrow, light and dark, as pictures in `shots`; none of them scrolls sideways, and whoever uses the keyboard sees where they are.
+import { assert, at, grafana, home, input, payroll, person, run, signIn } from "./lib.mjs";
+
+const sizes = { wide: { width: 1100, height: 800 }, narrow: { width: 390, height: 844 } };
+
+await run(async (browser) => {
+  const pages = [];
+  for (const [size, viewport] of Object.entries(sizes)) {
+    for (const colorScheme of ["light", "dark"]) {
+      const bob = await person(browser, { viewport, colorScheme });
+      const page = await bob.page();
+      const look = async (name) => {
+        const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        assert(wider <= 0, `${name} scrolls sideways (${size}) by`, wider);
+        const path = `${input.shots}/${name}-${size}-${colorScheme}.png`;
+        await page.screenshot({ path, fullPage: true });
+        pages.push(path);
+      };
+      await page.goto(`${home}/`);
+      await look("provider");
+      await signIn(page, `${home}/`, "bob");
+      await look("home");
+      await page.keyboard.press("Tab");
+      const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+      assert(outline !== "none", "the focus cannot be seen");
+      await look("home-focus");
+      await page.goto(`${payroll}/reports/2031/a-rather-long-path-that-has-to-be-broken-somewhere/if-it-is-to-fit`);
+      await look("refused");
+      await page.goto(`${grafana}/`);
+      await look("workload");
+      await page.goto(`${at("nowhere")}/`);
+      await look("no-route");
+      await page.goto(`${home}/nothing/here`);
+      await look("not-found");
+      await page.goto(`${home}/.wayleave/callback/demo?code=x&state=y`);
+      await look("callback");
+      await page.goto(`${home}/.wayleave/sign-in?attempt=${"x".repeat(43)}`);
+      await look("expired");
+      await page.goto(`${home}/.wayleave/sign-out`);
+      await look("sign-out");
+      await page.click("button");
+      await page.waitForURL((now) => now.pathname === "/.wayleave/signed-out");
+      await look("signed-out");
+      bob.calm(400, 403, 404, 410, 421);
+      await bob.context.close();
+    }
+  }
+  return { pages };
+});
