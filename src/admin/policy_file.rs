@@ -17,7 +17,7 @@ use crate::store::policy::Written;
 use crate::store::{Store, StoreError};
 
 /// How often the file is looked at. Polling its content also sees Kubernetes' swap of symbolic links.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(500);
 /// One byte more than the reader accepts, so that it can say that a document is too large.
 const MAX_READ: u64 = 1024 * 1024 + 1;
 
