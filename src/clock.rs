@@ -65,6 +65,13 @@ impl Timestamp {
         );
         at.format(&format).unwrap_or_default()
     }
+
+    /// To the minute, for people: `2031-04-05 06:07 UTC`.
+    pub fn for_people(self) -> String {
+        let text = self.rfc3339();
+        let text = text.get(..16).unwrap_or_default();
+        format!("{} UTC", text.replace('T', " "))
+    }
 }
 
 /// Where the time comes from.

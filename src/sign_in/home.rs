@@ -25,6 +25,7 @@ struct HomePage<'a> {
     groups: String,
     mesh_identity: Option<String>,
     ends_at: String,
+    ends_at_text: String,
     routes: Vec<Reachable>,
 }
 
@@ -76,6 +77,7 @@ impl SignIn {
                 .ok()
                 .map(|id| id.to_string()),
             ends_at: session.expires_at.rfc3339(),
+            ends_at_text: session.expires_at.for_people(),
             routes: self.reachable(info, principal),
         };
         reply::page(info, StatusCode::OK, &page)

@@ -75,7 +75,9 @@ fn log(info: &RequestInfo, error: &SignInError) {
     let request_id = &info.request_id;
     match error {
         SignInError::NotFound => tracing::debug!(%request_id, %error, "there is no such page"),
-        SignInError::Request => tracing::info!(%request_id, %error, "the request was refused"),
+        SignInError::Request | SignInError::NotBound | SignInError::Csrf(_) => {
+            tracing::info!(%request_id, %error, "the request was refused")
+        }
         _ => tracing::warn!(%request_id, %error, "sign-in failed"),
     }
 }
