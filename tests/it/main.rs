@@ -11,4 +11,5 @@ mod mesh;
 mod oidc;
 mod parts;
 mod process;
+mod serve;
 mod store;

@@ -2,4 +2,5 @@
 
 pub(crate) mod envoy;
 pub(crate) mod program;
+pub(crate) mod served;
 pub(crate) mod visitor;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use reqwest::header::{ACCEPT, COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COOKIE};
+use reqwest::header::{ACCEPT, COOKIE, HeaderMap, LOCATION, ORIGIN, REFRESH, SET_COOKIE};
 use reqwest::{Method, StatusCode, redirect};
 use url::Url;
 
@@ -93,6 +93,12 @@ impl Visitor {
         request.send().await.unwrap()
     }
 
+    /// Asks as a program does, with a bearer token and no cookie.
+    pub(crate) async fn bearer(&self, url: &str, token: &str) -> StatusCode {
+        let request = self.http.get(url).bearer_auth(token);
+        request.send().await.unwrap().status()
+    }
+
     fn keep(&mut self, host: &str, cookie: &str) {
         let (pair, attributes) = cookie.split_once(';').unwrap_or((cookie, ""));
         let (name, value) = pair.split_once('=').unwrap();
@@ -114,11 +120,11 @@ impl Visitor {
 
     async fn follow(&mut self, mut page: Page) -> Page {
         for _ in 0..MAX_HOPS {
-            let Some(location) = page.headers.get(LOCATION) else {
+            let Some(location) = destination(&page.headers) else {
                 return page;
             };
-            let next = page.url.join(location.to_str().unwrap()).unwrap();
-            let secret = ["code", "state", "attempt", "nonce"];
+            let next = page.url.join(location).unwrap();
+            let secret = ["code", "state", "attempt", "nonce", "id_token_hint"];
             let pairs = next.query_pairs();
             let told = pairs.filter(|(name, _)| secret.contains(&&**name));
             let told: Vec<String> = told.map(|(_, value)| value.into_owned()).collect();
@@ -160,6 +166,15 @@ impl Visitor {
             .status
             == StatusCode::OK
     }
+}
+
+/// Where an answer leads, by redirect or by `Refresh`.
+fn destination(headers: &HeaderMap) -> Option<&str> {
+    if let Some(location) = headers.get(LOCATION) {
+        return location.to_str().ok();
+    }
+    let refresh = headers.get(REFRESH)?.to_str().ok()?;
+    Some(refresh.split_once("url=")?.1)
 }
 
 /// An attribute of the first tag that begins so, without the five escapes of our templates.

@@ -32,15 +32,15 @@ await run(async (browser) => {
       await look("no-route");
       await page.goto(`${home}/nothing/here`);
       await look("not-found");
-      await page.goto(`${home}/.wayleave/callback/demo?code=x&state=y`);
-      await look("callback");
-      await page.goto(`${home}/.wayleave/sign-in?attempt=${"x".repeat(43)}`);
+      await page.goto(`${home}/.wayleave/sign-in?attempt=${"A".repeat(43)}`);
       await look("expired");
       await page.goto(`${home}/.wayleave/sign-out`);
       await look("sign-out");
       await page.click("button");
       await page.waitForURL((now) => now.pathname === "/.wayleave/signed-out");
       await look("signed-out");
+      await page.goto(`${home}/.wayleave/callback/demo?code=x&state=${"A".repeat(43)}`);
+      await look("callback");
       bob.calm(400, 403, 404, 410, 421);
       await bob.context.close();
     }

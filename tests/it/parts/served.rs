@@ -1,0 +1,148 @@
+//! `wayleave serve` as a process, between an identity provider and workloads that live in the test.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wayleave::clock::SystemClock;
+use wayleave::demo::stage::{Ports, Stage};
+use wayleave::lifecycle::Lifecycle;
+
+use crate::parts::program::{Program, free_ports};
+
+/// The parties of a demonstration, without an edge.
+pub(crate) struct Parties {
+    pub(crate) stage: Stage,
+    lifecycle: Lifecycle,
+}
+
+impl Parties {
+    /// Starts them. The configuration logs at `info` and drains for ten seconds.
+    pub(crate) async fn gather() -> Self {
+        let lifecycle = Lifecycle::new();
+        let ports = Ports {
+            http: 0,
+            https: 0,
+            admin: 0,
+            identity_provider: 0,
+        };
+        let set_up = Stage::set_up(ports, Arc::new(SystemClock), &lifecycle);
+        let stage = set_up.await.unwrap();
+        let this = Self { stage, lifecycle };
+        this.edit("wayleave.toml", "filter = \"warn\"", "filter = \"info\"");
+        this.edit(
+            "wayleave.toml",
+            "[policy]",
+            "[limits]\ndrain = \"10s\"\n\n[policy]",
+        );
+        this
+    }
+
+    /// Replaces a part of a file that is there.
+    pub(crate) fn edit(&self, file: &str, from: &str, to: &str) {
+        let file = self.stage.path(file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "no {from:?} in {text}");
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+    }
+
+    pub(crate) fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.stage.path(file)).unwrap()
+    }
+
+    /// Starts an edge with this configuration, which need not be good.
+    pub(crate) fn try_serve(&self) -> Program {
+        start(&self.stage.configuration_file())
+    }
+
+    /// Starts an edge, and waits until it is ready.
+    pub(crate) async fn serve(&self) -> Program {
+        let mut program = self.try_serve();
+        program.logs("the admin listener is ready").await;
+        program
+    }
+
+    /// Starts a second edge on ports of its own; gives the port of its plain front door.
+    pub(crate) async fn serve_second(&self) -> (Program, u16) {
+        let [http, https, admin] = free_ports();
+        let Ports {
+            http: old_http,
+            https: old_https,
+            admin: old_admin,
+            ..
+        } = self.stage.ports;
+        let mut text = self
+            .read("wayleave.toml")
+            .replace("access.log", "second.log");
+        for (from, to) in [(old_http, http), (old_https, https), (old_admin, admin)] {
+            text = text.replace(&format!("127.0.0.1:{from}\""), &format!("127.0.0.1:{to}\""));
+        }
+        let file = self.stage.path("second.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut program = start(&file);
+        program.logs("the admin listener is ready").await;
+        (program, http)
+    }
+
+    /// The origin of a host at the plain front door.
+    pub(crate) fn at(&self, host: &str) -> String {
+        format!("http://{host}.localhost:{}", self.stage.ports.http)
+    }
+
+    /// Ends the parties.
+    pub(crate) async fn leave(self) {
+        self.lifecycle.stop(Duration::from_secs(5)).await;
+    }
+}
+
+fn start(configuration: &std::path::Path) -> Program {
+    Program::start(&["serve", "--config", configuration.to_str().unwrap()])
+}
+
+/// A Postgres server for one test alone, which may stop it. It ends with its standard input, so with the test at the latest.
+pub(crate) struct OwnPostgres {
+    child: Option<std::process::Child>,
+    pub(crate) url: String,
+    control: PathBuf,
+}
+
+impl OwnPostgres {
+    pub(crate) fn start() -> Self {
+        use std::io::{BufRead, BufReader};
+        use std::process::{Command, Stdio};
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parts/with-postgres.sh");
+        let shell = "echo $WAYLEAVE_TEST_POSTGRES; echo $WAYLEAVE_TEST_POSTGRES_CTL; exec cat";
+        let mut child = Command::new(script)
+            .args(["sh", "-c", shell])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().expect("PostgreSQL starts").unwrap();
+        let (url, control) = (line(), line().into());
+        Self {
+            child: Some(child),
+            url,
+            control,
+        }
+    }
+
+    /// `stop` or `start`.
+    pub(crate) fn tell(&self, what: &str) {
+        let status = std::process::Command::new(&self.control)
+            .arg(what)
+            .stdout(std::process::Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.stdin.take());
+            let _ended = child.wait();
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! `wayleave serve` as a process: what it refuses, what it follows while it runs, how it ends, and what survives it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use wayleave::clock::{Clock, SystemClock};
+use wayleave::demo::authority::Authority;
+use wayleave::demo::stage::HOSTS;
+
+use crate::parts::program::{Program, eventually, is_free};
+use crate::parts::served::{OwnPostgres, Parties};
+use crate::parts::visitor::Visitor;
+
+/// What changes is in force everywhere within this.
+const SOON: Duration = Duration::from_secs(2);
+const CONFIGURATION: &str = "wayleave.toml";
+const LAST_GOOD: &str = "the last good one stays in force";
+
+/// Ends an edge in good order.
+async fn end(mut edge: Program) {
+    edge.signal("TERM");
+    assert_eq!(edge.ended().await.code(), Some(0), "{}", edge.err());
+}
+
+async fn alice(parties: &Parties) -> Visitor {
+    let mut alice = Visitor::new();
+    let page = alice.open_as("alice", &parties.at("grafana")).await;
+    assert_eq!(page.status, StatusCode::OK, "{page:?}");
+    alice
+}
+
+async fn status(visitor: &mut Visitor, url: &str) -> StatusCode {
+    visitor
+        .step(Method::GET, url.parse().unwrap(), None)
+        .await
+        .status
+}
+
+#[tokio::test]
+async fn a_faulty_configuration_is_refused_with_every_fault() {
+    let parties = Parties::gather().await;
+    parties.edit(CONFIGURATION, "scheme = \"https\"", "scheme = \"gopher\"");
+    parties.edit(CONFIGURATION, "lifetime = \"15m\"", "lifetime = \"soon\"");
+    parties.edit(CONFIGURATION, "store.key\"", "no-such.key\"");
+    parties.edit(CONFIGURATION, "[policy]", "[policy]\nsurprise = 1");
+    let mut edge = parties.try_serve();
+    assert_eq!(edge.ended().await.code(), Some(1));
+    let said = edge.err();
+    for fault in ["scheme", "lifetime", "no-such.key", "surprise"] {
+        assert!(said.contains(fault), "no word of {fault}: {said}");
+    }
+    assert!(is_free(parties.stage.ports.http) && is_free(parties.stage.ports.admin));
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn c4_a_bundle_or_key_at_fault_refuses_to_start() {
+    let parties = Parties::gather().await;
+    let other = Authority::new(SystemClock.now()).unwrap();
+    let other = other.front_door(&HOSTS).unwrap();
+    for (file, text) in [
+        ("mesh-root.pem", ""),
+        ("mesh-root.pem", "garbage"),
+        ("front-door.pem", ""),
+        ("front-door.key", &other.key),
+        ("edge-ca.key", &other.key),
+    ] {
+        let good = parties.read(file);
+        std::fs::write(parties.stage.path(file), text).unwrap();
+        let mut edge = parties.try_serve();
+        let code = edge.ended().await.code();
+        assert_eq!(code, Some(1), "{file} {text:?}: {}", edge.err());
+        assert!(
+            edge.err().contains(file) || edge.err().contains("mesh"),
+            "{}",
+            edge.err()
+        );
+        std::fs::write(parties.stage.path(file), good).unwrap();
+    }
+    end(parties.serve().await).await;
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn a_faulty_reload_keeps_serving() {
+    let parties = Parties::gather().await;
+    let mut edge = parties.serve().await;
+    let mut alice = alice(&parties).await;
+    parties.edit(CONFIGURATION, "scheme = \"https\"", "scheme = \"gopher\"");
+    edge.signal("HUP");
+    edge.logs(LAST_GOOD).await;
+    assert!(edge.err().contains("listen[1].scheme"), "{}", edge.err());
+    assert_eq!(
+        status(&mut alice, &parties.at("grafana")).await,
+        StatusCode::OK
+    );
+    parties.edit(CONFIGURATION, "scheme = \"gopher\"", "scheme = \"https\"");
+    edge.signal("HUP");
+    edge.logs("the configuration was reloaded").await;
+    end(edge).await;
+    parties.leave().await;
+}
+
+/// Connects with TLS, trusting this root alone.
+async fn connect(
+    port: u16,
+    root: &str,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let name = ServerName::try_from("grafana.localhost").unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await
+}
+
+#[tokio::test]
+async fn c4_c12_a_new_certificate_is_served_and_a_faulty_one_is_not() {
+    let parties = Parties::gather().await;
+    let mut edge = parties.serve().await;
+    let port = parties.stage.ports.https;
+    let old_root = parties.read("front-door-root.pem");
+    let mut before = connect(port, &old_root).await.unwrap();
+
+    let authority = Authority::new(SystemClock.now()).unwrap();
+    let (root, issued) = (
+        authority.door_bundle(),
+        authority.front_door(&HOSTS).unwrap(),
+    );
+    // The chain alone does not belong to the key that is there.
+    std::fs::write(parties.stage.path("front-door.pem"), &issued.chain).unwrap();
+    edge.signal("HUP");
+    edge.logs(LAST_GOOD_CERTIFICATES).await;
+    connect(port, &old_root).await.expect("the old one stays");
+
+    std::fs::write(parties.stage.path("front-door.key"), &issued.key).unwrap();
+    edge.signal("HUP");
+    eventually("the new certificate is served", async || {
+        connect(port, &root).await.is_ok()
+    })
+    .await;
+    assert!(
+        connect(port, &old_root).await.is_err(),
+        "the old one is gone"
+    );
+
+    // Whoever was connected stays so.
+    let request = b"GET /.wayleave/session HTTP/1.1\r\nhost: grafana.localhost\r\n\r\n";
+    let port_of_host = format!("host: grafana.localhost:{port}");
+    let request =
+        String::from_utf8_lossy(request).replace("host: grafana.localhost", &port_of_host);
+    before.write_all(request.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    BufReader::new(before).read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("HTTP/1.1 401"), "{line}");
+    end(edge).await;
+    parties.leave().await;
+}
+
+const LAST_GOOD_CERTIFICATES: &str = "stay";
+
+#[tokio::test]
+async fn an_edited_policy_is_in_force_soon_and_a_faulty_one_never() {
+    let parties = Parties::gather().await;
+    let mut edge = parties.serve().await;
+    let mut alice = alice(&parties).await;
+    let payroll = format!("{}/", parties.at("payroll"));
+    assert_eq!(
+        alice.open_as("alice", &payroll).await.status,
+        StatusCode::OK
+    );
+
+    parties.edit("policy.yaml", "groups: [sre]", "groups: [managers]");
+    let alice = Mutex::new(alice);
+    let refused =
+        async || status(&mut *alice.lock().await, &payroll).await == StatusCode::FORBIDDEN;
+    let took = eventually("the edit is in force", refused).await;
+    assert!(took < SOON, "{took:?}");
+
+    parties.edit("policy.yaml", "groups: [managers]", "groups: [sre]");
+    parties.edit(
+        "policy.yaml",
+        "action: deny",
+        "action: deny\n    surprise: 1",
+    );
+    edge.logs("the last good policy stays in force").await;
+    assert!(edge.err().contains("surprise"), "{}", edge.err());
+    assert!(refused().await, "the last good policy stays");
+
+    parties.edit("policy.yaml", "\n    surprise: 1", "");
+    let allowed = async || status(&mut *alice.lock().await, &payroll).await == StatusCode::OK;
+    let took = eventually("the mended policy is in force", allowed).await;
+    assert!(took < SOON, "{took:?}");
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_finished_when_the_edge_ends() {
+    let parties = Parties::gather().await;
+    let mut edge = parties.serve().await;
+    let alice = alice(&parties).await;
+    let port = parties.stage.ports.http;
+    let cookie = &alice.jar["grafana.localhost"]["wayleave"];
+    let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    let origin = parties.at("grafana");
+    let head = format!(
+        "POST /echo HTTP/1.1\r\nhost: grafana.localhost:{port}\r\norigin: {origin}\r\nsec-fetch-site: same-origin\r\n\
+         cookie: wayleave={cookie}\r\ncontent-type: text/plain\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("HTTP/1.1 100"), "{line}");
+    stream.write_all(b"first").await.unwrap();
+
+    edge.signal("TERM");
+    edge.logs("draining").await;
+    eventually("nobody new is let in", async || {
+        TcpStream::connect(("127.0.0.1", port)).await.is_err()
+    })
+    .await;
+    stream.write_all(b"-last").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.contains("HTTP/1.1 200") && answer.ends_with("first-last"),
+        "{answer}"
+    );
+    assert_eq!(edge.ended().await.code(), Some(0), "{}", edge.err());
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn sessions_and_policy_survive_a_crash() {
+    let parties = Parties::gather().await;
+    let mut edge = parties.serve().await;
+    let mut alice = alice(&parties).await;
+    edge.signal("KILL");
+    assert_eq!(edge.ended().await.code(), None);
+    let edge = parties.serve().await;
+    assert_eq!(
+        status(&mut alice, &parties.at("grafana")).await,
+        StatusCode::OK
+    );
+    let home = alice.open(&parties.at("access")).await;
+    assert!(home.text.contains("payroll"), "{home:?}");
+    end(edge).await;
+    parties.leave().await;
+}
+
+async fn with_postgres(url: &str) -> Parties {
+    let parties = Parties::gather().await;
+    parties.edit(CONFIGURATION, "sqlite://wayleave.db", url);
+    parties
+}
+
+/// A database of its own on the server all tests share.
+async fn database() -> String {
+    #[expect(clippy::disallowed_methods, reason = "where the test's server is")]
+    let server = std::env::var("WAYLEAVE_TEST_POSTGRES")
+        .expect("WAYLEAVE_TEST_POSTGRES is not set; run under tests/parts/with-postgres.sh");
+    let name = format!("t{}", hex::encode(wayleave::secret::random::<8>()));
+    let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server)
+        .await
+        .unwrap();
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
+    let (server, _) = server.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
+
+#[tokio::test]
+async fn two_edges_on_one_postgres_know_the_same_sessions() {
+    let parties = with_postgres(&database().await).await;
+    let edge = parties.serve().await;
+    let (second, port) = parties.serve_second().await;
+    let mut alice = alice(&parties).await;
+    let elsewhere = format!("http://grafana.localhost:{port}");
+    assert!(
+        alice.is_signed_in(&elsewhere).await,
+        "signed in at one, not at the other"
+    );
+    assert_eq!(status(&mut alice, &elsewhere).await, StatusCode::OK);
+
+    let page = alice
+        .open(&format!("{}/.wayleave/sign-out", parties.at("access")))
+        .await;
+    let page = alice.submit(&page, &[]).await;
+    assert!(page.text.contains("You are signed out"), "{page:?}");
+    let alice = Mutex::new(alice);
+    let out = async || !alice.lock().await.is_signed_in(&elsewhere).await;
+    let took = eventually("signed out at the other", out).await;
+    assert!(took < SOON, "{took:?}");
+    end(second).await;
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn known_sessions_are_served_while_postgres_is_down() {
+    let postgres = OwnPostgres::start();
+    let parties = with_postgres(&postgres.url).await;
+    let edge = parties.serve().await;
+    let mut known = alice(&parties).await;
+    postgres.tell("stop");
+    for _ in 0..5 {
+        assert_eq!(
+            status(&mut known, &parties.at("grafana")).await,
+            StatusCode::OK
+        );
+    }
+    // Nobody can be let in whom nobody knows; that is said, not hidden.
+    let mut other = Visitor::new();
+    let begun = status(&mut other, &parties.at("grafana")).await;
+    assert_eq!(begun, StatusCode::SERVICE_UNAVAILABLE);
+    postgres.tell("start");
+    let other = Mutex::new(other);
+    let back = async || {
+        status(&mut *other.lock().await, &parties.at("grafana")).await == StatusCode::SEE_OTHER
+    };
+    eventually("people can sign in again", back).await;
+    assert_eq!(
+        status(&mut known, &parties.at("grafana")).await,
+        StatusCode::OK
+    );
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn k11_secrets_are_in_no_log() {
+    let parties = Parties::gather().await;
+    parties.edit(CONFIGURATION, "filter = \"info\"", "filter = \"trace\"");
+    let edge = parties.serve().await;
+    let mut alice = alice(&parties).await;
+    let seen = alice
+        .open(&format!("{}/?token=query-canary", parties.at("grafana")))
+        .await;
+    // The workload shows the assertion it got; nobody else shall have it.
+    let assertions = seen
+        .text
+        .split(['>', '<', ' ', '"'])
+        .filter(|part| part.starts_with("eyJ"));
+    let mut secrets: Vec<String> = assertions.map(str::to_owned).collect();
+    assert!(!secrets.is_empty(), "{seen:?}");
+    let wrong = format!("{}/?code=x", parties.at("grafana"));
+    let refused = alice
+        .bearer(&wrong, "eyJhbGciOiJub25lIn0.bearer-canary.x")
+        .await;
+    assert_eq!(refused, StatusCode::UNAUTHORIZED);
+    let page = alice
+        .open(&format!("{}/.wayleave/sign-out", parties.at("access")))
+        .await;
+    alice.submit(&page, &[]).await;
+    end_and_collect(edge, &parties, &mut secrets, &alice).await;
+    parties.leave().await;
+}
+
+async fn end_and_collect(
+    mut edge: Program,
+    parties: &Parties,
+    secrets: &mut Vec<String>,
+    visitor: &Visitor,
+) {
+    edge.signal("TERM");
+    assert_eq!(edge.ended().await.code(), Some(0));
+    secrets.extend(visitor.secrets.iter().cloned());
+    secrets.push(parties.read("provider.secret"));
+    secrets.push(parties.read("store.key"));
+    for key in ["front-door.key", "edge-ca.key"] {
+        secrets.push(parties.read(key).lines().nth(1).unwrap().to_owned());
+    }
+    secrets.extend(["query-canary".to_owned(), "bearer-canary".to_owned()]);
+    assert!(secrets.len() > 12, "{secrets:?}");
+    let (err, log) = (edge.err(), parties.read("access.log"));
+    assert!(err.contains("TRACE") && log.lines().count() > 5);
+    for (name, text) in [("the log", &err), ("the access log", &log)] {
+        for line in text.lines() {
+            let told = secrets.iter().find(|secret| line.contains(secret.trim()));
+            assert!(told.is_none(), "{told:?} is in {name}: {line}");
+        }
+    }
+}
