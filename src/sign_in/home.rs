@@ -66,11 +66,16 @@ impl SignIn {
         };
         let principal = &session.principal;
         let policy = self.snapshots.current();
+        let providers = self.providers.list();
+        let provider = providers
+            .iter()
+            .find(|(name, _)| **name == *principal.provider)
+            .map_or(&*principal.provider, |(_, label)| label);
         let page = HomePage {
             stylesheet: &stylesheet::PATH,
             request_id: &info.request_id,
             label: principal.label(),
-            provider: &principal.provider,
+            provider,
             groups: group_text(&principal.groups),
             mesh_identity: policy
                 .mesh_identity(Some(principal))
