@@ -6,12 +6,10 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::parts::program::Demo;
+use crate::parts::served::Parties;
 
-/// Runs one script against a demonstration of its own, and hands over what it reports.
-async fn look(script: &str, options: impl FnOnce(&Demo) -> Value) -> (Demo, Value) {
-    let demo = Demo::start().await;
-    let mut input = options(&demo);
-    input["ports"] = json!({ "http": demo.http, "https": demo.https, "provider": demo.provider });
+/// Runs one script, and hands over what it reports.
+async fn run(script: &str, input: Value, log: impl Fn() -> String) -> Value {
     let file: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/parts/browser", script]
         .iter()
         .collect();
@@ -19,10 +17,25 @@ async fn look(script: &str, options: impl FnOnce(&Demo) -> Value) -> (Demo, Valu
     node.arg(file).arg(input.to_string()).kill_on_drop(true);
     let ended = node.output().await.expect("node runs");
     let said = String::from_utf8_lossy(&ended.stderr);
-    let log = demo.program.err();
-    assert!(ended.status.success(), "{script}: {said}\n{log}");
-    assert_eq!(log, "", "nothing of this is worth a warning");
-    (demo, serde_json::from_slice(&ended.stdout).unwrap())
+    assert!(ended.status.success(), "{script}: {said}\n{}", log());
+    serde_json::from_slice(&ended.stdout).unwrap()
+}
+
+/// Runs one script against a demonstration of its own, nothing of which may be worth a warning.
+async fn look(script: &str, options: impl FnOnce(&Demo) -> Value) -> (Demo, Value) {
+    let demo = Demo::start().await;
+    let mut input = options(&demo);
+    input["ports"] = json!({ "http": demo.http, "https": demo.https, "provider": demo.provider });
+    let report = run(script, input, || demo.program.err()).await;
+    assert_eq!(demo.program.err(), "");
+    (demo, report)
+}
+
+/// Where pictures go.
+fn shots() -> &'static str {
+    let shots = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
+    std::fs::create_dir_all(shots).unwrap();
+    shots
 }
 
 fn nothing_more(_demo: &Demo) -> Value {
@@ -66,8 +79,27 @@ async fn over_tls_cookies_are_bound_to_their_host() {
 
 #[tokio::test]
 async fn pages_fit_narrow_screens_and_are_drawn() {
-    let shots = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
-    std::fs::create_dir_all(shots).unwrap();
-    let (_demo, report) = look("pages.mjs", |_| json!({ "shots": shots })).await;
+    let (_demo, report) = look("pages.mjs", |_| json!({ "shots": shots() })).await;
     assert!(report["pages"].as_array().unwrap().len() >= 8, "{report}");
+}
+
+#[tokio::test]
+async fn with_two_providers_people_choose() {
+    let parties = Parties::gather().await;
+    let text = parties.read("wayleave.toml");
+    let (start, end) = (
+        text.find("[[identity").unwrap(),
+        text.find("[mesh]").unwrap(),
+    );
+    let another = text[start..end]
+        .replace("\"demo\"", "\"another\"")
+        .replace("Demo identity provider", "Another way in");
+    parties.edit("wayleave.toml", "[mesh]", &format!("{another}[mesh]"));
+    let edge = parties.serve().await;
+    let ports = parties.stage.ports;
+    let ports =
+        json!({ "http": ports.http, "https": ports.https, "provider": ports.identity_provider });
+    let input = json!({ "ports": ports, "shots": shots() });
+    run("choose.mjs", input, || edge.err()).await;
+    parties.leave().await;
 }

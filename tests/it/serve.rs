@@ -13,7 +13,7 @@ use wayleave::clock::{Clock, SystemClock};
 use wayleave::demo::authority::Authority;
 use wayleave::demo::stage::HOSTS;
 
-use crate::parts::program::{Program, eventually, is_free};
+use crate::parts::program::{Program, eventually, free_ports, is_free};
 use crate::parts::served::{OwnPostgres, Parties};
 use crate::parts::visitor::Visitor;
 
@@ -264,7 +264,9 @@ async fn sessions_and_policy_survive_a_crash() {
 
 async fn with_postgres(url: &str) -> Parties {
     let parties = Parties::gather().await;
-    parties.edit(CONFIGURATION, "sqlite://wayleave.db", url);
+    std::fs::write(parties.stage.path("store.url"), url).unwrap();
+    let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
+    parties.edit(CONFIGURATION, from, to);
     parties
 }
 
@@ -343,7 +345,34 @@ async fn known_sessions_are_served_while_postgres_is_down() {
 
 #[tokio::test]
 async fn k11_secrets_are_in_no_log() {
-    let parties = Parties::gather().await;
+    secrets_are_in_no_log(Parties::gather().await).await;
+}
+
+#[tokio::test]
+async fn k11_secrets_are_in_no_log_with_postgres() {
+    let url = database().await;
+    let url = url.replace("postgres@", "postgres:database-canary@");
+    assert!(url.contains("canary"));
+    secrets_are_in_no_log(with_postgres(&url).await).await;
+}
+
+#[tokio::test]
+async fn k11_a_store_that_does_not_answer_is_named_without_its_password() {
+    let [nobody] = free_ports();
+    let url = format!("postgres://someone:database-canary@127.0.0.1:{nobody}/none");
+    let parties = with_postgres(&url).await;
+    parties.edit(CONFIGURATION, "filter = \"info\"", "filter = \"trace\"");
+    let mut edge = parties.try_serve();
+    assert_eq!(edge.ended().await.code(), Some(1));
+    let said = edge.err();
+    assert!(
+        said.contains("the store") && !said.contains("canary"),
+        "{said}"
+    );
+    parties.leave().await;
+}
+
+async fn secrets_are_in_no_log(parties: Parties) {
     parties.edit(CONFIGURATION, "filter = \"info\"", "filter = \"trace\"");
     let edge = parties.serve().await;
     let mut alice = alice(&parties).await;
@@ -384,7 +413,8 @@ async fn end_and_collect(
     for key in ["front-door.key", "edge-ca.key"] {
         secrets.push(parties.read(key).lines().nth(1).unwrap().to_owned());
     }
-    secrets.extend(["query-canary".to_owned(), "bearer-canary".to_owned()]);
+    let canaries = ["query-canary", "bearer-canary", "database-canary"];
+    secrets.extend(canaries.map(str::to_owned));
     assert!(secrets.len() > 12, "{secrets:?}");
     let (err, log) = (edge.err(), parties.read("access.log"));
     assert!(err.contains("TRACE") && log.lines().count() > 5);
