@@ -11,5 +11,6 @@ mod mesh;
 mod oidc;
 mod parts;
 mod process;
+mod secrets;
 mod serve;
 mod store;

@@ -4,11 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::{Method, StatusCode};
 use wayleave::clock::SystemClock;
 use wayleave::demo::stage::{Ports, Stage};
 use wayleave::lifecycle::Lifecycle;
 
 use crate::parts::program::{Program, free_ports};
+use crate::parts::visitor::Visitor;
+
+/// The edge's configuration.
+pub(crate) const CONFIGURATION: &str = "wayleave.toml";
 
 /// The parties of a demonstration, without an edge.
 pub(crate) struct Parties {
@@ -145,4 +150,50 @@ impl Drop for OwnPostgres {
             let _ended = child.wait();
         }
     }
+}
+
+/// Ends an edge in good order.
+pub(crate) async fn end(mut edge: Program) {
+    edge.signal("TERM");
+    assert_eq!(edge.ended().await.code(), Some(0), "{}", edge.err());
+}
+
+/// Alice, who is signed in.
+pub(crate) async fn alice(parties: &Parties) -> Visitor {
+    let mut alice = Visitor::new();
+    let page = alice.open_as("alice", &parties.at("grafana")).await;
+    assert_eq!(page.status, StatusCode::OK, "{page:?}");
+    alice
+}
+
+/// What one request is answered.
+pub(crate) async fn status(visitor: &mut Visitor, url: &str) -> StatusCode {
+    visitor
+        .step(Method::GET, url.parse().unwrap(), None)
+        .await
+        .status
+}
+
+/// Parties whose edge keeps its state in Postgres.
+pub(crate) async fn with_postgres(url: &str) -> Parties {
+    let parties = Parties::gather().await;
+    std::fs::write(parties.stage.path("store.url"), url).unwrap();
+    let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
+    parties.edit(CONFIGURATION, from, to);
+    parties
+}
+
+/// A database of its own on the server all tests share.
+pub(crate) async fn database() -> String {
+    #[expect(clippy::disallowed_methods, reason = "where the test's server is")]
+    let server = std::env::var("WAYLEAVE_TEST_POSTGRES")
+        .expect("WAYLEAVE_TEST_POSTGRES is not set; run under tests/parts/with-postgres.sh");
+    let name = format!("t{}", hex::encode(wayleave::secret::random::<8>()));
+    let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server)
+        .await
+        .unwrap();
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
+    let (server, _) = server.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
 }
