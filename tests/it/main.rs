@@ -7,6 +7,8 @@
 )]
 
 mod browser;
+mod edge;
+mod edge_requests;
 mod mesh;
 mod oidc;
 mod parts;
