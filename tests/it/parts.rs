@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod envoy;
 pub(crate) mod house;
 pub(crate) mod program;
+pub(crate) mod served;
 pub(crate) mod upstream;
 pub(crate) mod visitor;
 
