@@ -218,24 +218,28 @@ async fn b1_b2_b3_paths_with_two_readings_are_refused() {
         "/x%2Fadmin",
         "/%2E/admin",
     ];
-    let mut sender = house.connect(Version::H2).await;
+    let mut secure = house.browser();
+    secure.sign_in(&house.secure_url("app", "/"), "alice").await;
+    house.upstream.forget();
+    let secure_cookies = secure.cookies("app.localhost");
+    let mut sender = house.connect_tls("app", Version::H2).await;
     for path in bad {
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: {authority}\r\nCookie: {cookies}\r\nConnection: close\r\n\r\n"
         );
         let answer = raw(house.http, head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{path}: {answer}");
-        let Ok(uri) = format!("http://{authority}{path}").parse::<http::Uri>() else {
+        let Ok(uri) = house.secure_url("app", path).parse::<http::Uri>() else {
             continue;
         };
-        let request = Request::get(uri).header("cookie", &cookies);
+        let request = Request::get(uri).header("cookie", &secure_cookies);
         let page = sender.page(request.body(empty()).unwrap()).await;
         assert_eq!(page.status, StatusCode::BAD_REQUEST, "{path} by HTTP/2");
     }
     assert!(house.upstream.seen().is_empty());
     house
         .lines(bad.len(), |line| {
-            line["status"] == 400 && line["http"] != "2"
+            line["status"] == 400 && line["scheme"] == "http"
         })
         .await;
 }

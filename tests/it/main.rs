@@ -9,6 +9,7 @@
 mod browser;
 mod edge;
 mod edge_requests;
+mod edge_streams;
 mod mesh;
 mod oidc;
 mod parts;

@@ -1,0 +1,227 @@
+//! What is open for long: cut when it is no longer allowed, left alone when it still is.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::parts::browser::Browser;
+use crate::parts::client::{Version, raw};
+use crate::parts::house::House;
+use crate::parts::{empty, until};
+
+/// How long what is no longer allowed may go on.
+const CUT_WITHIN: Duration = Duration::from_secs(2);
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// A stream and a socket of one person, both seen to be open.
+struct Open {
+    events: Incoming,
+    socket: Socket,
+}
+
+async fn websocket(
+    house: &House,
+    browser: &Browser,
+    origin: Option<&str>,
+) -> Result<Socket, tokio_tungstenite::tungstenite::Error> {
+    let url = house.url("app", "/ws").replacen("http", "ws", 1);
+    let mut request = url.into_client_request().unwrap();
+    let cookies = browser.cookies("app.localhost");
+    let headers = request.headers_mut();
+    headers.insert("cookie", cookies.parse().unwrap());
+    if let Some(origin) = origin {
+        headers.insert("origin", origin.parse().unwrap());
+    }
+    let tcp = TcpStream::connect(house.http).await.unwrap();
+    let (socket, _) = tokio_tungstenite::client_async(request, tcp).await?;
+    Ok(socket)
+}
+
+async fn echoes(socket: &mut Socket) {
+    socket.send(Message::text("ping")).await.unwrap();
+    let answer = socket.next().await.unwrap().unwrap();
+    assert_eq!(answer.into_text().unwrap(), "ping");
+}
+
+impl Open {
+    async fn of(house: &House, browser: &Browser) -> Self {
+        let request = Request::get(house.url("app", "/sse"))
+            .header("cookie", browser.cookies("app.localhost"))
+            .body(empty())
+            .unwrap();
+        let response = house.connect(Version::H1).await.send(request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut events = response.into_body();
+        events.frame().await.unwrap().unwrap();
+        let origin = house.url("app", "");
+        let mut socket = websocket(house, browser, Some(&origin)).await.unwrap();
+        echoes(&mut socket).await;
+        Self { events, socket }
+    }
+
+    /// Both end within the time, and not as if they were whole.
+    async fn is_cut(mut self, house: &House) {
+        let cut = async {
+            while let Some(frame) = self.events.frame().await {
+                if frame.is_err() {
+                    return;
+                }
+            }
+            panic!("the stream ended as if it were whole");
+        };
+        tokio::time::timeout(CUT_WITHIN, cut)
+            .await
+            .expect("the stream goes on");
+        let socket = tokio::time::timeout(CUT_WITHIN, self.socket.next()).await;
+        let ended = socket.expect("the socket goes on");
+        assert!(!matches!(ended, Some(Ok(Message::Text(_)))), "{ended:?}");
+        until("the upstream hears of it", || {
+            (house.upstream.dropped() == 2).then_some(())
+        })
+        .await;
+        let cut = house.lines(2, |line| line["outcome"] == "cut").await;
+        assert!(cut.iter().all(|line| line["route"] == "app"), "{cut:?}");
+    }
+
+    /// Both still work after a time in which they would have been cut.
+    async fn goes_on(&mut self) {
+        let watched = async {
+            while let Some(frame) = self.events.frame().await {
+                frame.unwrap();
+            }
+            panic!("the stream ended");
+        };
+        let ended = tokio::time::timeout(CUT_WITHIN + Duration::from_secs(1), watched).await;
+        assert!(ended.is_err());
+        echoes(&mut self.socket).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h1_sign_out_cuts_what_is_open() {
+    let house = House::start().await;
+    let mut browser = house.signed_in("alice").await;
+    let open = Open::of(&house, &browser).await;
+    let home = house.url("access", "");
+    browser.sign_out(&home).await;
+    open.is_cut(&house).await;
+    let page = browser
+        .fetch(Request::get(house.url("app", "/")).body(empty()).unwrap())
+        .await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h1_another_persons_sign_out_cuts_nothing_of_mine() {
+    let house = House::start().await;
+    let browser = house.signed_in("alice").await;
+    let mut other = house.signed_in("bob").await;
+    let mut open = Open::of(&house, &browser).await;
+    other.sign_out(&house.url("access", "")).await;
+    open.goes_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h1_a_policy_that_denies_cuts_what_is_open() {
+    let house = House::start().await;
+    let browser = house.signed_in("alice").await;
+    let open = Open::of(&house, &browser).await;
+    house.change_policy(|text| text.replacen("groups: [staff]", "groups: [nobody]", 1));
+    open.is_cut(&house).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h1_a_policy_change_that_does_not_concern_it_cuts_nothing() {
+    let house = House::start().await;
+    let browser = house.signed_in("alice").await;
+    let mut open = Open::of(&house, &browser).await;
+    house.change_policy(|text| text.replace("name: readers", "name: others"));
+    open.goes_on().await;
+    house.change_policy(|text| format!("{text}nonsense"));
+    open.goes_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h1_a_token_that_expires_cuts_what_it_opened() {
+    let house = House::start().await;
+    let token = house.issuer.token(|claims| {
+        claims["exp"] = (claims["iat"].as_i64().unwrap() - 27).into();
+    });
+    let request = Request::get(house.url("app", "/sse"))
+        .header("authorization", format!("Bearer {token}"))
+        .body(empty())
+        .unwrap();
+    let response = house.connect(Version::H1).await.send(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut events = response.into_body();
+    let cut = async {
+        while let Some(frame) = events.frame().await {
+            if frame.is_err() {
+                return;
+            }
+        }
+        panic!("the stream ended as if it were whole");
+    };
+    tokio::time::timeout(Duration::from_secs(6), cut)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d9_a_foreign_page_opens_no_socket() {
+    let house = House::start().await;
+    let browser = house.signed_in("alice").await;
+    for origin in [
+        None,
+        Some("http://evil.example"),
+        Some("null"),
+        Some("http://app.localhost"),
+    ] {
+        let refused = websocket(&house, &browser, origin).await.unwrap_err();
+        let tokio_tungstenite::tungstenite::Error::Http(answer) = refused else {
+            panic!("{origin:?}: {refused}");
+        };
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{origin:?}");
+    }
+    assert!(house.upstream.seen().is_empty());
+    house
+        .lines(4, |line| line["reason"] == "foreign_page")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d8_trailers_are_no_headers_in_disguise() {
+    let house = House::start().await;
+    let token = house.issuer.token(|_| ());
+    let call = Request::post(house.secure_url("app", "/grpc.Test/Call"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("authorization", format!("Bearer {token}"))
+        .body(empty())
+        .unwrap();
+    let page = house.connect_tls("app", Version::H2).await.page(call).await;
+    let trailers = page.trailers.as_ref().unwrap();
+    assert_eq!(trailers["grpc-status"], "0", "{page:?}");
+    assert!(!trailers.contains_key("x-forwarded-user"), "{page:?}");
+    let head = format!(
+        "POST /sink HTTP/1.1\r\nHost: app.localhost:{}\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\
+         Trailer: x-forwarded-user\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\nX-Forwarded-User: mallory\r\n\r\n",
+        house.http.port()
+    );
+    let answer = raw(house.http, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(house.upstream.ended(), [Ok(3)]);
+    let seen = house.upstream.seen();
+    assert!(
+        seen.iter()
+            .all(|seen| !format!("{:?}", seen.headers).contains("mallory"))
+    );
+}
