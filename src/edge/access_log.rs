@@ -210,6 +210,12 @@ impl Entry {
         self.routed = Some(routed.clone());
     }
 
+    /// Whether it is known who sent the request.
+    pub fn is_for_somebody(&self) -> bool {
+        let principal = self.caller.as_ref().and_then(|caller| caller.principal());
+        principal.is_some()
+    }
+
     /// It is known who sent it.
     pub fn authenticated(&mut self, caller: &Rc<Caller>) {
         self.caller = Some(Rc::clone(caller));

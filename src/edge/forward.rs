@@ -160,6 +160,9 @@ pub fn pass_on(answer: Answer, mut entry: Entry) -> Response<EdgeBody> {
     let (mut head, incoming) = response.into_parts();
     let length = content_length(&head.headers);
     headers::rewrite_response(&mut head.headers);
+    if entry.is_for_somebody() {
+        headers::keep_out_of_shared_caches(&mut head.headers);
+    }
     head.extensions.clear();
     entry.status(head.status);
     entry.outcome(Outcome::Allowed, "allowed");

@@ -15,9 +15,11 @@ use crate::policy::model::IdentityHeaders;
 use crate::session::cookie;
 use crate::token::assertion;
 
+mod caching;
 mod names;
 mod trace;
 
+pub(in crate::edge) use caching::keep_out_of_shared_caches;
 pub(in crate::edge) use names::may_be_trailer;
 pub use trace::TraceContext;
 
