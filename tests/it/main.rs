@@ -8,8 +8,10 @@
 
 mod browser;
 mod edge;
+mod edge_bodies;
 mod edge_requests;
 mod edge_streams;
+mod edge_tokens;
 mod mesh;
 mod oidc;
 mod parts;
