@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
+use http::header::SET_COOKIE;
 use http::{HeaderMap, Response};
 
 use crate::secret::{Token, TokenHash};
@@ -57,7 +58,14 @@ impl SignIn {
         }
         let host = info.origin.host.as_str();
         let Some(cookie) = self.sessions.add_cookie(&hand_back.session, host).await? else {
-            return Err(SignInError::NotBound);
+            // It has ended in between, most likely because another tab of this browser signed in: back to where the newer one is known.
+            let mut again = self
+                .start_attempt(info, &attempt.return_to, headers)
+                .await?;
+            for cookie in pending_cookie::clear(scheme, &id) {
+                again.headers_mut().append(SET_COOKIE, cookie);
+            }
+            return Ok(again);
         };
         let mut cookies = vec![set_session_cookie(&info.origin, &cookie)];
         cookies.extend(pending_cookie::clear(scheme, &id));
