@@ -17,6 +17,8 @@ pub(crate) struct Visitor {
     pub(crate) jar: HashMap<String, HashMap<String, String>>,
     /// Every value that was secret on the way: cookies, codes, states.
     pub(crate) secrets: Vec<String>,
+    /// A path they do not go to yet.
+    pub(crate) stops_before: Option<&'static str>,
 }
 
 /// Where they have arrived.
@@ -42,6 +44,7 @@ impl Visitor {
             http: builder.build().unwrap(),
             jar: HashMap::new(),
             secrets: Vec::new(),
+            stops_before: None,
         }
     }
 
@@ -118,12 +121,16 @@ impl Visitor {
         self.follow(page).await
     }
 
-    async fn follow(&mut self, mut page: Page) -> Page {
+    /// Follows every redirect from here on.
+    pub(crate) async fn follow(&mut self, mut page: Page) -> Page {
         for _ in 0..MAX_HOPS {
             let Some(location) = destination(&page.headers) else {
                 return page;
             };
             let next = page.url.join(location).unwrap();
+            if Some(next.path()) == self.stops_before {
+                return page;
+            }
             let secret = ["code", "state", "attempt", "nonce", "id_token_hint"];
             let pairs = next.query_pairs();
             let told = pairs.filter(|(name, _)| secret.contains(&&**name));

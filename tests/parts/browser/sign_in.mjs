@@ -28,7 +28,10 @@ await run(async (browser) => {
   await Promise.all(tabs.map((tab, n) => tab.goto(urls[n])));
   assert(tabs.every((tab) => tab.url().startsWith(issuer)), "both are asked");
   await Promise.all(tabs.map((tab) => pick(tab, "bob")));
-  await Promise.all(tabs.map((tab, n) => tab.waitForURL(urls[n])));
+  const arrived = tabs.map((tab, n) => tab.waitForURL(urls[n], { timeout: 10_000 }));
+  await Promise.all(arrived).catch(async () => {
+    for (const tab of tabs) assert(urls.includes(tab.url()), "a tab is at", tab.url(), await text(tab));
+  });
   for (const tab of tabs) assert((await text(tab)).includes("ns/people/sa/bob"), "not reached as Bob");
   // The later sign-in replaces the session of the earlier, whose tab may ask for its icon just then.
   bob.calm(401);
