@@ -364,3 +364,29 @@ async fn known_sessions_are_served_while_postgres_is_down() {
     end(edge).await;
     parties.leave().await;
 }
+
+#[tokio::test]
+async fn c4_a_mesh_authority_at_fault_is_not_taken_up() {
+    let parties = Parties::gather().await;
+    let mut edge = parties.serve().await;
+    let mut alice = alice(&parties).await;
+    for file in ["mesh-root.pem", "edge-ca.pem", "edge-ca.key"] {
+        let good = parties.read(file);
+        for text in ["", "garbage"] {
+            let before = edge.err().matches("stay").count();
+            std::fs::write(parties.stage.path(file), text).unwrap();
+            edge.signal("HUP");
+            eventually("the fault is logged", async || {
+                edge.err().matches("stay").count() > before
+            })
+            .await;
+            let answer = status(&mut alice, &parties.at("grafana")).await;
+            assert_eq!(answer, StatusCode::OK, "{file} {text:?}: {}", edge.err());
+        }
+        std::fs::write(parties.stage.path(file), good).unwrap();
+    }
+    edge.signal("HUP");
+    edge.logs("the configuration was reloaded").await;
+    end(edge).await;
+    parties.leave().await;
+}
