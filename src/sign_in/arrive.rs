@@ -62,7 +62,7 @@ impl SignIn {
             let mut again = self
                 .start_attempt(info, &attempt.return_to, headers)
                 .await?;
-            for cookie in pending_cookie::clear(scheme, &id) {
+            if let Some(cookie) = pending_cookie::clear(scheme, &id) {
                 again.headers_mut().append(SET_COOKIE, cookie);
             }
             return Ok(again);

@@ -68,7 +68,7 @@ impl Open {
     }
 
     /// Both end within the time, and not as if they were whole.
-    async fn is_cut(mut self, house: &House) {
+    async fn expect_cut(mut self, house: &House) {
         let cut = async {
             while let Some(frame) = self.events.frame().await {
                 if frame.is_err() {
@@ -112,7 +112,7 @@ async fn h1_sign_out_cuts_what_is_open() {
     let open = Open::of(&house, &browser).await;
     let home = house.url("access", "");
     browser.sign_out(&home).await;
-    open.is_cut(&house).await;
+    open.expect_cut(&house).await;
     let page = browser
         .fetch(Request::get(house.url("app", "/")).body(empty()).unwrap())
         .await;
@@ -135,7 +135,7 @@ async fn h1_a_policy_that_denies_cuts_what_is_open() {
     let browser = house.signed_in("alice").await;
     let open = Open::of(&house, &browser).await;
     house.change_policy(|text| text.replacen("groups: [staff]", "groups: [nobody]", 1));
-    open.is_cut(&house).await;
+    open.expect_cut(&house).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,7 +42,7 @@ pub(crate) struct Issuer {
 pub(crate) struct House {
     folder: tempfile::TempDir,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) running: Running,
+    _running: Running,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) upstream: Upstream,
@@ -105,7 +105,7 @@ impl House {
         Self {
             folder,
             lifecycle,
-            running,
+            _running: running,
             http,
             https,
             upstream,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
@@ -31,7 +31,6 @@ pub(crate) const SPIFFE_ID: &str = "spiffe://demo.wayleave/ns/apps/sa/app";
 pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) target: String,
-    pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: String,
     pub(crate) certificate: Vec<u8>,
@@ -126,11 +125,11 @@ impl Upstream {
     }
 
     async fn answer(&self, request: Request<Incoming>, certificate: Vec<u8>) -> Response<Body> {
+        let target = request.uri().path_and_query();
         self.records.lock().unwrap().seen.push(Seen {
             method: request.method().to_string(),
-            target: request.uri().to_string(),
-            version: request.version(),
-            headers: request.headers().clone(),
+            target: target.map_or_else(String::new, ToString::to_string),
+            headers: headers_with_host(&request),
             peer: spiffe_id(&certificate),
             certificate,
         });
@@ -318,4 +317,13 @@ fn tls(issued: &Issued, bundle: &str) -> rustls::ServerConfig {
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config
+}
+
+/// The headers, with `:authority` under the name that it has in HTTP/1.
+fn headers_with_host(request: &Request<Incoming>) -> HeaderMap {
+    let mut headers = request.headers().clone();
+    if let Some(authority) = request.uri().authority() {
+        headers.insert(header::HOST, authority.as_str().parse().unwrap());
+    }
+    headers
 }
