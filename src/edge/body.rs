@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::edge::forward::without_identity;
+
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -144,5 +146,5 @@ fn poll_upstream(
         Poll::Ready(None) => watch.ended(None),
         Poll::Pending => {}
     }
-    polled.map_err(BoxError::from)
+    polled.map(|frame| Some(frame?.map(without_identity).map_err(BoxError::from)))
 }

@@ -240,7 +240,11 @@ impl Body for RequestBody {
                 this.exchange.upload_ended();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(fault))) => Poll::Ready(Some(Err(fault.into()))),
+            Poll::Ready(Some(Err(fault))) => {
+                // Or the upstream would be blamed for what follows from it.
+                this.exchange.cut(Cut::ClientLeft);
+                Poll::Ready(Some(Err(fault.into())))
+            }
             Poll::Pending => Poll::Pending,
         };
         // Whoever reads it may stop here without asking for the end.
@@ -260,7 +264,7 @@ impl Body for RequestBody {
 }
 
 /// Trailers may not say what headers may not.
-fn without_identity(frame: Frame<Bytes>) -> Frame<Bytes> {
+pub(in crate::edge) fn without_identity(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(trailers) => Frame::trailers(trailers_without_identity(trailers)),
         Err(frame) => frame,
@@ -298,7 +302,7 @@ impl StreamWatch for AnswerWatch {
     fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<BoxError> {
         self.last = Last::Waiting;
         let cut = std::task::ready!(self.under_way.exchange().poll_cut(Side::Answer, context));
-        self.entry.outcome(Outcome::Cut, cut.code());
+        self.entry.outcome(cut.outcome(), cut.code());
         self.last = Last::Ended;
         Poll::Ready(cut.into())
     }

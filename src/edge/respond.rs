@@ -171,7 +171,7 @@ impl Refused {
         match self {
             Self::Fault(_) | Self::Loop | Self::NoRoute => Outcome::Rejected,
             Self::SignInRequired | Self::BadToken(_) => Outcome::SignIn,
-            Self::Cut(_) => Outcome::Cut,
+            Self::Cut(cut) => cut.outcome(),
             Self::Stale
             | Self::StoreUnavailable
             | Self::ProviderUnavailable
@@ -333,6 +333,12 @@ fn cut_off(cut: Cut) -> Words {
             "idle",
             "The request took too long",
             "Nothing came for too long.",
+        ),
+        Cut::ClientLeft => words(
+            StatusCode::BAD_REQUEST,
+            "client_left",
+            "The request was broken off",
+            "Its body did not arrive whole.",
         ),
         Cut::Over => words(
             StatusCode::BAD_GATEWAY,

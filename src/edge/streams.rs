@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::edge::authenticate::{Renewal, renewed};
 use crate::edge::authorize::Permit;
 use crate::edge::local::{PolicyView, Worker};
+use crate::edge::metrics::Outcome;
 use crate::edge::upstream::Upstreams;
 
 /// How often log lines are handed over.
@@ -41,6 +42,9 @@ pub enum Cut {
     /// Nothing moved for longer than the route's idle time.
     #[error("the stream was silent for too long")]
     Idle,
+    /// The client broke its request off.
+    #[error("the client broke off")]
+    ClientLeft,
     /// The answer is complete, so the rest of the request is of no use.
     #[error("the exchange is over")]
     Over,
@@ -54,7 +58,18 @@ impl Cut {
             Self::NotAllowed => "no_longer_allowed",
             Self::Stale => "stale",
             Self::Idle => "idle",
+            Self::ClientLeft => "client_left",
             Self::Over => "over",
+        }
+    }
+
+    /// How the request counts.
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::ClientLeft => Outcome::Aborted,
+            Self::ProofEnded | Self::NotAllowed | Self::Stale | Self::Idle | Self::Over => {
+                Outcome::Cut
+            }
         }
     }
 }

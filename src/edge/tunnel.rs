@@ -52,7 +52,7 @@ pub fn open(
     tokio::task::spawn_local(async move {
         match copy(client, upstream, under_way.exchange()).await {
             Ok(()) => entry.outcome(Outcome::Allowed, "allowed"),
-            Err(Ended::Cut(cut)) => entry.outcome(Outcome::Cut, cut.code()),
+            Err(Ended::Cut(cut)) => entry.outcome(cut.outcome(), cut.code()),
             Err(Ended::Broken) => {}
         }
         entry.under_way(&under_way);
