@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::parts::browser::Browser;
 use crate::parts::client::{Version, raw};
 use crate::parts::house::House;
-use crate::parts::{empty, until};
+use crate::parts::{empty, full, until};
 
 /// How long what is no longer allowed may go on.
 const CUT_WITHIN: Duration = Duration::from_secs(2);
@@ -147,6 +147,33 @@ async fn h1_a_policy_change_that_does_not_concern_it_cuts_nothing() {
     open.goes_on().await;
     house.change_policy(|text| format!("{text}nonsense"));
     open.goes_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h1_logout_by_the_provider_cuts_what_is_open() {
+    let house = House::start().await;
+    let mut browser = house.browser();
+    let arrived = browser.go_by(&house.url("partner", "/"), "partner").await;
+    assert_eq!(arrived.page.text(), "hello", "{}", arrived.url);
+    let request = Request::get(house.url("partner", "/sse"))
+        .header("cookie", browser.cookies("partner.localhost"))
+        .body(empty())
+        .unwrap();
+    let response = house.connect(Version::H1).await.send(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut events = response.into_body();
+    events.frame().await.unwrap().unwrap();
+    let form = format!("logout_token={}", house.issuer.logout_token());
+    let logout = Request::post(house.url("access", "/.wayleave/backchannel-logout/partner"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(full(form))
+        .unwrap();
+    let answer = house.send(logout).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let cut = async { while events.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+    tokio::time::timeout(CUT_WITHIN, cut).await.unwrap();
+    let cut = house.lines(1, |line| line["outcome"] == "cut").await;
+    assert_eq!(cut[0]["reason"], "session_ended");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

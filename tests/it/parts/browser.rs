@@ -77,6 +77,20 @@ impl Browser {
         self.follow(Url::parse(url).unwrap(), page).await
     }
 
+    /// Goes to `url`, and chooses this provider if asked to.
+    pub(crate) async fn go_by(&mut self, url: &str, provider: &str) -> Arrived {
+        let arrived = self.go(url).await;
+        let text = arrived.page.text();
+        let link = format!("href=\"/.wayleave/sign-in/{provider}");
+        let Some((_, rest)) = text.split_once(&link) else {
+            return arrived;
+        };
+        let rest = unescaped(rest.split('"').next().unwrap());
+        let link = format!("/.wayleave/sign-in/{provider}{rest}");
+        let link = arrived.url.join(&link).unwrap();
+        self.go(link.as_str()).await
+    }
+
     async fn follow(&mut self, mut url: Url, mut page: Page) -> Arrived {
         for _ in 0..20 {
             if !page.status.is_redirection() {
@@ -106,7 +120,7 @@ impl Browser {
 
     /// Goes to `url` and signs in on the way, as one of the demo provider's people.
     pub(crate) async fn sign_in(&mut self, url: &str, person: &str) -> Arrived {
-        let arrived = self.go(url).await;
+        let arrived = self.go_by(url, "demo").await;
         let text = arrived.page.text();
         assert_eq!(
             arrived.page.status,

@@ -1,10 +1,15 @@
 //! An edge with everything around it: mesh CA, upstream, identity provider, issuer of bearer tokens, configuration in a folder.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::extract::Query;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+use axum::{Form, Json};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
@@ -32,10 +37,11 @@ const HOSTS: [&str; 4] = [
     "public.localhost",
 ];
 
-/// Signs bearer tokens.
+/// Signs bearer tokens. It is also an identity provider at which one person is always signed in, and which logs out by itself.
+#[derive(Clone)]
 pub(crate) struct Issuer {
     pub(crate) url: String,
-    key: KeyPair,
+    key: Arc<KeyPair>,
 }
 
 /// Everything, running.
@@ -197,12 +203,15 @@ impl Issuer {
             "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
             "y": URL_SAFE_NO_PAD.encode(&point[33..]),
         }]});
-        let app = axum::Router::new().route(
-            "/jwks",
-            axum::routing::get(async move || axum::Json(jwks.clone())),
-        );
+        let this = Self {
+            url,
+            key: Arc::new(key),
+        };
+        let app = axum::Router::new()
+            .route("/jwks", get(async move || Json(jwks.clone())))
+            .merge(this.provider());
         beside(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, key }
+        this
     }
 
     /// A good token, before `change` is made to its claims.
@@ -216,7 +225,58 @@ impl Issuer {
         self.signed_by(&key, |_| ())
     }
 
+    /// The identity provider: everybody is `partner-1` at once. The code is the nonce, so nothing has to be remembered.
+    fn provider(&self) -> axum::Router {
+        let url = self.url.clone();
+        let discovery = json!({
+            "issuer": url,
+            "authorization_endpoint": format!("{url}/authorize"),
+            "token_endpoint": format!("{url}/token"),
+            "jwks_uri": format!("{url}/jwks"),
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+            "code_challenge_methods_supported": ["S256"],
+        });
+        let authorize = async |Query(asked): Query<HashMap<String, String>>| {
+            let (back, state, nonce) = (&asked["redirect_uri"], &asked["state"], &asked["nonce"]);
+            Redirect::to(&format!("{back}?code={nonce}&state={state}"))
+        };
+        let issuer = self.clone();
+        let token = async move |Form(asked): Form<HashMap<String, String>>| {
+            let id_token = issuer.token(|claims| {
+                claims["aud"] = "wayleave".into();
+                claims["sub"] = "partner-1".into();
+                claims["nonce"] = asked["code"].as_str().into();
+            });
+            Json(json!({
+                "access_token": "a", "token_type": "Bearer", "expires_in": 300, "id_token": id_token,
+            }))
+        };
+        axum::Router::new()
+            .route(
+                "/.well-known/openid-configuration",
+                get(async move || Json(discovery.clone())),
+            )
+            .route("/authorize", get(authorize))
+            .route("/token", post(token))
+    }
+
+    /// A logout token for the one person (OIDC Back-Channel Logout 1.0 §2.4).
+    pub(crate) fn logout_token(&self) -> String {
+        self.typed("logout+jwt", &self.key, |claims| {
+            claims["aud"] = "wayleave".into();
+            claims["sub"] = "partner-1".into();
+            claims["jti"] = "logout-1".into();
+            claims["events"] = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
+        })
+    }
+
     fn signed_by(&self, key: &KeyPair, change: impl FnOnce(&mut Value)) -> String {
+        self.typed("JWT", key, change)
+    }
+
+    fn typed(&self, typ: &str, key: &KeyPair, change: impl FnOnce(&mut Value)) -> String {
         let now = SystemClock.now().seconds();
         let mut claims = json!({
             "iss": self.url, "aud": "wayleave-test", "sub": "robot-1",
@@ -225,6 +285,7 @@ impl Issuer {
         change(&mut claims);
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
         header.kid = Some("k1".to_owned());
+        header.typ = Some(typ.to_owned());
         let key = jsonwebtoken::EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
         jsonwebtoken::encode(&header, &claims, &key).unwrap()
     }
@@ -245,7 +306,7 @@ fn policy(upstream: SocketAddr) -> String {
     };
     format!(
         r#"routes:
-{}{}{}
+{}{}{}{}
 mappings:
   - name: robots
     from: [{{ kinds: [workload] }}]
@@ -273,14 +334,22 @@ rules:
     action: allow
     from: [{{ groups: [staff] }}]
     to: [{{ routes: [admin], methods: [GET] }}]
+  - name: partners
+    action: allow
+    from: [{{ signed_in: true }}]
+    to: [{{ routes: [partner] }}]
   - name: public
     action: allow
     from: [{{ anyone: true }}]
     to: [{{ routes: [public] }}]
 "#,
-        route("app", "    identity_headers: remote\n"),
-        route("admin", ""),
+        route(
+            "app",
+            "    identity_headers: remote\n    providers: [demo, robots]\n"
+        ),
+        route("admin", "    providers: [demo, robots]\n"),
         route("public", ""),
+        route("partner", "    providers: [partner]\n"),
     )
 }
 
@@ -316,6 +385,15 @@ client_id = "wayleave"
 client_secret_file = "provider.secret"
 scopes = ["groups"]
 groups_claim = "groups"
+insecure_allow_http_loopback = true
+
+[[identity_providers]]
+name = "partner"
+label = "Partner"
+preset = "oidc"
+issuer = "{issuer}"
+client_id = "wayleave"
+client_secret_file = "provider.secret"
 insecure_allow_http_loopback = true
 
 [[trusted_issuers]]
