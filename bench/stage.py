@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 HOST = "localhost"
 WORKLOAD_ID = "spiffe://bench.test/ns/apps/sa/web"
 EDGE_ID = "spiffe://bench.test/ns/edges/sa/envoy"
-PORTS = {"wayleave": 17443, "envoy": 17444, "nginx": 17445, "workload": 17446, "keys": 17447, "admin": 17448, "envoy_admin": 17449}
+PORTS = {"wayleave": 17443, "envoy": 17444, "nginx": 17445, "workload": 17446, "keys": 17447, "admin": 17448, "envoy_admin": 17449, "plain": 17450}
 
 
 def b64(data):
@@ -169,7 +169,11 @@ def workload_conf(folder):
     return nginx_conf(folder, "workload", f"""server {{ listen 127.0.0.1:{PORTS['workload']} ssl;
   ssl_certificate {folder}/workload.pem; ssl_certificate_key {folder}/workload.key; ssl_protocols TLSv1.3;
   ssl_client_certificate {folder}/root.pem; ssl_verify_client on; ssl_verify_depth 3;
-  location / {{ default_type text/plain; return 200 "ok\\n"; }} location /big {{ root {folder}; }} }}""")
+  location / {{ default_type text/plain; return 200 "ok\\n"; }} location /big {{ root {folder}; }}
+  # Answers only after it has read the whole body; nginx's own answers would not wait for it.
+  location /upload {{ client_body_buffer_size 11m; proxy_method GET; proxy_pass_request_body off; proxy_set_header Content-Length "";
+   proxy_pass http://127.0.0.1:{PORTS['plain']}/; }} }}
+ server {{ listen 127.0.0.1:{PORTS['plain']}; location / {{ default_type text/plain; return 200 "ok\\n"; }} }}""")
 
 
 def plain_nginx_conf(folder):
