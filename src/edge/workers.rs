@@ -161,19 +161,20 @@ impl<U: Upstreams> Acceptor<U> {
         let mut draining = pin!(self.lifecycle.draining());
         let mut is_exhausted = false;
         loop {
-            // Without room for one more, clients wait in the kernel's queue.
-            let next = async {
-                let room = Arc::clone(&self.room).acquire_owned().await;
-                (room, socket.accept().await)
-            };
-            let (room, accepted) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = draining.as_mut() => return,
-                next = next => next,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
                     is_exhausted = false;
+                    // Without room for it this one waits here, and those after it in the kernel's queue.
+                    let room = tokio::select! {
+                        biased;
+                        () = draining.as_mut() => return,
+                        room = Arc::clone(&self.room).acquire_owned() => room,
+                    };
                     self.serve(stream, room);
                 }
                 Err(error) if is_exhaustion(&error) => {
