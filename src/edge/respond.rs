@@ -436,13 +436,13 @@ fn why(reason: &Denial, principal: Option<&Principal>) -> String {
 
 fn answer(problem: Problem, audience: Audience, entry: &mut Entry) -> Response<EdgeBody> {
     entry.status(problem.status);
-    let mut response = problem.into_response(audience);
-    security_headers::apply(response.headers_mut(), entry.scheme());
-    own(response, entry)
+    own(problem.into_response(audience), entry)
 }
 
 /// An answer of our own. One to HEAD keeps its headers alone, whichever version carries it (RFC 9110 §9.3.2).
-pub fn own(response: Response<axum::body::Body>, entry: &mut Entry) -> Response<EdgeBody> {
+pub fn own(mut response: Response<axum::body::Body>, entry: &mut Entry) -> Response<EdgeBody> {
+    // Pages set them themselves; what the router refuses on its own does not.
+    security_headers::apply(response.headers_mut(), entry.scheme());
     let is_head = entry
         .method()
         .is_some_and(|method| method == http::Method::HEAD);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Extension;
 use axum::routing::{MethodRouter, get, post};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use crate::sign_in::{
     SignIn, SignInError, arrive, backchannel, callback, choose, home, reply, sign_out,
@@ -26,7 +26,7 @@ pub enum HostKind {
 
 /// One endpoint.
 pub struct Endpoint {
-    /// The HTTP method; GET answers HEAD too.
+    /// The HTTP method; GET answers HEAD too, except where it uses something up.
     pub method: &'static str,
     /// axum's notation.
     pub path: &'static str,
@@ -66,7 +66,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "GET",
         "/.wayleave/callback/{provider}",
         HostKind::Home,
-        || get(callback::show),
+        || get(callback::show).head(no_head),
     ),
     endpoint("GET", "/.wayleave/sign-out", HostKind::Home, || {
         get(sign_out::ask)
@@ -84,7 +84,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         || post(backchannel::submit),
     ),
     endpoint("GET", "/.wayleave/arrive", HostKind::Route, || {
-        get(arrive::show)
+        get(arrive::show).head(no_head)
     }),
     endpoint("GET", "/.wayleave/sign-out", HostKind::Route, || {
         get(sign_out::to_home)
@@ -112,6 +112,11 @@ pub(super) fn router(sign_in: Arc<SignIn>, host: HostKind) -> Router {
         .route(stylesheet::ICON_PATH, get(async || stylesheet::icon()))
         .fallback(nothing_here)
         .with_state(sign_in)
+}
+
+/// A HEAD, as link checkers and previews send it, must not use up what is good for one GET.
+async fn no_head() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
 }
 
 async fn nothing_here(

@@ -363,3 +363,25 @@ async fn k12_the_front_door_shows_nothing_of_the_admin_listener() {
     .await
     .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k3_every_answer_of_ours_has_the_security_headers() {
+    let house = House::start().await;
+    for (method, host, path, status) in [
+        ("GET", "access", "/nothing", 404),
+        ("POST", "access", "/.wayleave/callback/demo", 405),
+        ("HEAD", "access", "/.wayleave/callback/demo", 405),
+        ("HEAD", "app", "/.wayleave/arrive", 405),
+        ("PUT", "access", "/", 405),
+        ("GET", "access", "/.wayleave/jwks.json", 200),
+        ("GET", "nowhere", "/", 404),
+        ("GET", "app", "//", 400),
+    ] {
+        let request = navigation(method, &house.url(host, path), empty());
+        let page = house.send(request).await;
+        assert_eq!(page.status.as_u16(), status, "{method} {host} {path}");
+        let policy = page.header("content-security-policy");
+        assert!(policy.contains("frame-ancestors 'none'"), "{method} {path}");
+        assert_eq!(page.header("x-content-type-options"), "nosniff", "{path}");
+    }
+}
