@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+
+use crate::parts::program::free_ports;
 
 /// Runs until dropped.
 pub(crate) struct Envoy {
@@ -27,9 +29,7 @@ impl Envoy {
     pub(crate) async fn start(folder: &Path, allowed: &str) -> Self {
         let binary = std::env::var("WAYLEAVE_TEST_ENVOY")
             .expect("WAYLEAVE_TEST_ENVOY names Envoy; run this by tests/parts/with-parts.sh");
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let [port] = free_ports();
         let file = folder.join("envoy.yaml");
         let dir = folder.to_str().unwrap();
         let config = CONFIG

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -127,10 +128,19 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(
     begun.elapsed()
 }
 
-/// Ports nobody listens on just now.
+/// Ports for a process to listen on later, each given out once. They are below those that the system gives to connections and to whoever asks for any,
+/// so that nobody takes one in between.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 8_000).unwrap();
+    [(); N].map(|()| {
+        loop {
+            let port = 12_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 16_000;
+            if is_free(port) {
+                return port;
+            }
+        }
+    })
 }
 
 /// Whether a port can be had again.

@@ -25,11 +25,12 @@ impl Parties {
     /// Starts them. The configuration logs at `info` and drains for ten seconds.
     pub(crate) async fn gather() -> Self {
         let lifecycle = Lifecycle::new();
+        let [http, https, admin, identity_provider] = free_ports();
         let ports = Ports {
-            http: 0,
-            https: 0,
-            admin: 0,
-            identity_provider: 0,
+            http,
+            https,
+            admin,
+            identity_provider,
         };
         let set_up = Stage::set_up(ports, Arc::new(SystemClock), &lifecycle);
         let stage = set_up.await.unwrap();
