@@ -7,29 +7,16 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
 use crate::address::origin::{Origin, Scheme};
-use crate::clock::Timestamp;
 use crate::secret::{Token, TokenHash};
 
 /// More cookie pairs than any browser keeps for one host.
 const MAX_PAIRS: usize = 1024;
-/// Sign-ins that one browser may have under way at one host.
-pub const MAX_PENDING_SIGN_INS: usize = 5;
-/// Length of a sign-in attempt's name.
-pub const ATTEMPT_LENGTH: usize = 8;
 
 /// The session cookie's name: `__Host-` on https; without the prefix on plain-http loopback, where browsers other than Chromium refuse it.
 pub const fn session_cookie_name(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::Https => "__Host-wayleave",
         Scheme::Http => "wayleave",
-    }
-}
-
-/// What a sign-in cookie's name begins with; the attempt's eight characters follow.
-pub const fn sign_in_cookie_prefix(scheme: Scheme) -> &'static str {
-    match scheme {
-        Scheme::Https => "__Host-wayleave-signin-",
-        Scheme::Http => "wayleave-signin-",
     }
 }
 
@@ -40,16 +27,6 @@ pub enum PresentedCookie {
     One(TokenHash),
     /// Twice the same name, or not a token: treated as none, and counted.
     Unusable,
-}
-
-/// A sign-in attempt that this browser has under way.
-#[derive(Clone, Debug)]
-pub struct PendingSignIn {
-    /// Eight characters of the base64url alphabet; part of the cookie's name.
-    pub attempt: String,
-    pub token: Token,
-    /// To the second.
-    pub created_at: Timestamp,
 }
 
 /// The pairs of all `Cookie` headers, however HTTP/2 cut them up (RFC 9113 §8.2.3), without the white space around them.
@@ -65,6 +42,11 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 fn name_and_value(pair: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(b'=', pair)?;
     Some((pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()))
+}
+
+/// Names and values, for readers of other cookies of ours; pairs that are none are skipped, and all beyond [`MAX_PAIRS`].
+pub fn named_pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pairs(headers).take(MAX_PAIRS).filter_map(name_and_value)
 }
 
 /// Reads our session cookie; a pair that is not ours and cannot be read is skipped, not fatal.
@@ -123,107 +105,6 @@ pub fn clear_session_cookie(origin: &Origin) -> HeaderValue {
         "",
         Some(0),
     )
-}
-
-/// Whether the text can name a sign-in attempt.
-pub fn is_attempt(text: &str) -> bool {
-    text.len() == ATTEMPT_LENGTH
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-}
-
-/// `Set-Cookie` for a sign-in attempt, kept by the browser for `max_age` seconds; `None` if `attempt` is not a name of one.
-pub fn set_sign_in_cookie(
-    origin: &Origin,
-    pending: &PendingSignIn,
-    max_age: u64,
-) -> Option<HeaderValue> {
-    let name = sign_in_cookie_name(origin.scheme, &pending.attempt)?;
-    let value = format!(
-        "{}.{}",
-        pending.created_at.seconds(),
-        pending.token.expose()
-    );
-    Some(set_cookie(origin.scheme, &name, &value, Some(max_age)))
-}
-
-/// `Set-Cookie` that removes a sign-in attempt's cookie; `None` if `attempt` is not a name of one.
-pub fn clear_sign_in_cookie(origin: &Origin, attempt: &str) -> Option<HeaderValue> {
-    let name = sign_in_cookie_name(origin.scheme, attempt)?;
-    Some(set_cookie(origin.scheme, &name, "", Some(0)))
-}
-
-fn sign_in_cookie_name(scheme: Scheme, attempt: &str) -> Option<String> {
-    is_attempt(attempt).then(|| format!("{}{attempt}", sign_in_cookie_prefix(scheme)))
-}
-
-/// The sign-in attempts of a request, oldest first; one that comes twice or makes no sense is left out.
-pub fn pending_sign_ins(headers: &HeaderMap, scheme: Scheme) -> Vec<PendingSignIn> {
-    let mut found: Vec<(&str, Option<PendingSignIn>)> = Vec::new();
-    for pair in pairs(headers).take(MAX_PAIRS) {
-        let Some((attempt, value)) = sign_in_pair(pair, scheme) else {
-            continue;
-        };
-        match found.iter_mut().find(|(seen, _)| *seen == attempt) {
-            Some((_, pending)) => *pending = None,
-            None => found.push((attempt, read_pending(attempt, value))),
-        }
-    }
-    let mut pending: Vec<_> = found
-        .into_iter()
-        .filter_map(|(_, pending)| pending)
-        .collect();
-    pending.sort_by_key(|pending| pending.created_at);
-    pending
-}
-
-/// The attempt whose name is known, for the callback.
-pub fn pending_sign_in(
-    headers: &HeaderMap,
-    scheme: Scheme,
-    attempt: &str,
-) -> Option<PendingSignIn> {
-    pending_sign_ins(headers, scheme)
-        .into_iter()
-        .find(|pending| pending.attempt == attempt)
-}
-
-/// The attempts to clear so that one more leaves at most [`MAX_PENDING_SIGN_INS`]: unreadable ones, then the oldest.
-pub fn surplus_sign_ins(headers: &HeaderMap, scheme: Scheme) -> Vec<String> {
-    let pending = pending_sign_ins(headers, scheme);
-    let keep = pending.len().min(MAX_PENDING_SIGN_INS - 1);
-    let kept = &pending[pending.len() - keep..];
-    let mut surplus: Vec<String> = pairs(headers)
-        .take(MAX_PAIRS)
-        .filter_map(|pair| sign_in_pair(pair, scheme))
-        .map(|(attempt, _)| attempt.to_owned())
-        .filter(|attempt| kept.iter().all(|pending| pending.attempt != *attempt))
-        .collect();
-    surplus.sort();
-    surplus.dedup();
-    surplus
-}
-
-fn sign_in_pair(pair: &[u8], scheme: Scheme) -> Option<(&str, &[u8])> {
-    let (name, value) = name_and_value(pair)?;
-    let attempt = name.strip_prefix(sign_in_cookie_prefix(scheme).as_bytes())?;
-    let attempt = std::str::from_utf8(attempt).ok()?;
-    is_attempt(attempt).then_some((attempt, value))
-}
-
-fn read_pending(attempt: &str, value: &[u8]) -> Option<PendingSignIn> {
-    let (seconds, token) = std::str::from_utf8(value).ok()?.split_once('.')?;
-    let digits = seconds.len() <= 12 && seconds.bytes().all(|byte| byte.is_ascii_digit());
-    Some(PendingSignIn {
-        attempt: attempt.to_owned(),
-        token: Token::parse(token)?,
-        created_at: Timestamp::from_seconds(if digits {
-            seconds.parse().ok()?
-        } else {
-            return None;
-        }),
-    })
 }
 
 /// Whether a pair's name is one of ours, as any reader might take it: browsers compare prefixes without case, and send a
@@ -378,29 +259,6 @@ mod tests {
         strip_own_cookies(&mut stripped);
         assert_eq!(stripped[COOKIE].as_bytes(), b"a=1; b=\xff; c=\"q\"");
         assert_eq!(stripped.get_all(COOKIE).iter().count(), 1);
-    }
-
-    #[test]
-    fn e15_at_most_five_sign_ins_are_pending() {
-        let mut jar: Vec<(String, String)> = Vec::new();
-        for n in 0..200 {
-            let line = jar
-                .iter()
-                .map(|(_, pair)| pair.as_str())
-                .collect::<Vec<_>>()
-                .join("; ");
-            for gone in surplus_sign_ins(&headers(&[line.as_bytes()]), Scheme::Http) {
-                jar.retain(|(attempt, _)| *attempt != gone);
-            }
-            let token = Token::generate();
-            let attempt = format!("att-{n:04}");
-            jar.push((
-                attempt.clone(),
-                format!("wayleave-signin-{attempt}={}.{}", 1000 + n, token.expose()),
-            ));
-            assert!(jar.len() <= MAX_PENDING_SIGN_INS);
-        }
-        assert_eq!(jar[0].0, "att-0195", "the oldest are dropped");
     }
 
     proptest! {
