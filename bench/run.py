@@ -21,19 +21,22 @@ TICKS = os.sysconf("SC_CLK_TCK")
 HERE = pathlib.Path(__file__).parent
 
 
+def with_children(pid):
+    return [str(pid), *pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def cpu_seconds(pid):
     """User and system time of a process and its children, from the kernel."""
-    def of(one):
+    total = 0
+    for one in with_children(pid):
         fields = pathlib.Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return of(pid) + sum(of(child) for child in children)
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
 
 
 def pss_mib(pid):
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     total = 0
-    for one in [str(pid), *children]:
+    for one in with_children(pid):
         for line in pathlib.Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 total += int(line.split()[1])

@@ -83,6 +83,7 @@ pub async fn load(
 }
 
 /// A policy file that is followed.
+#[derive(Clone)]
 pub struct FollowedFile {
     /// Where revisions go.
     pub store: Store,
@@ -154,7 +155,8 @@ impl FollowedFile {
         }
     }
 
-    async fn load(&self, content: &str) -> Result<Written, PolicyFileError> {
+    /// Makes a content of the file the store's current revision.
+    pub async fn load(&self, content: &str) -> Result<Written, PolicyFileError> {
         let name = self.path.file_name().map(|name| name.to_string_lossy());
         let known: Vec<&str> = self.known_providers.iter().map(String::as_str).collect();
         let name = name.as_deref().unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::app::follow::{self, maintain};
 use crate::app::health::Health;
 use crate::app::reload::Reloading;
 use crate::app::{admin_listener, jwks};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
 use crate::edge::Edge;
 use crate::edge::listen::BoundListener;
@@ -97,6 +97,7 @@ struct Foundation {
     snapshots: Arc<Snapshots>,
     freshness: Arc<Freshness>,
     after: ChangeSeq,
+    policy_file: FollowedFile,
 }
 
 /// Starts everything; tasks run under `lifecycle`.
@@ -165,7 +166,7 @@ pub async fn start(
 /// The certificates of each listener, `None` for those without TLS; every fault at once.
 fn load_certificates(
     listeners: &[Listener],
-    now: crate::clock::Timestamp,
+    now: Timestamp,
 ) -> Result<Vec<Option<Arc<Certificates>>>, StartError> {
     let mut faults = Vec::new();
     let mut all = Vec::new();
@@ -193,7 +194,13 @@ async fn lay_foundation(
     metrics: Arc<Metrics>,
 ) -> Result<Foundation, StartError> {
     let store = Store::open(&config.store, clock.clone()).await?;
-    load_policy_file(config, &store).await?;
+    let policy_file = FollowedFile {
+        store: store.clone(),
+        path: config.policy_file.clone(),
+        trust_domain: config.mesh.trust_domain.clone(),
+        known_providers: known_providers(config),
+    };
+    load_policy_file(&policy_file).await?;
     let after = store.change_head().await?;
     let trust_domain = &config.mesh.trust_domain;
     let policy = snapshot::load(&store, trust_domain).await?;
@@ -207,21 +214,20 @@ async fn lay_foundation(
         snapshots: Snapshots::new(policy),
         freshness,
         after,
+        policy_file,
     })
 }
 
-async fn load_policy_file(config: &Config, store: &Store) -> Result<(), StartError> {
-    let path = &config.policy_file;
-    let text = policy_file::read(path)
+/// Loads the policy file's content of now.
+async fn load_policy_file(file: &FollowedFile) -> Result<(), StartError> {
+    let content = policy_file::read(&file.path)
         .await
         .map_err(StartError::PolicyFile)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let known = known_providers(config);
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let trust_domain = &config.mesh.trust_domain;
-    match policy_file::load(store, &text, &name, trust_domain, &known).await {
+    match file.load(&content).await {
         Ok(_written) => Ok(()),
-        Err(PolicyFileError::Faults(faults)) => Err(StartError::PolicyFaults(path.clone(), faults)),
+        Err(PolicyFileError::Faults(faults)) => {
+            Err(StartError::PolicyFaults(file.path.clone(), faults))
+        }
         Err(error) => Err(StartError::PolicyFile(error)),
     }
 }
@@ -347,12 +353,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
             .follow(|change| follow::apply(&sessions, change))
             .await;
     });
-    let file = FollowedFile {
-        store: base.store.clone(),
-        path: config.policy_file.clone(),
-        trust_domain: config.mesh.trust_domain.clone(),
-        known_providers: known_providers(config),
-    };
+    let file = base.policy_file.clone();
     let outcome = follow::PolicyFileMetric::new(&base.metrics);
     lifecycle.spawn("policy file", async move {
         file.follow(|loaded| outcome.note(loaded.is_ok())).await;

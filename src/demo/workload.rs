@@ -122,7 +122,8 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
     }
 }
 
-fn server_config(issued: &Issued, bundle: &str) -> Result<ServerConfig, DemoError> {
+/// TLS that takes nobody without a certificate that leads to `bundle`, for HTTP/2 and HTTP/1.1.
+pub fn server_config(issued: &Issued, bundle: &str) -> Result<ServerConfig, DemoError> {
     let fault = |error: &dyn std::fmt::Display| DemoError::Tls(error.to_string());
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(bundle.as_bytes()) {

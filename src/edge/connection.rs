@@ -10,7 +10,6 @@ use std::time::Duration;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,6 +22,7 @@ use crate::edge::body::{EdgeBody, With};
 use crate::edge::framing::gate::{Gate, GateLimits};
 use crate::edge::framing::head::{FramingFault, HeadLimits};
 use crate::edge::listen::Door;
+use crate::edge::local::LocalExecutor;
 use crate::edge::worker::{ConnectionInfo, Handler};
 use crate::lifecycle::Lifecycle;
 
@@ -171,13 +171,15 @@ impl<'a, H: Handler> Client<'a, H> {
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WITHIN);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let has_to_end = async {
+            tokio::select! {
+                () = self.lifecycle.draining() => {}
+                () = activity.idle_for(self.limits.idle_connection) => {}
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.lifecycle.draining() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-            () = activity.idle_for(self.limits.idle_connection) => {
+            () = has_to_end => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -267,16 +269,6 @@ impl Drop for Answering {
     fn drop(&mut self) {
         self.open.set(self.open.get() - 1);
         self.last.set(Instant::now());
-    }
-}
-
-/// Runs what HTTP/2 spawns on the thread of its connection.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }
 

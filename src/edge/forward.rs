@@ -234,7 +234,7 @@ impl Body for RequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 this.exchange
                     .received(frame.data_ref().map_or(0, Bytes::len));
-                Poll::Ready(Some(Ok(without_identity(frame))))
+                Poll::Ready(Some(Ok(headers::without_identity(frame))))
             }
             Poll::Ready(None) => {
                 this.exchange.upload_ended();
@@ -261,26 +261,6 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
     }
-}
-
-/// Trailers may not say what headers may not.
-pub(in crate::edge) fn without_identity(frame: Frame<Bytes>) -> Frame<Bytes> {
-    match frame.into_trailers() {
-        Ok(trailers) => Frame::trailers(trailers_without_identity(trailers)),
-        Err(frame) => frame,
-    }
-}
-
-fn trailers_without_identity(mut trailers: HeaderMap) -> HeaderMap {
-    let removed: Vec<_> = trailers
-        .keys()
-        .filter(|name| !headers::may_be_trailer(name))
-        .cloned()
-        .collect();
-    for name in removed {
-        trailers.remove(name);
-    }
-    trailers
 }
 
 /// What happened last to an answer's body.
@@ -345,37 +325,5 @@ impl From<Cut> for Refused {
 impl From<SendError> for Refused {
     fn from(error: SendError) -> Self {
         Self::Send(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::{HeaderMap, HeaderValue};
-
-    use super::trailers_without_identity;
-
-    #[test]
-    fn d8_identity_names_in_trailers_are_dropped() {
-        let mut trailers = HeaderMap::new();
-        for name in [
-            "grpc-status",
-            "x-checksum",
-            "x-forwarded-user",
-            "remote-user",
-            "wayleave-jwt-assertion",
-            "authorization",
-            "cookie",
-            "host",
-            "content-length",
-            "connection",
-            "proxy-authorization",
-            "transfer-encoding",
-        ] {
-            trailers.insert(name, HeaderValue::from_static("v"));
-        }
-        let kept = trailers_without_identity(trailers);
-        let mut names: Vec<_> = kept.keys().map(|name| name.as_str()).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["grpc-status", "x-checksum"]);
     }
 }

@@ -18,10 +18,11 @@ use crate::token::assertion;
 mod caching;
 mod names;
 mod trace;
+mod trailers;
 
 pub(in crate::edge) use caching::keep_out_of_shared_caches;
-pub(in crate::edge) use names::may_be_trailer;
 pub use trace::TraceContext;
+pub(in crate::edge) use trailers::without_identity;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -155,6 +155,16 @@ impl PolicyView {
     }
 }
 
+/// Runs what an HTTP/2 connection spawns on the connection's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::edge) struct LocalExecutor;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
 /// A bounded map that forgets what was not used lately: when the young half is full, it becomes the old half, and the old half is forgotten.
 pub struct Generations<K, V> {
     young: HashMap<K, V, foldhash::quality::RandomState>,

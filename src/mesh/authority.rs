@@ -3,6 +3,7 @@
 //! It keeps its own list of namespaces and refuses all others, whatever the identity mappings say: the mapping code may be wrong, the signer may not.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -21,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::config::checked::{MeshConfig, SvidConfig};
 use crate::identity::spiffe_id::{MeshIdentity, TrustDomain};
 use crate::mesh::svid::{Svid, SvidError};
+use crate::mesh::verify::TrustBundle;
 use crate::secret::{random, sha256};
 
 /// SVIDs begin this long ago, for workloads whose clocks are behind.
@@ -39,6 +41,8 @@ pub struct Authority {
     namespaces: Vec<String>,
     lifetime: Duration,
     ends: Timestamp,
+    /// What it was tried out against.
+    bundle: Arc<TrustBundle>,
 }
 
 /// Why an authority cannot be used.
@@ -95,6 +99,9 @@ impl Authority {
             .map_err(|_| unusable(key_file, "private key"))?;
         let issuer = Issuer::from_ca_cert_der(&chain[0], key)
             .map_err(|_| unusable(chain_file, "certificate authority"))?;
+        let roots = certificates(&mesh.bundle_file)?;
+        let bundle = TrustBundle::new(mesh.trust_domain.clone(), &roots)
+            .ok_or_else(|| unusable(&mesh.bundle_file, "trust anchor"))?;
         let authority = Self {
             issuer,
             intermediates: chain
@@ -105,14 +112,20 @@ impl Authority {
             namespaces: namespaces.clone(),
             lifetime: *lifetime,
             ends,
+            bundle: Arc::new(bundle),
         };
-        authority.try_out(&certificates(&mesh.bundle_file)?, &mesh.bundle_file, now)?;
+        authority.try_out(now)?;
         Ok(authority)
     }
 
     /// When the authority's own certificate ends.
     pub fn ends(&self) -> Timestamp {
         self.ends
+    }
+
+    /// The trust bundle that what it signs leads to.
+    pub fn bundle(&self) -> &Arc<TrustBundle> {
+        &self.bundle
     }
 
     /// Signs an SVID with a new P-256 key: exactly one URI SAN, no subject, not a CA, for TLS clients and servers.
@@ -151,20 +164,7 @@ impl Authority {
         })
     }
 
-    fn try_out(
-        &self,
-        bundle: &[CertificateDer<'_>],
-        bundle_file: &Path,
-        now: Timestamp,
-    ) -> Result<(), AuthorityError> {
-        let anchors = bundle
-            .iter()
-            .map(|root| webpki::anchor_from_trusted_cert(root))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| AuthorityError::Content {
-                file: bundle_file.to_owned(),
-                what: "trust anchor",
-            })?;
+    fn try_out(&self, now: Timestamp) -> Result<(), AuthorityError> {
         let namespace = self.namespaces.first().map_or("", String::as_str);
         let identity = MeshIdentity::new(&self.trust_domain, namespace, TRIAL)
             .map_err(|_| SvidError::Namespace(namespace.to_owned()))?;
@@ -176,7 +176,7 @@ impl Authority {
                 let algorithms = webpki::ALL_VERIFICATION_ALGS;
                 leaf.verify_for_usage(
                     algorithms,
-                    &anchors,
+                    self.bundle.roots(),
                     &trial.chain[1..],
                     at,
                     KeyUsage::client_auth(),

@@ -35,7 +35,6 @@ pub struct Svids {
 /// What one successful reading of the mesh's files gave.
 struct Mesh {
     authority: Authority,
-    bundle: Arc<TrustBundle>,
     generation: u64,
     fingerprint: [u8; 32],
 }
@@ -138,7 +137,7 @@ impl Svids {
 
     /// The roots that workloads have to lead to.
     pub fn bundle(&self) -> Arc<TrustBundle> {
-        Arc::clone(&self.mesh.load().bundle)
+        Arc::clone(self.mesh.load().authority.bundle())
     }
 
     /// The SVID at hand if it is in the first half of its life.
@@ -197,17 +196,8 @@ impl Mesh {
         generation: u64,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
-        let authority = Authority::load(mesh, now)?;
-        let roots = authority::certificates(&mesh.bundle_file)?;
-        let bundle = TrustBundle::new(mesh.trust_domain.clone(), &roots).ok_or_else(|| {
-            AuthorityError::Content {
-                file: mesh.bundle_file.clone(),
-                what: "trust anchor",
-            }
-        })?;
         Ok(Self {
-            authority,
-            bundle: Arc::new(bundle),
+            authority: Authority::load(mesh, now)?,
             generation,
             fingerprint,
         })
@@ -232,4 +222,4 @@ fn fingerprint(mesh: &MeshConfig) -> Result<[u8; 32], AuthorityError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

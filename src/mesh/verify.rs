@@ -53,6 +53,11 @@ impl TrustBundle {
         })
     }
 
+    /// The roots as the library wants them.
+    pub(super) fn roots(&self) -> &[TrustAnchor<'static>] {
+        &self.roots
+    }
+
     /// Verifies what a server presents: its leaf, then the intermediates it sent. Returns the ID that it proved.
     pub fn verify_server(
         &self,

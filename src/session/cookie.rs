@@ -75,36 +75,42 @@ pub fn session_cookie(headers: &HeaderMap, scheme: Scheme) -> PresentedCookie {
         })
 }
 
-fn set_cookie(scheme: Scheme, name: &str, value: &str, max_age: Option<u64>) -> HeaderValue {
+/// `Set-Cookie` for a cookie of ours, with the attributes that all of them have; `None` if name or value cannot stand in a header.
+/// Without `max_age` (seconds) it lasts as long as the browser runs, with 0 it is removed.
+pub fn set_cookie(
+    scheme: Scheme,
+    name: &str,
+    value: &str,
+    max_age: Option<u32>,
+) -> Option<HeaderValue> {
     let secure = match scheme {
         Scheme::Https => "Secure; ",
         Scheme::Http => "",
     };
     let age = max_age.map_or_else(String::new, |age| format!("; Max-Age={age}"));
     let text = format!("{name}={value}; {secure}HttpOnly; SameSite=Lax; Path=/{age}");
-    #[expect(
-        clippy::expect_used,
-        reason = "names, base64url values and digits are visible ASCII"
-    )]
-    let mut header = HeaderValue::from_str(&text).expect("visible ASCII is a header value");
+    let mut header = HeaderValue::from_str(&text).ok()?;
     header.set_sensitive(true);
-    header
+    Some(header)
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "our own name and base64url values are visible ASCII"
+)]
+fn session_cookie_header(scheme: Scheme, value: &str, max_age: Option<u32>) -> HeaderValue {
+    set_cookie(scheme, session_cookie_name(scheme), value, max_age)
+        .expect("visible ASCII is a header value")
 }
 
 /// `Set-Cookie` for a session.
 pub fn set_session_cookie(origin: &Origin, token: &Token) -> HeaderValue {
-    let name = session_cookie_name(origin.scheme);
-    set_cookie(origin.scheme, name, token.expose(), None)
+    session_cookie_header(origin.scheme, token.expose(), None)
 }
 
 /// `Set-Cookie` that removes it, with the attributes it was set with.
 pub fn clear_session_cookie(origin: &Origin) -> HeaderValue {
-    set_cookie(
-        origin.scheme,
-        session_cookie_name(origin.scheme),
-        "",
-        Some(0),
-    )
+    session_cookie_header(origin.scheme, "", Some(0))
 }
 
 /// Whether a pair's name is one of ours, as any reader might take it: browsers compare prefixes without case, and send a
@@ -169,7 +175,7 @@ mod tests {
     #[test]
     fn h2_clearing_has_the_attributes_of_setting() {
         let text = |scheme, name, value, age| {
-            let header = set_cookie(scheme, name, value, age);
+            let header = set_cookie(scheme, name, value, age).unwrap();
             header.to_str().unwrap().to_owned()
         };
         assert_eq!(

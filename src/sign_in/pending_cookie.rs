@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::address::origin::Scheme;
 use crate::clock::Timestamp;
 use crate::secret::{Token, TokenHash};
-use crate::session::cookie::named_pairs;
+use crate::session::cookie::{named_pairs, set_cookie};
 
 /// How many a browser may have at once.
 const MOST: usize = 5;
@@ -55,10 +55,10 @@ pub(crate) fn add(
     let too_many = present.len().saturating_sub(MOST - 1);
     let mut cookies: Vec<HeaderValue> = present[..too_many]
         .iter()
-        .filter_map(|(_, name)| cookie(scheme, name, "", 0))
+        .filter_map(|(_, name)| set_cookie(scheme, name, "", Some(0)))
         .collect();
     let value = format!("{}.{}", now.seconds(), binding.expose());
-    cookies.extend(cookie(scheme, &name(scheme, id), &value, MAX_AGE));
+    cookies.extend(set_cookie(scheme, &name(scheme, id), &value, Some(MAX_AGE)));
     cookies
 }
 
@@ -77,16 +77,7 @@ pub(crate) fn matches(headers: &HeaderMap, scheme: Scheme, id: &Token, binding: 
 
 /// Removes the cookie of `id`, with the attributes it was set with.
 pub(crate) fn clear(scheme: Scheme, id: &Token) -> Option<HeaderValue> {
-    cookie(scheme, &name(scheme, id), "", 0)
-}
-
-fn cookie(scheme: Scheme, name: &str, value: &str, max_age: u32) -> Option<HeaderValue> {
-    let secure = match scheme {
-        Scheme::Https => "; Secure",
-        Scheme::Http => "",
-    };
-    let text = format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}");
-    HeaderValue::from_str(&text).ok()
+    set_cookie(scheme, &name(scheme, id), "", Some(0))
 }
 
 #[cfg(test)]

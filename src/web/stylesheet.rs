@@ -25,30 +25,22 @@ pub static PATH: LazyLock<String> = LazyLock::new(|| {
 
 /// The stylesheet itself.
 pub fn response() -> Response<Body> {
-    let mut response = Response::new(Body::from(TEXT));
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/css; charset=utf-8"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=31536000, immutable"),
-    );
-    response
+    fixed(
+        TEXT,
+        "text/css; charset=utf-8",
+        "public, max-age=31536000, immutable",
+    )
 }
 
 /// The icon.
 pub fn icon() -> Response<Body> {
-    let mut response = Response::new(Body::from(ICON));
+    fixed(ICON, "image/svg+xml", "public, max-age=86400")
+}
+
+fn fixed(text: &'static str, kind: &'static str, caching: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("image/svg+xml"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=86400"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     response
 }

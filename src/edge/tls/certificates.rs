@@ -141,7 +141,6 @@ pub struct Certificates {
 struct Served {
     names: Arc<CertificateNames>,
     acceptor: TlsAcceptor,
-    ends: Timestamp,
 }
 
 /// A connection whose handshake is done.
@@ -175,11 +174,6 @@ impl Certificates {
         Ok(())
     }
 
-    /// When the first of them ends.
-    pub fn ends(&self) -> Timestamp {
-        self.served.load().ends
-    }
-
     /// The handshake. The caller sets the deadline.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let served = self.served.load_full();
@@ -210,14 +204,12 @@ impl Served {
         let mut faults = Vec::new();
         let mut names = CertificateNames::default();
         let mut keys = Vec::new();
-        let mut ends: Option<Timestamp> = None;
         for (place, files) in files.iter().enumerate() {
             match Certificate::load(files, now) {
                 Ok(certificate) => {
                     for name in &certificate.names {
                         names.add(name, CertificateId(place));
                     }
-                    ends = Some(ends.map_or(certificate.ends, |ends| ends.min(certificate.ends)));
                     keys.push(certificate.key);
                 }
                 Err(fault) => faults.push(fault),
@@ -235,7 +227,6 @@ impl Served {
         Ok(Self {
             names,
             acceptor: TlsAcceptor::from(Arc::new(config)),
-            ends: ends.unwrap_or(now),
         })
     }
 }

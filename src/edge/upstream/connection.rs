@@ -1,7 +1,6 @@
 //! One connection to an upstream: whose it is, and how requests are put on it.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
 
 use crate::clock::Timestamp;
+use crate::edge::local::LocalExecutor;
 use crate::edge::upstream::upload::{Upload, UploadBody};
 use crate::mesh::svid::Svid;
 use crate::mesh::tls::{Refused, SecureStream};
@@ -194,15 +194,6 @@ pub(super) async fn start_http2<B: UploadBody>(
             .map_or(0, http2::Connection::current_max_send_streams)
     };
     Ok((sender, Rc::new(most)))
-}
-
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        spawn_local(future);
-    }
 }
 
 /// Origin-form and `Host`, as HTTP/1 has it.
