@@ -45,6 +45,19 @@ async fn websocket(
     Ok(socket)
 }
 
+/// A stream of events of which the first has come.
+async fn events(house: &House, browser: &Browser, host: &str) -> Incoming {
+    let request = Request::get(house.url(host, "/sse"))
+        .header("cookie", browser.cookies(&format!("{host}.localhost")))
+        .body(empty())
+        .unwrap();
+    let response = house.connect(Version::H1).await.send(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut events = response.into_body();
+    events.frame().await.unwrap().unwrap();
+    events
+}
+
 async fn echoes(socket: &mut Socket) {
     socket.send(Message::text("ping")).await.unwrap();
     let answer = socket.next().await.unwrap().unwrap();
@@ -53,14 +66,7 @@ async fn echoes(socket: &mut Socket) {
 
 impl Open {
     async fn of(house: &House, browser: &Browser) -> Self {
-        let request = Request::get(house.url("app", "/sse"))
-            .header("cookie", browser.cookies("app.localhost"))
-            .body(empty())
-            .unwrap();
-        let response = house.connect(Version::H1).await.send(request).await;
-        assert_eq!(response.status(), StatusCode::OK);
-        let mut events = response.into_body();
-        events.frame().await.unwrap().unwrap();
+        let events = events(house, browser, "app").await;
         let origin = house.url("app", "");
         let mut socket = websocket(house, browser, Some(&origin)).await.unwrap();
         echoes(&mut socket).await;
@@ -155,14 +161,7 @@ async fn h1_logout_by_the_provider_cuts_what_is_open() {
     let mut browser = house.browser();
     let arrived = browser.go_by(&house.url("partner", "/"), "partner").await;
     assert_eq!(arrived.page.text(), "hello", "{}", arrived.url);
-    let request = Request::get(house.url("partner", "/sse"))
-        .header("cookie", browser.cookies("partner.localhost"))
-        .body(empty())
-        .unwrap();
-    let response = house.connect(Version::H1).await.send(request).await;
-    assert_eq!(response.status(), StatusCode::OK);
-    let mut events = response.into_body();
-    events.frame().await.unwrap().unwrap();
+    let mut events = events(&house, &browser, "partner").await;
     let form = format!("logout_token={}", house.issuer.logout_token());
     let logout = Request::post(house.url("access", "/.wayleave/backchannel-logout/partner"))
         .header("content-type", "application/x-www-form-urlencoded")

@@ -14,6 +14,8 @@ use wayleave::store::changes::{Change, ChangeSeq};
 use wayleave::store::policy::{ObjectKind, PolicyObject, Written};
 use wayleave::store::{Store, StoreError};
 
+use crate::parts::served::database;
+
 struct Place {
     config: StoreConfig,
     clock: Arc<ManualClock>,
@@ -40,17 +42,7 @@ impl Place {
     }
 
     async fn postgres() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "where the test's server is")]
-        let server = std::env::var("WAYLEAVE_TEST_POSTGRES")
-            .expect("WAYLEAVE_TEST_POSTGRES is not set; run under tests/parts/with-postgres.sh");
-        let name = format!("t{}", hex::encode(random::<8>()));
-        let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server)
-            .await
-            .unwrap();
-        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
-        let (server, _) = server.rsplit_once('/').unwrap();
-        Self::at(format!("{server}/{name}"), None)
+        Self::at(database().await, None)
     }
 
     async fn open(&self) -> Store {

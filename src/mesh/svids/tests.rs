@@ -1,5 +1,6 @@
 //! Keeping, renewing and reloading, with a clock that is moved.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,30 @@ use crate::telemetry::metrics::Metrics;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// A mesh whose files are in `folder`; [`write_mesh`] puts them there.
+pub(crate) fn mesh_config(folder: &Path, lifetime: Duration) -> MeshConfig {
+    MeshConfig {
+        trust_domain: TrustDomain::parse("demo.wayleave").unwrap(),
+        bundle_file: folder.join("root.pem"),
+        svid: SvidConfig::Ca {
+            chain_file: folder.join("ca.pem"),
+            key_file: folder.join("ca.key"),
+            namespaces: vec!["people".to_owned()],
+            lifetime,
+        },
+    }
+}
+
+pub(crate) fn write_mesh(folder: &Path, authority: &Authority, edge: &Issued) {
+    for (name, text) in [
+        ("root.pem", &authority.mesh_bundle()),
+        ("ca.pem", &edge.chain),
+        ("ca.key", &edge.key),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+}
+
 struct Stage {
     folder: tempfile::TempDir,
     authority: Authority,
@@ -25,16 +50,7 @@ impl Stage {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let folder = tempfile::tempdir().unwrap();
-        let config = MeshConfig {
-            trust_domain: TrustDomain::parse("demo.wayleave").unwrap(),
-            bundle_file: folder.path().join("root.pem"),
-            svid: SvidConfig::Ca {
-                chain_file: folder.path().join("ca.pem"),
-                key_file: folder.path().join("ca.key"),
-                namespaces: vec!["people".to_owned()],
-                lifetime: HOUR,
-            },
-        };
+        let config = mesh_config(folder.path(), HOUR);
         let stage = Self {
             authority: Authority::new(clock.now()).unwrap(),
             folder,
@@ -47,13 +63,7 @@ impl Stage {
     }
 
     fn write(&self, edge: &Issued) {
-        for (name, text) in [
-            ("root.pem", &self.authority.mesh_bundle()),
-            ("ca.pem", &edge.chain),
-            ("ca.key", &edge.key),
-        ] {
-            std::fs::write(self.folder.path().join(name), text).unwrap();
-        }
+        write_mesh(self.folder.path(), &self.authority, edge);
     }
 
     fn svids(&self) -> Svids {

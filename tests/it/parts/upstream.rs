@@ -12,14 +12,13 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use wayleave::demo::authority::{Authority, Issued};
+use wayleave::demo::authority::Authority;
+use wayleave::demo::workload::server_config;
 
 use super::{Body, beside, empty, full};
 
@@ -58,7 +57,7 @@ impl Upstream {
     pub(crate) async fn start(authority: &Authority) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issued = authority.workload(SPIFFE_ID).unwrap();
-        let config = tls(&issued, &authority.mesh_bundle());
+        let config = server_config(&issued, &authority.mesh_bundle()).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let this = Self {
             address: listener.local_addr().unwrap(),
@@ -293,30 +292,6 @@ fn spiffe_id(certificate: &[u8]) -> String {
         [GeneralName::URI(uri)] => (*uri).to_owned(),
         other => format!("{other:?}"),
     }
-}
-
-fn tls(issued: &Issued, bundle: &str) -> rustls::ServerConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(bundle.as_bytes()).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
-        Arc::new(roots),
-        provider.clone(),
-    )
-    .build()
-    .unwrap();
-    let chain = CertificateDer::pem_slice_iter(issued.chain.as_bytes());
-    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config
 }
 
 /// The headers, with `:authority` under the name that it has in HTTP/1.

@@ -17,13 +17,10 @@ use crate::config::checked::Limits;
 use crate::edge::body::{BoxError, EdgeBody};
 use crate::edge::upstream::SendError;
 use crate::policy::model::UpstreamProtocol;
-use stage::{Stage, WORKLOAD, Workload, get, person, read, request, route, seen, settle};
+use stage::{Stage, WORKLOAD, Workload, get, person, read, request, route, scene, seen, settle};
 
 async fn c1_alternate(protocol: UpstreamProtocol, most_connections: usize) {
-    let stage = Stage::new();
-    let workload = stage.workload().await;
-    let pools = stage.pools(&Limits::default());
-    let route = route(&[workload.port], protocol, WORKLOAD);
+    let (_stage, workload, pools, route) = scene(protocol).await;
     let mut tasks = Vec::new();
     for _ in 0..8 {
         let (pools, route) = (pools.clone(), Arc::clone(&route));
@@ -69,10 +66,7 @@ async fn c1_each_request_bears_its_callers_certificate_where_the_upstream_choose
 #[tokio::test]
 async fn c2_connections_whose_exchange_did_not_end_well_are_not_used_again() {
     let test = async {
-        let stage = Stage::new();
-        let workload = stage.workload().await;
-        let pools = stage.pools(&Limits::default());
-        let route = route(&[workload.port], UpstreamProtocol::Http1, WORKLOAD);
+        let (_stage, workload, pools, route) = scene(UpstreamProtocol::Http1).await;
         let svid = pools.svid(&person("alice")).unwrap();
 
         let first = seen(&pools, &svid, &route).await.connection;
@@ -133,10 +127,7 @@ async fn c2_connections_whose_exchange_did_not_end_well_are_not_used_again() {
 #[tokio::test]
 async fn c2_an_answer_before_the_end_of_the_request_does_not_free_the_connection() {
     let test = async {
-        let stage = Stage::new();
-        let workload = stage.workload().await;
-        let pools = stage.pools(&Limits::default());
-        let route = route(&[workload.port], UpstreamProtocol::Http1, WORKLOAD);
+        let (_stage, _workload, pools, route) = scene(UpstreamProtocol::Http1).await;
         let svid = pools.svid(&person("alice")).unwrap();
         let chunks = futures_util::stream::iter([Ok::<_, BoxError>(Bytes::from_static(b"x"))]);
         let chunks = chunks.chain(futures_util::stream::pending());
@@ -153,10 +144,7 @@ async fn c2_an_answer_before_the_end_of_the_request_does_not_free_the_connection
 #[tokio::test]
 async fn c2_an_upgraded_connection_is_nobody_elses() {
     let test = async {
-        let stage = Stage::new();
-        let workload = stage.workload().await;
-        let pools = stage.pools(&Limits::default());
-        let route = route(&[workload.port], UpstreamProtocol::Auto, WORKLOAD);
+        let (_stage, _workload, pools, route) = scene(UpstreamProtocol::Auto).await;
         let svid = pools.svid(&person("alice")).unwrap();
         let mut asking = request("/upgrade", EdgeBody::Empty);
         asking
@@ -237,10 +225,7 @@ async fn a_workload_that_does_not_take_the_identity_is_told_apart() {
 async fn c12_rotation_under_load_fails_no_request() {
     let test = async {
         for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
-            let stage = Stage::new();
-            let workload = stage.workload().await;
-            let pools = stage.pools(&Limits::default());
-            let route = route(&[workload.port], protocol, WORKLOAD);
+            let (stage, _workload, pools, route) = scene(protocol).await;
             let mut tasks = Vec::new();
             let alice = person("alice");
             for _ in 0..6 {
@@ -288,10 +273,7 @@ async fn c12_rotation_under_load_fails_no_request() {
 async fn a_request_is_sent_again_when_the_pooled_connection_had_ended() {
     let test = async {
         for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
-            let stage = Stage::new();
-            let mut workload = stage.workload().await;
-            let pools = stage.pools(&Limits::default());
-            let route = route(&[workload.port], protocol, WORKLOAD);
+            let (stage, mut workload, pools, route) = scene(protocol).await;
             let svid = pools.svid(&person("alice")).unwrap();
             assert_eq!(seen(&pools, &svid, &route).await.connection, 1);
             settle().await;

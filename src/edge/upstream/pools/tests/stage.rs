@@ -15,10 +15,6 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -28,15 +24,18 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::address::host::Host;
 use crate::clock::{Clock, ManualClock, SharedClock, SystemClock};
-use crate::config::checked::{Limits, MeshConfig, SvidConfig};
+use crate::config::checked::{Limits, MeshConfig};
 use crate::demo::authority::Authority;
+use crate::demo::workload::server_config;
 use crate::edge::body::EdgeBody;
+use crate::edge::local::LocalExecutor;
 use crate::edge::upstream::metrics::UpstreamMetrics;
 use crate::edge::upstream::pools::Pools;
 use crate::edge::upstream::{Connected, SendError};
-use crate::identity::spiffe_id::{MeshIdentity, SpiffeId, TrustDomain};
+use crate::identity::spiffe_id::{MeshIdentity, SpiffeId};
 use crate::mesh::svid::Svid;
 use crate::mesh::svids::Svids;
+use crate::mesh::svids::tests::{mesh_config, write_mesh};
 use crate::policy::compile::CompiledRoute;
 use crate::policy::model::{
     IdentityHeaders, Route, RouteTimeouts, Transport, Upstream, UpstreamAddress, UpstreamProtocol,
@@ -72,17 +71,12 @@ impl Stage {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let authority = Authority::new(clock.now()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let config = MeshConfig {
-            trust_domain: TrustDomain::parse("demo.wayleave").unwrap(),
-            bundle_file: folder.path().join("root.pem"),
-            svid: SvidConfig::Ca {
-                chain_file: folder.path().join("ca.pem"),
-                key_file: folder.path().join("ca.key"),
-                namespaces: vec!["people".to_owned()],
-                lifetime: LIFETIME,
-            },
-        };
-        write_authority(&folder, &authority);
+        let config = mesh_config(folder.path(), LIFETIME);
+        write_mesh(
+            folder.path(),
+            &authority,
+            &authority.edge_authority().unwrap(),
+        );
         let metrics = Metrics::default();
         let svids = Svids::new(&config, clock.clone(), &metrics).unwrap();
         Self {
@@ -98,7 +92,8 @@ impl Stage {
 
     /// Replaces the edge's intermediate, as an operator would.
     pub(super) fn renew_authority(&self) {
-        write_authority(&self.folder, &self.authority);
+        let edge = self.authority.edge_authority().unwrap();
+        write_mesh(self.folder.path(), &self.authority, &edge);
         self.svids.reload(&self.config, self.clock.now()).unwrap();
     }
 
@@ -125,15 +120,15 @@ impl Stage {
     }
 }
 
-fn write_authority(folder: &TempDir, authority: &Authority) {
-    let edge = authority.edge_authority().unwrap();
-    for (name, text) in [
-        ("root.pem", &authority.mesh_bundle()),
-        ("ca.pem", &edge.chain),
-        ("ca.key", &edge.key),
-    ] {
-        std::fs::write(folder.path().join(name), text).unwrap();
-    }
+/// A stage with everything that a test of one route needs. The workload serves for as long as it is held.
+pub(super) async fn scene(
+    protocol: UpstreamProtocol,
+) -> (Stage, Workload, Pools<EdgeBody>, Arc<CompiledRoute>) {
+    let stage = Stage::new();
+    let workload = stage.workload().await;
+    let pools = stage.pools(&Limits::default());
+    let route = route(&[workload.port], protocol, WORKLOAD);
+    (stage, workload, pools, route)
 }
 
 pub(super) fn person(name: &str) -> MeshIdentity {
@@ -236,7 +231,9 @@ impl Workload {
     pub(super) async fn start(authority: &Authority, bundle: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(authority, bundle)));
+        let issued = authority.workload(WORKLOAD).unwrap();
+        let config = server_config(&issued, bundle).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let opened = Rc::new(Cell::new(0));
         let (kill, killing) = watch::channel(0);
         let (tell, killed) = mpsc::unbounded_channel();
@@ -287,7 +284,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, number: usize) {
     let service = service_fn(move |request| answer(request, who.clone()));
     let io = TokioIo::new(stream);
     if is_http2 {
-        let server = hyper::server::conn::http2::Builder::new(Local);
+        let server = hyper::server::conn::http2::Builder::new(LocalExecutor);
         let _ended = server.serve_connection(io, service).await;
     } else {
         let server = hyper::server::conn::http1::Builder::new();
@@ -344,38 +341,5 @@ fn spiffe_id(leaf: &[u8]) -> String {
     {
         [GeneralName::URI(uri)] => uri.to_owned(),
         ref names => panic!("{names:?}"),
-    }
-}
-
-fn server_config(authority: &Authority, bundle: &str) -> ServerConfig {
-    let issued = authority.workload(WORKLOAD).unwrap();
-    let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-        roots.add(root.unwrap()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-        .build()
-        .unwrap();
-    let chain = CertificateDer::pem_slice_iter(issued.chain.as_bytes());
-    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config
-}
-
-#[derive(Clone, Copy)]
-struct Local;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        spawn_local(async move {
-            let _done = future.await;
-        });
     }
 }
