@@ -26,6 +26,7 @@ use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
 
 pub mod access_log;
+pub mod activity;
 pub mod authenticate;
 pub mod authorize;
 pub mod body;

@@ -94,42 +94,6 @@ impl Body for EdgeBody {
     }
 }
 
-/// A body, and what lives as long as it does: dropped when the answer is over, however it ends.
-pub struct With<G> {
-    body: EdgeBody,
-    _guard: G,
-}
-
-impl<G> With<G> {
-    /// Ties a guard to a body.
-    pub const fn new(body: EdgeBody, guard: G) -> Self {
-        Self {
-            body,
-            _guard: guard,
-        }
-    }
-}
-
-impl<G: Unpin> Body for With<G> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// The cut comes first: a stream that is no longer allowed gives no further byte, even if one is there.
 fn poll_upstream(
     incoming: &mut Incoming,

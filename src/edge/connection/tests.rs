@@ -1,13 +1,21 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
-use tokio::io::AsyncReadExt;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::Instant;
 
 use super::*;
+use crate::edge::body::EdgeBody;
+use crate::edge::framing::head::FramingFault;
+use crate::edge::local::LocalExecutor;
 use crate::edge::normalise::RequestFault;
 
 /// Answers everything and remembers what it was asked.
@@ -26,8 +34,21 @@ impl Handler for Upright {
         self.asked
             .borrow_mut()
             .push(request.uri().path().to_owned());
+        let path = request.uri().path().to_owned();
         let _whole = request.into_body().collect().await;
-        Response::new(EdgeBody::full("ok"))
+        Response::new(match path.as_str() {
+            "/slow" => {
+                tokio::time::sleep(Duration::from_secs(100)).await;
+                EdgeBody::full("slow")
+            }
+            "/large" => EdgeBody::full(vec![b'x'; 100 * 1024]),
+            "/endless" => {
+                let piece = || Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 1024]));
+                let pieces = futures_util::stream::repeat_with(piece);
+                EdgeBody::Own(axum::body::Body::from_stream(pieces))
+            }
+            _ => EdgeBody::full("ok"),
+        })
     }
 
     async fn refuse(
@@ -95,7 +116,7 @@ async fn http2(limits: Limits, requests: Vec<Request<Empty<Bytes>>>) -> Vec<u16>
     tokio::task::spawn_local(async move {
         let handler = Rc::new(Upright::default());
         let client = Client::new(info(), handler, &limits, &lifecycle);
-        let _ended = client.http2(server).await;
+        let _ended = http2::serve(client, server).await;
     });
     let io = TokioIo::new(client);
     let (mut send, connection) = hyper::client::conn::http2::handshake(LocalExecutor, io)
@@ -151,7 +172,7 @@ async fn an_idle_http2_connection_is_closed() {
             let lifecycle = Lifecycle::new();
             let serving = tokio::task::spawn_local(async move {
                 let client = Client::new(info(), Rc::new(Upright::default()), &limits, &lifecycle);
-                client.http2(server).await
+                http2::serve(client, server).await
             });
             let (mut send, connection) =
                 hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(client))
@@ -167,9 +188,153 @@ async fn an_idle_http2_connection_is_closed() {
         .await;
 }
 
+/// The client's side of a connection of HTTP/1 with 5 s of idleness and 30 s for a client that takes nothing, and its end.
+fn http1_connection() -> (DuplexStream, JoinHandle<io::Result<()>>) {
+    let (client, server) = tokio::io::duplex(1024);
+    let serving = tokio::task::spawn_local(async move {
+        let limits = Limits {
+            idle_connection: Duration::from_secs(5),
+            idle_stream: Duration::from_secs(30),
+            ..Limits::default()
+        };
+        let lifecycle = Lifecycle::new();
+        let client = Client::new(info(), Rc::new(Upright::default()), &limits, &lifecycle);
+        http1::serve(client, server).await
+    });
+    (client, serving)
+}
+
+/// Asks for a path and gives the answer, whose body ends with `end`.
+async fn ask(stream: &mut DuplexStream, path: &str, end: &str) -> String {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        let byte = stream.read_u8().await.unwrap();
+        text.push(char::from(byte));
+    }
+    text
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_http1_connection_is_closed_also_after_a_long_answer() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut stream, serving) = http1_connection();
+            let began = Instant::now();
+            ask(&mut stream, "/slow", "slow").await;
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+            serving.await.unwrap().unwrap();
+            assert_eq!(began.elapsed().as_secs(), 105);
+            assert_eq!(rest, b"");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_sleeps_between_requests_and_nothing_is_lost_by_it() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = tokio::io::duplex(64 * 1024);
+            let handler = Rc::new(Upright::default());
+            let served = Rc::clone(&handler);
+            let serving = tokio::task::spawn_local(async move {
+                let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
+                let client = Client::new(info(), served, &limits, &lifecycle);
+                http1::serve(client, server).await
+            });
+            let mut stream = client;
+            for pause in [0, 6, 1, 30, 7] {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                let text = ask(&mut stream, "/", "ok").await;
+                assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+            }
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            stream
+                .write_all(b"Host: a\r\nHost: b\r\n\r\n")
+                .await
+                .unwrap();
+            let mut rest = String::new();
+            stream.read_to_string(&mut rest).await.unwrap();
+            assert!(rest.starts_with("HTTP/1.1 400"), "{rest}");
+            assert_eq!(handler.asked.borrow().len(), 5);
+            assert_eq!(*handler.refused.borrow(), [FramingFault::Host.into()]);
+            serving.await.unwrap().unwrap();
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn d10_a_client_that_takes_nothing_is_cut() {
+    LocalSet::new()
+        .run_until(async {
+            for path in ["/large", "/endless"] {
+                let (mut stream, serving) = http1_connection();
+                let began = Instant::now();
+                let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let ended = serving.await.unwrap();
+                assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut, "{path}");
+                assert!((30..=35).contains(&began.elapsed().as_secs()), "{path}");
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn d10_a_client_that_takes_slowly_gets_all() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut stream, serving) = http1_connection();
+            let head = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            let mut got = 0;
+            let mut piece = vec![0; 1024];
+            let began = Instant::now();
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                match stream.read(&mut piece).await.unwrap() {
+                    0 => break,
+                    length => got += length,
+                }
+            }
+            assert!(got > 100 * 1024);
+            assert!(began.elapsed().as_secs() > 100);
+            serving.await.unwrap().unwrap();
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn d10_a_stream_of_http2_that_nobody_takes_ends_its_connection() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = tokio::io::duplex(256 * 1024);
+            let serving = tokio::task::spawn_local(async move {
+                let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
+                let client = Client::new(info(), Rc::new(Upright::default()), &limits, &lifecycle);
+                http2::serve(client, server).await
+            });
+            let io = TokioIo::new(client);
+            let (mut send, connection) = hyper::client::conn::http2::handshake(LocalExecutor, io)
+                .await
+                .unwrap();
+            tokio::task::spawn_local(connection);
+            let began = Instant::now();
+            let untouched = send.send_request(get("/endless", &[])).await.unwrap();
+            let ended = serving.await.unwrap();
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            assert!((300..=360).contains(&began.elapsed().as_secs()));
+            drop(untouched);
+        })
+        .await;
+}
+
 /// Everything that comes back until the connection ends.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
-    use tokio::io::AsyncWriteExt;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut text = String::new();
@@ -221,13 +386,10 @@ async fn a_draining_connection_ends_between_requests() {
         .run_until(async {
             let house = open(Limits::default()).await;
             let mut stream = TcpStream::connect(house.address).await.unwrap();
-            {
-                use tokio::io::AsyncWriteExt;
-                stream
-                    .write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
-                    .await
-                    .unwrap();
-            }
+            stream
+                .write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
             let mut first = [0; 12];
             stream.read_exact(&mut first).await.unwrap();
             house.lifecycle.begin_drain();

@@ -6,6 +6,8 @@ use crate::edge::framing::head::{FramingFault, check_field};
 
 /// All trailers together, bytes.
 const TRAILERS: usize = 8 * 1024;
+/// What a trailer must not say (RFC 9110 §6.5.1): whoever merged it into the head would frame or route the message anew.
+const FRAMING: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"host"];
 /// Digits of a chunk's size that fit 64 bits.
 const SIZE_DIGITS: u8 = 16;
 
@@ -100,7 +102,13 @@ fn check_trailers(bytes: &[u8]) -> Result<Option<usize>, FramingFault> {
     let mut rest = &bytes[..end];
     while !rest.is_empty() {
         let line_end = memchr::memmem::find(rest, b"\r\n").unwrap_or(rest.len());
-        check_field(&rest[..line_end], TRAILERS)?;
+        let (name, _) = check_field(&rest[..line_end], TRAILERS)?;
+        if FRAMING
+            .iter()
+            .any(|framing| name.eq_ignore_ascii_case(framing))
+        {
+            return Err(FramingFault::Chunk);
+        }
         rest = rest.get(line_end + 2..).unwrap_or_default();
     }
     Ok(Some(end + 4))
@@ -157,6 +165,9 @@ mod tests {
             "0\r\n X: y\r\n\r\n",
             "0\r\nX: a\nb\r\n\r\n",
             "0\r\n: y\r\n\r\n",
+            "0\r\nContent-Length: 5\r\n\r\n",
+            "0\r\nX: y\r\ntransfer-encoding: chunked\r\n\r\n",
+            "0\r\nHOST: a\r\n\r\n",
             "5_0\r\n",
         ] {
             assert!(read(&[bad.as_bytes()]).is_err(), "{bad:?}");

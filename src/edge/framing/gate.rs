@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
 use crate::edge::framing::chunked::ChunkedBody;
-use crate::edge::framing::head::{BodyFraming, FramingFault, HeadLimits, check_head};
+use crate::edge::framing::head::{BodyFraming, FramingFault, HeadLimits, check_head, is_token};
 use crate::edge::framing::state::FramingState;
 
 /// What the server is given in place of a faulty head.
@@ -37,8 +37,6 @@ pub struct GateLimits {
     pub head: HeadLimits,
     /// From the first byte of a head to its end, and from accept to the first head's end.
     pub head_deadline: Duration,
-    /// Longest wait for a next request while none is being answered.
-    pub idle: Duration,
     /// Longest wait for a next byte of a body.
     pub body_idle: Duration,
 }
@@ -64,7 +62,6 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     Head,
-    Idle,
     Body,
     Linger,
 }
@@ -83,6 +80,7 @@ pub struct Gate<IO> {
     timer: Pin<Box<Sleep>>,
     armed: Option<Wait>,
     swallowed: usize,
+    is_write_blocked: bool,
 }
 
 impl<IO> Gate<IO> {
@@ -100,6 +98,7 @@ impl<IO> Gate<IO> {
             timer: Box::pin(sleep(limits.head_deadline)),
             armed: Some(Wait::Head),
             swallowed: 0,
+            is_write_blocked: false,
         };
         (gate, state)
     }
@@ -176,7 +175,6 @@ impl<IO> Gate<IO> {
         if self.armed != Some(wait) {
             let longest = match wait {
                 Wait::Head => self.limits.head_deadline,
-                Wait::Idle => self.limits.idle,
                 Wait::Body => self.limits.body_idle,
                 Wait::Linger => LINGER,
             };
@@ -189,10 +187,9 @@ impl<IO> Gate<IO> {
     fn waits_for(&self) -> Option<Wait> {
         match self.phase {
             Phase::Head(_) if !self.buffer.is_empty() || self.heads == 0 => Some(Wait::Head),
-            Phase::Head(_) if self.state.is_answering() => None,
-            Phase::Head(_) => Some(Wait::Idle),
             Phase::Length(_) | Phase::Chunked(_) => Some(Wait::Body),
-            Phase::Hold | Phase::Tunnel | Phase::StandIn(_) => None,
+            // How long a connection may be quiet is its own affair.
+            Phase::Head(_) | Phase::Hold | Phase::Tunnel | Phase::StandIn(_) => None,
         }
     }
 }
@@ -203,6 +200,10 @@ fn head_end(
     seen: usize,
     limits: &HeadLimits,
 ) -> Result<Option<usize>, FramingFault> {
+    // Nothing that begins like this becomes a request: not waited for. A TLS handshake at a plain port is the usual case.
+    if buffer.first().is_some_and(|first| !is_token(*first)) {
+        return Err(FramingFault::RequestLine);
+    }
     for at in memchr::memchr_iter(b'\n', &buffer[seen..]).map(|at| at + seen) {
         // A lone LF ends lines for others: not waited for, it would hide the end of the head.
         if at == 0 || buffer[at - 1] != b'\r' {
@@ -292,6 +293,23 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Ready when something is there to be read, while nothing else goes on: `false` at the client's end, or when its first head is overdue.
+    pub fn poll_awake(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if !self.buffer.is_empty() {
+            return Poll::Ready(true);
+        }
+        match self.poll_fill(context) {
+            Poll::Ready(read) => Poll::Ready(matches!(read, Ok(1..))),
+            Poll::Pending => {
+                let wait = self.waits_for();
+                match self.poll_deadline(context, wait) {
+                    true => Poll::Ready(false),
+                    false => Poll::Pending,
                 }
             }
         }
@@ -388,11 +406,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Gate<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Gate<IO> {
-    /// An answer that is being read is no idleness.
-    fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
-        if written.is_ready() && self.armed == Some(Wait::Idle) {
-            self.armed = None;
+    /// Notes whether the client takes what is written.
+    fn wrote<T>(&mut self, written: Poll<T>) -> Poll<T> {
+        if self.is_write_blocked != written.is_pending() {
+            self.is_write_blocked = written.is_pending();
+            self.state.set_write_blocked(self.is_write_blocked);
         }
+        written
     }
 }
 
@@ -404,8 +424,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(context, bytes);
-        this.wrote(&written);
-        written
+        this.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -415,8 +434,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write_vectored(context, slices);
-        this.wrote(&written);
-        written
+        this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -424,11 +442,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(context);
+        this.wrote(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.state.stays_open() {
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
         // Between messages nothing is unread, and a tunnel has its own end.
         let is_clean = matches!(this.phase, Phase::Head(_) if this.buffer.is_empty());

@@ -216,7 +216,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 /// RFC 9110 §5.6.2.
-const fn is_token(byte: u8) -> bool {
+pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -1,7 +1,7 @@
 //! What a connection's gate and its listener tell each other. Shared by atomics, since an upgraded connection has to be `Send`.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -15,12 +15,10 @@ pub struct FramingState {
     fault: OnceLock<(u64, FramingFault)>,
     is_tunnel: AtomicBool,
     holding: AtomicWaker,
-    answering: AtomicUsize,
+    is_write_blocked: AtomicBool,
+    was_unblocked: AtomicBool,
+    stays_open: AtomicBool,
 }
-
-/// A request that is being answered; dropped with the end of the answer's body.
-#[derive(Debug)]
-pub struct Answering(Arc<FramingState>);
 
 impl FramingState {
     /// The fault of the request with this number (from 0), if it has one: what the server was given in its place is a stand-in, to be answered by a refusal.
@@ -47,19 +45,29 @@ impl FramingState {
         }
     }
 
-    /// A request begins; until its answer has ended the connection is not idle.
-    pub fn begin(self: &Arc<Self>) -> Answering {
-        self.answering.fetch_add(1, Ordering::Relaxed);
-        Answering(Arc::clone(self))
+    /// Whether the client has not yet taken all that was written.
+    pub fn is_write_blocked(&self) -> bool {
+        self.is_write_blocked.load(Ordering::Relaxed)
     }
 
-    pub(in crate::edge::framing) fn is_answering(&self) -> bool {
-        self.answering.load(Ordering::Relaxed) > 0
+    pub(in crate::edge::framing) fn set_write_blocked(&self, is_blocked: bool) {
+        self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
+        if !is_blocked {
+            self.was_unblocked.store(true, Ordering::Relaxed);
+        }
     }
-}
 
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+    /// Whether the client took anything that had to wait since this was asked last.
+    pub fn has_taken(&self) -> bool {
+        self.was_unblocked.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the server's end is the connection's end (as it is at first), or another server will go on with it.
+    pub fn set_stays_open(&self, stays_open: bool) {
+        self.stays_open.store(stays_open, Ordering::Relaxed);
+    }
+
+    pub(in crate::edge::framing) fn stays_open(&self) -> bool {
+        self.stays_open.load(Ordering::Relaxed)
     }
 }
