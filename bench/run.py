@@ -120,19 +120,82 @@ def compare(title, proxies, rounds, run, unit="CPU us/request", scale=1.0):
         print(f"| {name} | {row['us'] * scale:.2f} | {ratio} | {row['per_s']:,.0f} | {p99} |", flush=True)
 
 
-def idle_connections(proxies, count):
-    print(f"\n### Memory: PSS in MiB, and KiB per idle TLS connection ({count})\n\n| proxy | idle | with connections | KiB each |\n|---|--:|--:|--:|")
+def visitor():
+    """A TLS client that trusts whoever answers; the certificates are of this run."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def connect(context, proxy, session=None):
+    raw = socket.create_connection(("127.0.0.1", proxy.port))
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return context.wrap_socket(raw, server_hostname=stage.HOST, session=session)
+
+
+def request(proxy, token, more=""):
+    return f"GET / HTTP/1.1\r\nhost: {stage.HOST}:{proxy.port}\r\nauthorization: Bearer {token}\r\n{more}\r\n".encode()
+
+
+def receive(open_one, until_end):
+    """One answer: all there is, or its head and the three bytes that the workload says."""
+    text = b""
+    while piece := open_one.recv(4096):
+        text += piece
+        if not until_end and text.endswith(b"ok\n"):
+            break
+    if not text.startswith(b"HTTP/1.1 200"):
+        raise SystemExit(f"refused: {text[:300]}")
+
+
+def resumed(proxy, token, count):
+    """A new connection for each request, each resuming the TLS session of the one before; every one has to be resumed."""
+    context, session = visitor(), None
+    ask = request(proxy, token, "connection: close\r\n")
+    for number in range(count):
+        with connect(context, proxy, session) as open_one:
+            open_one.sendall(ask)
+            receive(open_one, until_end=True)
+            if number > 0 and not open_one.session_reused:
+                raise SystemExit(f"{proxy.name}: connection {number} was not resumed")
+            session = open_one.session
+    return count, None
+
+
+def newcomers(proxy, tokens):
+    """Requests of callers never seen before, on one connection: token verified, certificate issued, connection to the workload opened as them."""
+    with connect(visitor(), proxy) as open_one:
+        for token in tokens:
+            open_one.sendall(request(proxy, token))
+            receive(open_one, until_end=False)
+    return len(tokens), None
+
+
+def alone(title, proxy, rounds, run, unit):
+    """What no peer does: measured by itself. `run` takes the round's number."""
+    results = [measure(proxy, lambda _: run(number)) for number in range(rounds)]
+    used, rate = (statistics.median(one[key] for one in results) for key in ("us", "per_s"))
+    print(f"\n### {title}\n\n{used:.0f} us of CPU each; {rate:,.0f} per second came from this client ({unit}).", flush=True)
+
+
+def idle_connections(proxies, count, token):
+    """Connections that were opened, and connections that had a request and were left alone for some seconds."""
+    print(f"\n### Memory: PSS in MiB, and KiB per idle TLS connection ({count})\n\n| proxy | idle | opened | KiB each | after a request | KiB each |\n|---|--:|--:|--:|--:|--:|")
+    context = visitor()
     for proxy in proxies:
         before = pss_mib(proxy.process.pid)
-        open_ones = []
-        for _ in range(count):
-            raw = socket.create_connection(("127.0.0.1", proxy.port))
-            open_ones.append(context.wrap_socket(raw, server_hostname=stage.HOST))
+        open_ones = [connect(context, proxy) for _ in range(count)]
         time.sleep(1)
+        opened = pss_mib(proxy.process.pid)
+        for one in open_ones:
+            one.sendall(request(proxy, token))
+            receive(one, until_end=False)
+        time.sleep(8)
+        # An allocator gives back what is free when it is next asked for something.
+        wrk(proxy, "/", [f"Authorization: Bearer {token}"], 1, 1)
         after = pss_mib(proxy.process.pid)
-        print(f"| {proxy.name} | {before:.1f} | {after:.1f} | {(after - before) * 1024 / count:.1f} |", flush=True)
+        each = [(now - before) * 1024 / count for now in (opened, after)]
+        print(f"| {proxy.name} | {before:.1f} | {opened:.1f} | {each[0]:.1f} | {after:.1f} | {each[1]:.1f} |", flush=True)
         for one in open_ones:
             one.close()
 
@@ -142,6 +205,7 @@ def main():
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--seconds", type=int, default=2)
     arguments.add_argument("--connections", type=int, default=1000)
+    arguments.add_argument("--only", nargs="*", help="some of W1 W1u W2 W3 W4d W4u W5 W5r callers sign-ins memory")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="wayleave-bench-") as folder:
         bench(given, pathlib.Path(folder))
@@ -172,26 +236,50 @@ def bench(given, folder):
 
 def run_all(given, folder, issuer, proxies):
     full = [proxy for proxy in proxies if proxy.name != "nginx"]
-    bearer = [f"Authorization: Bearer {issuer.token('ci')}"]
+    ours = full[:1]
+    token = issuer.token("ci")
+    bearer = [f"Authorization: Bearer {token}"]
     seconds, rounds = given.seconds, given.rounds
-    print("nginx authenticates nothing and logs nothing: an upper bound, not a peer for the same work.")
-    compare("W1: one token, HTTP/1.1 keep-alive, 32 connections", proxies, rounds, lambda p: wrk(p, "/", bearer, seconds, 32))
     many = folder / "many.lua"
     tokens = ",".join(f'"{issuer.token(f"ci-{n}")}"' for n in range(4000))
     many.write_text(f"local t={{{tokens}}}\nlocal n=0\nrequest=function() n=n%#t+1 return wrk.format(nil,nil,{{authorization='Bearer '..t[n]}}) end\n")
-    compare("W1u: 4,000 tokens in turn", full, rounds, lambda p: wrk(p, "/", [], seconds, 32, many))
-    compare("W2: HTTP/2, 4 connections of 8 streams", proxies, rounds, lambda p: h2load(p, "/", bearer, seconds))
-    cookie = {"wayleave": [f"Cookie: {stage.session_cookie()}"], "envoy": bearer}
-    compare("W3: session cookie (Envoy: still the token)", full, rounds, lambda p: wrk(p, "/", cookie[p.name], seconds, 32))
-    compare("W4: 10 MiB downloads, 4 connections", proxies, rounds, lambda p: wrk(p, "/big", bearer, seconds, 4),
-            "CPU s/GB", 1e-6 / (10 * 1024 * 1024) * 1e9)
     upload = folder / "upload.lua"
     upload.write_text("wrk.method='POST'\nwrk.body=string.rep('x', 10*1024*1024)\n")
-    compare("W4: 10 MiB uploads, 4 connections", proxies, rounds, lambda p: wrk(p, "/upload", bearer, seconds, 4, upload),
-            "CPU s/GB", 1e-6 / (10 * 1024 * 1024) * 1e9)
     close = [*bearer, "Connection: close"]
-    compare("W5: a new TLS connection for each request", proxies, rounds, lambda p: wrk(p, "/", close, seconds, 16))
-    idle_connections(proxies, given.connections)
+    per_gigabyte = 1e-6 / (10 * 1024 * 1024) * 1e9
+
+    def session():
+        cookie = {"wayleave": [f"Cookie: {stage.session_cookie()}"], "envoy": bearer}
+        compare("W3: session cookie (Envoy: still the token)", full, rounds, lambda p: wrk(p, "/", cookie[p.name], seconds, 32))
+
+    def people():
+        each = [[issuer.token(f"{n}", groups=["staff", "newcomers"]) for n in range(k * 200, k * 200 + 200)] for k in range(rounds)]
+        alone("First request of a caller with an identity of its own", ours[0], rounds, lambda k: newcomers(ours[0], each[k]), "one connection")
+
+    def sign_ins():
+        def some(_):
+            for _ in range(50):
+                stage.session_cookie()
+            return 50, None
+        alone("Sign-ins: redirect, code, session, hand-over to the application", ours[0], rounds, some, "one browser after the other")
+
+    parts = {
+        "W1": lambda: compare("W1: one token, HTTP/1.1 keep-alive, 32 connections", proxies, rounds, lambda p: wrk(p, "/", bearer, seconds, 32)),
+        "W1u": lambda: compare("W1u: 4,000 tokens in turn", full, rounds, lambda p: wrk(p, "/", [], seconds, 32, many)),
+        "W2": lambda: compare("W2: HTTP/2, 4 connections of 8 streams", proxies, rounds, lambda p: h2load(p, "/", bearer, seconds)),
+        "W3": session,
+        "W4d": lambda: compare("W4: 10 MiB downloads, 4 connections", proxies, rounds, lambda p: wrk(p, "/big", bearer, seconds, 4), "CPU s/GB", per_gigabyte),
+        "W4u": lambda: compare("W4: 10 MiB uploads, 4 connections", proxies, rounds, lambda p: wrk(p, "/upload", bearer, seconds, 4, upload), "CPU s/GB", per_gigabyte),
+        "W5": lambda: compare("W5: a new TLS connection for each request", proxies, rounds, lambda p: wrk(p, "/", close, seconds, 16)),
+        "W5r": lambda: compare("W5: the same, each session resumed", proxies, rounds, lambda p: resumed(p, token, 300 * seconds)),
+        "callers": people,
+        "sign-ins": sign_ins,
+        "memory": lambda: idle_connections(proxies, given.connections, token),
+    }
+    print("nginx authenticates nothing and logs nothing: an upper bound, not a peer for the same work.")
+    for name, part in parts.items():
+        if not given.only or name in given.only:
+            part()
 
 
 if __name__ == "__main__":

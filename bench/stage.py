@@ -242,6 +242,9 @@ def wayleave_conf(folder, issuer):
       protocol: http1
       mtls: {{ spiffe_ids: ["{WORKLOAD_ID}"] }}
 mappings:
+  - name: newcomers
+    from: [{{ groups: [newcomers] }}]
+    spiffe_id: "spiffe://bench.test/ns/people/sa/{{user}}"
   - name: everybody
     from: [{{ signed_in: true }}]
     spiffe_id: "spiffe://bench.test/ns/people/sa/staff"
