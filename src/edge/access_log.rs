@@ -7,11 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{HOST, USER_AGENT};
-use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, request};
+use http_body::Body;
 
 use crate::address::origin::{Origin, Scheme};
 use crate::clock::{SharedClock, Timestamp};
 use crate::edge::authorize::Permit;
+use crate::edge::body::EdgeBody;
 use crate::edge::caller::Caller;
 use crate::edge::headers::TraceContext;
 use crate::edge::local::RequestId;
@@ -253,6 +255,11 @@ impl Entry {
     pub fn outcome(&mut self, outcome: Outcome, reason: &'static str) {
         self.outcome = outcome;
         self.reason = reason;
+    }
+
+    /// The answer is one of our own, whose length is known beforehand.
+    pub fn is_ours(&mut self, response: &Response<EdgeBody>) {
+        self.bytes.1 = response.body().size_hint().lower();
     }
 
     /// How much has passed so far.

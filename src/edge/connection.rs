@@ -1,6 +1,7 @@
 //! One connection of a client, from accept to its end: TLS handshake, then requests of HTTP/1 (behind the framing gate) or HTTP/2.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
@@ -18,14 +19,14 @@ mod http2;
 /// Serves a connection until it ends. Errors are the client's affair: what there is to say of a request is in the access log.
 pub async fn serve<H: Handler>(
     stream: TcpStream,
+    peer: SocketAddr,
     door: &Door,
     handler: Rc<H>,
     limits: &Limits,
     lifecycle: &Lifecycle,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let mut info = ConnectionInfo {
-        peer: stream.peer_addr()?,
+        peer,
         scheme: door.scheme,
         external_port: door.external_port,
         server_name: None,

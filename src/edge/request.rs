@@ -46,20 +46,27 @@ impl<U: Upstreams> Handler for Worker<U> {
             now,
         );
         let request = Request::from_parts(head, body);
-        match self
+        let ending = self
             .answer(&connection, request, client, audience, &mut entry)
-            .await
-        {
+            .await;
+        let response = match ending {
             Ok(Ending::Own(response)) => response,
             Ok(Ending::Denied(denied)) => respond::denial(&denied, audience, &mut entry),
-            Ok(Ending::Upstream(answer)) => pass_on(answer, entry),
-            Ok(Ending::Tunnel(answer, client, to)) => tunnel::open(answer, client, &to, entry)
-                .unwrap_or_else(|failed| {
-                    let (refused, mut entry) = *failed;
-                    respond::refusal(&refused, audience, &mut entry)
-                }),
+            Ok(Ending::Upstream(answer)) => return pass_on(answer, entry),
+            Ok(Ending::Tunnel(answer, client, to)) => {
+                match tunnel::open(answer, client, &to, entry) {
+                    Ok(response) => return response,
+                    Err(failed) => {
+                        let refused;
+                        (refused, entry) = *failed;
+                        respond::refusal(&refused, audience, &mut entry)
+                    }
+                }
+            }
             Err(refused) => respond::refusal(&refused, audience, &mut entry),
-        }
+        };
+        entry.is_ours(&response);
+        response
     }
 
     async fn refuse(
@@ -71,7 +78,9 @@ impl<U: Upstreams> Handler for Worker<U> {
         let trace = TraceContext::of(&HeaderMap::new(), self.chance());
         let id = self.request_id(now);
         let mut entry = Entry::open(&self.lines, &connection, None, id, trace, now);
-        respond::refusal(&fault.into(), Audience::Program, &mut entry)
+        let response = respond::refusal(&fault.into(), Audience::Program, &mut entry);
+        entry.is_ours(&response);
+        response
     }
 }
 

@@ -1,12 +1,13 @@
 //! The threads of the data plane: each accepts on sockets of its own and keeps every connection it accepted.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -167,7 +168,7 @@ impl<U: Upstreams> Acceptor<U> {
                 accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     is_exhausted = false;
                     // Without room for it this one waits here, and those after it in the kernel's queue.
                     let room = tokio::select! {
@@ -175,7 +176,7 @@ impl<U: Upstreams> Acceptor<U> {
                         () = draining.as_mut() => return,
                         room = Arc::clone(&self.room).acquire_owned() => room,
                     };
-                    self.serve(stream, room);
+                    self.serve(stream, peer, room);
                 }
                 Err(error) if is_exhaustion(&error) => {
                     if !std::mem::replace(&mut is_exhausted, true) {
@@ -189,14 +190,15 @@ impl<U: Upstreams> Acceptor<U> {
         }
     }
 
-    fn serve<R: 'static>(&self, stream: tokio::net::TcpStream, room: R) {
+    fn serve<R: 'static>(&self, stream: TcpStream, peer: SocketAddr, room: R) {
         let door = Arc::clone(&self.door);
         let worker = Rc::clone(&self.worker);
         let lifecycle = self.lifecycle.clone();
         let task = self.connections.track_future(async move {
             let _room = room;
             let limits = worker.limits();
-            if let Err(error) = connection::serve(stream, &door, worker, &limits, &lifecycle).await
+            if let Err(error) =
+                connection::serve(stream, peer, &door, worker, &limits, &lifecycle).await
             {
                 tracing::debug!(%error, "a client's connection ended");
             }

@@ -88,6 +88,7 @@ async fn a_denial_says_so_with_its_id() {
     let denied = house.lines(1, |line| line["outcome"] == "denied").await;
     let id = denied[0]["request_id"].as_str().unwrap();
     assert!(page.text().contains(id), "{}", page.text());
+    assert_eq!(denied[0]["bytes_out"], page.body.len());
 
     let plain = Request::get(&url).body(empty()).unwrap();
     let page = browser.fetch(plain).await;

@@ -84,10 +84,10 @@ async fn open(limits: Limits) -> House {
             certificates: None,
         });
         loop {
-            let (stream, _) = listener.accept().await.unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
             let (door, handler, ends) = (Rc::clone(&door), Rc::clone(&served), ends.clone());
             tokio::task::spawn_local(async move {
-                let _ended = serve(stream, &door, handler, &limits, &ends).await;
+                let _ended = serve(stream, peer, &door, handler, &limits, &ends).await;
             });
         }
     });
@@ -408,7 +408,7 @@ async fn connection_futures_stay_small() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let _client = TcpStream::connect(address).await.unwrap();
-            let (stream, _) = listener.accept().await.unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
             let door = Door {
                 address,
                 scheme: Scheme::Http,
@@ -418,6 +418,7 @@ async fn connection_futures_stay_small() {
             let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
             let serving = serve(
                 stream,
+                peer,
                 &door,
                 Rc::new(Upright::default()),
                 &limits,
