@@ -24,7 +24,7 @@ use crate::edge::metrics::Outcome;
 use crate::edge::normalise::{Normalised, RequestFault};
 use crate::edge::respond::Refused;
 use crate::edge::streams::{Cut, Exchange, Side, UnderWay};
-use crate::edge::upstream::{Connected, SendError, Upstreams};
+use crate::edge::upstream::{OpenStream, SendError, Sent, Upstreams};
 use crate::mesh::svid::Svid;
 use crate::policy::model::Route;
 
@@ -36,10 +36,8 @@ pub struct RequestBody {
 
 /// An upstream's answer, and the exchange it belongs to.
 pub struct Answer {
-    /// Its body has not been read.
-    pub response: Response<Incoming>,
-    /// Where it came from.
-    pub connected: Connected,
+    /// What the upstream said so far.
+    pub sent: Sent,
     /// Has to live as long as the answer is passed on.
     pub under_way: UnderWay,
 }
@@ -47,7 +45,7 @@ pub struct Answer {
 impl Answer {
     /// Whether the upstream changes the protocol.
     pub fn is_switching(&self) -> bool {
-        self.response.status() == StatusCode::SWITCHING_PROTOCOLS
+        self.sent.response.status() == StatusCode::SWITCHING_PROTOCOLS
     }
 }
 
@@ -128,13 +126,9 @@ pub async fn forward<U: Upstreams>(
             worker.upstreams.send(&svid, &route, request).await
         }
     };
-    let (response, connected) = unless_cut(&exchange, sending).await??;
+    let sent = unless_cut(&exchange, sending).await??;
     exchange.answered();
-    Ok(Answer {
-        response,
-        connected,
-        under_way,
-    })
+    Ok(Answer { sent, under_way })
 }
 
 /// The result, or why it is not waited for any longer. What is allowed is looked at first.
@@ -152,12 +146,8 @@ pub(in crate::edge) async fn unless_cut<T>(
 
 /// Passes an answer on to the client.
 pub fn pass_on(answer: Answer, mut entry: Entry) -> Response<EdgeBody> {
-    let Answer {
-        response,
-        connected: _,
-        under_way,
-    } = answer;
-    let (mut head, incoming) = response.into_parts();
+    let Answer { sent, under_way } = answer;
+    let (mut head, incoming) = sent.response.into_parts();
     let length = content_length(&head.headers);
     headers::rewrite_response(&mut head.headers);
     if entry.is_for_somebody() {
@@ -177,6 +167,7 @@ pub fn pass_on(answer: Answer, mut entry: Entry) -> Response<EdgeBody> {
         entry,
         length,
         last: Last::Waiting,
+        _stream: sent.stream,
     };
     Response::from_parts(
         head,
@@ -276,6 +267,7 @@ struct AnswerWatch {
     entry: Entry,
     length: Option<u64>,
     last: Last,
+    _stream: OpenStream,
 }
 
 impl StreamWatch for AnswerWatch {

@@ -152,7 +152,7 @@ impl<U: Upstreams> Worker<U> {
         let departure = prepare(self, permit, head, upgrade, entry).await?;
         entry.sent();
         let answer = forward(self, departure, body, client.is_some()).await?;
-        entry.answered(answer.connected);
+        entry.answered(answer.sent.connected);
         match client {
             Some((to, client)) if answer.is_switching() => Ok(Ending::Tunnel(answer, client, to)),
             // Nobody asked for a tunnel, or not for this one.

@@ -33,12 +33,8 @@ pub fn open(
     asked: &UpgradeTo,
     mut entry: Entry,
 ) -> Result<Response<EdgeBody>, Box<(Refused, Entry)>> {
-    let Answer {
-        response,
-        connected: _,
-        under_way,
-    } = answer;
-    let (mut head, incoming) = response.into_parts();
+    let Answer { sent, under_way } = answer;
+    let (mut head, incoming) = sent.response.into_parts();
     let Some(protocol) = headers::agreed(&head.headers, asked) else {
         return Err(Box::new((Refused::WrongProtocol, entry)));
     };

@@ -2,7 +2,9 @@
 //!
 //! There is no way to send a request but with the SVID its connection has to bear, and forwarding takes that SVID from a permit.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -42,7 +44,7 @@ pub trait Upstreams: 'static {
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
         request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Connected), SendError>;
+    ) -> Result<Sent, SendError>;
 
     /// Sends an HTTP/1.1 upgrade request on a connection of its own, never pooled. On 101 `hyper::upgrade::on(response)` gives the tunnel.
     async fn send_upgrade(
@@ -50,10 +52,40 @@ pub trait Upstreams: 'static {
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
         request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Connected), SendError>;
+    ) -> Result<Sent, SendError>;
 
     /// Closes connections that are idle for too long or bear a former certificate. Called every few seconds.
     fn tidy(&self);
+}
+
+/// An answer's head, and what it came over.
+#[derive(Debug)]
+pub struct Sent {
+    /// Its body has not been read.
+    pub response: Response<Incoming>,
+    /// Where it came from.
+    pub connected: Connected,
+    /// To be held until the answer is over.
+    pub stream: OpenStream,
+}
+
+/// A stream's place on a connection that others share; nothing on one of its own.
+#[derive(Debug, Default)]
+pub struct OpenStream(Option<Rc<Cell<usize>>>);
+
+impl OpenStream {
+    fn among(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self(Some(Rc::clone(open)))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if let Some(open) = &self.0 {
+            open.set(open.get().saturating_sub(1));
+        }
+    }
 }
 
 /// Where the connection of an answered request went, for logs and metrics.

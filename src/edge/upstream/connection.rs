@@ -16,6 +16,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use crate::clock::Timestamp;
 use crate::edge::local::LocalExecutor;
@@ -25,6 +26,10 @@ use crate::mesh::tls::{Refused, SecureStream};
 
 /// Streams that share an HTTP/2 connection, at most; the upstream may want fewer.
 const STREAMS: usize = 100;
+/// Stands for an upstream's limit until its first SETTINGS are there (RFC 9113 §6.5.2 has none then): no upstream names this number.
+const UNKNOWN: usize = usize::MAX - 1;
+/// The library does not tell when they have come: it is asked this often, for as long as somebody might wait for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// An HTTP/2 connection is asked this often whether it is still there, and has this long to say so.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_WITHIN: Duration = Duration::from_secs(10);
@@ -97,7 +102,7 @@ pub(super) struct Single<B> {
     pub(super) since: Timestamp,
 }
 
-/// Asks a connection how many streams its other end accepts.
+/// Asks a connection how many streams its other end accepts; [`UNKNOWN`] until it has said so.
 pub(super) type Most = Rc<dyn Fn() -> usize>;
 
 /// HTTP/2: shared by exchanges.
@@ -106,37 +111,29 @@ pub(super) struct Shared<B> {
     /// How many streams the upstream wants at most.
     pub(super) most: Most,
     pub(super) info: Info,
-    /// Requests that wait for the head of their answer.
-    pub(super) waiting: Cell<usize>,
+    /// Streams under way, from a request's head to the end of its answer.
+    pub(super) open: Rc<Cell<usize>>,
     pub(super) was_used: Cell<bool>,
     /// When the last request was put on it.
     pub(super) since: Cell<Timestamp>,
 }
 
-impl<B> Shared<B> {
+impl<B: UploadBody> Shared<B> {
+    /// Waits until the upstream has said how many streams it takes, or the connection has ended.
+    pub(super) async fn is_settled(&self) {
+        while (self.most)() == UNKNOWN && !self.sender.is_closed() {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Whether it takes one more request.
-    pub(super) fn has_room(&self) -> bool
-    where
-        B: UploadBody,
-    {
-        let most = (self.most)().min(STREAMS);
-        !self.sender.is_closed() && self.waiting.get() < most
-    }
-}
-
-/// Counts a request on a shared connection for as long as it waits for its answer's head.
-pub(super) struct Waiting<B>(Rc<Shared<B>>);
-
-impl<B> Waiting<B> {
-    pub(super) fn on(shared: &Rc<Shared<B>>) -> Self {
-        shared.waiting.set(shared.waiting.get() + 1);
-        Self(Rc::clone(shared))
-    }
-}
-
-impl<B> Drop for Waiting<B> {
-    fn drop(&mut self) {
-        self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
+    pub(super) fn has_room(&self) -> bool {
+        let most = match (self.most)() {
+            // Its first request may go ahead; the others wait for the upstream's word.
+            UNKNOWN => 1,
+            most => most.min(STREAMS),
+        };
+        !self.sender.is_closed() && self.open.get() < most
     }
 }
 
@@ -173,6 +170,7 @@ pub(super) async fn start_http2<B: UploadBody>(
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WITHIN)
+        .initial_max_send_streams(UNKNOWN)
         .handshake(TokioIo::new(io))
         .await?;
     let connection = Rc::new(RefCell::new(Some(connection)));

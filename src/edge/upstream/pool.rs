@@ -180,7 +180,7 @@ impl<B: UploadBody> Pool<B> {
         });
         // Streams under way go on: such a connection ends with the last of them.
         self.shared.borrow_mut().retain(|shared| {
-            let is_busy = shared.waiting.get() > 0;
+            let is_busy = shared.open.get() > 0;
             let since = if is_busy { now } else { shared.since.get() };
             !shared.sender.is_closed() && is_wanted(&shared.info, since)
         });
@@ -272,7 +272,7 @@ impl<B: UploadBody> Pool<B> {
     }
 
     async fn open(self: &Rc<Self>, svid: &Arc<Svid>) -> Result<Ready<B>, SendError> {
-        let _announced = Connecting::begin(self);
+        let announced = Connecting::begin(self);
         let protocol = self.key.upstream.protocol;
         let (held, info) = self.connect(svid, protocol).await?;
         let refused = info.refused.clone();
@@ -299,13 +299,18 @@ impl<B: UploadBody> Pool<B> {
             sender,
             most,
             info,
-            waiting: Cell::new(0),
+            open: Rc::default(),
             was_used: Cell::new(true),
             since: Cell::new(since),
         });
         let mut known = self.shared.borrow_mut();
         known.retain(|shared| !shared.sender.is_closed());
         known.push(Rc::clone(&shared));
+        let (opened, within) = (Rc::clone(&shared), self.common.connect_within);
+        spawn_local(async move {
+            let _settled = timeout(within, opened.is_settled()).await;
+            drop(announced);
+        });
         Ok(Ready::Shared(shared, false))
     }
 
@@ -396,21 +401,21 @@ pub(super) fn broken(error: hyper::Error, refused: &Refused) -> SendError {
 }
 
 /// Says that a connection is being opened, until that has ended in one way or another.
-struct Connecting<'a, B> {
-    pool: &'a Pool<B>,
+struct Connecting<B> {
+    pool: Rc<Pool<B>>,
     is_first: bool,
 }
 
-impl<'a, B> Connecting<'a, B> {
-    fn begin(pool: &'a Pool<B>) -> Self {
+impl<B> Connecting<B> {
+    fn begin(pool: &Rc<Pool<B>>) -> Self {
         Self {
             is_first: !pool.is_connecting.replace(true),
-            pool,
+            pool: Rc::clone(pool),
         }
     }
 }
 
-impl<B> Drop for Connecting<'_, B> {
+impl<B> Drop for Connecting<B> {
     fn drop(&mut self) {
         if self.is_first {
             self.pool.is_connecting.set(false);

@@ -14,11 +14,11 @@ use crate::clock::SharedClock;
 use crate::config::checked::Limits;
 use crate::edge::forward::RequestBody;
 use crate::edge::local::Generations;
-use crate::edge::upstream::connection::{Waiting, as_http1, as_http2};
+use crate::edge::upstream::connection::{as_http1, as_http2};
 use crate::edge::upstream::metrics::UpstreamMetrics;
 use crate::edge::upstream::pool::{Common, Pool, PoolKey, Ready, broken};
 use crate::edge::upstream::upload::{Progress, Upload, UploadBody};
-use crate::edge::upstream::{Connected, SendError, Upstreams};
+use crate::edge::upstream::{Connected, OpenStream, SendError, Sent, Upstreams};
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::mesh::svid::{Svid, SvidError};
 use crate::mesh::svids::Svids;
@@ -42,9 +42,6 @@ struct Inner<B> {
 
 /// While the route is remembered its address is not given to another.
 type KnownUpstream = (Weak<CompiledRoute>, Rc<Upstream>);
-
-/// An answer, and what it came over.
-type Answered = (Response<Incoming>, Connected);
 
 /// An exchange without an answer.
 enum Failed<B> {
@@ -148,7 +145,7 @@ impl<B: UploadBody> Pools<B> {
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
         request: Request<B>,
-    ) -> Result<Answered, SendError> {
+    ) -> Result<Sent, SendError> {
         let pool = self.pool(svid, route);
         let (mut request, progress) = with_progress(request);
         let within = self.head_within(route);
@@ -162,9 +159,7 @@ impl<B: UploadBody> Pools<B> {
                 metrics.reused.inc();
             }
             match put_on(&pool, ready, request, &progress, within).await {
-                Ok((response, connected)) => {
-                    return Ok((response, connected));
-                }
+                Ok(sent) => return Ok(sent),
                 // It had ended while it was idle, so the upstream has seen nothing.
                 Err(Failed::Unsent(back, SendError::Broken(_))) if was_used && !is_retry => {
                     request = *back;
@@ -181,7 +176,7 @@ impl<B: UploadBody> Pools<B> {
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
         request: Request<B>,
-    ) -> Result<Answered, SendError> {
+    ) -> Result<Sent, SendError> {
         let mut connection = self.pool(svid, route).open_upgradeable(svid).await?;
         let (mut request, progress) = with_progress(request);
         as_http1(&mut request);
@@ -195,7 +190,11 @@ impl<B: UploadBody> Pools<B> {
             http2: false,
             peer: Some(connection.peer),
         };
-        Ok((response, connected))
+        Ok(Sent {
+            response,
+            connected,
+            stream: OpenStream::default(),
+        })
     }
 
     fn head_within(&self, route: &CompiledRoute) -> Duration {
@@ -206,7 +205,7 @@ impl<B: UploadBody> Pools<B> {
             .unwrap_or(self.0.common.head_within)
     }
 
-    fn counted(&self, result: Result<Answered, SendError>) -> Result<Answered, SendError> {
+    fn counted(&self, result: Result<Sent, SendError>) -> Result<Sent, SendError> {
         if let Err(fault) = &result {
             self.0.common.metrics.failed(reason(fault));
         }
@@ -228,7 +227,7 @@ impl Upstreams for Pools<RequestBody> {
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
         request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Connected), SendError> {
+    ) -> Result<Sent, SendError> {
         self.counted(self.exchange(svid, route, request).await)
     }
 
@@ -237,7 +236,7 @@ impl Upstreams for Pools<RequestBody> {
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
         request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Connected), SendError> {
+    ) -> Result<Sent, SendError> {
         self.counted(self.upgrade(svid, route, request).await)
     }
 
@@ -259,7 +258,7 @@ async fn put_on<B: UploadBody>(
     mut request: Request<Upload<B>>,
     progress: &Rc<Progress>,
     within: Duration,
-) -> Result<Answered, Failed<B>> {
+) -> Result<Sent, Failed<B>> {
     match ready {
         Ready::Single(mut single, reused) => {
             as_http1(&mut request);
@@ -271,14 +270,18 @@ async fn put_on<B: UploadBody>(
                 peer: Some(single.info.peer),
             };
             pool.return_later(single, Rc::clone(progress));
-            Ok((response, connected))
+            Ok(Sent {
+                response,
+                connected,
+                stream: OpenStream::default(),
+            })
         }
         Ready::Shared(shared, reused) => {
             if !as_http2(&mut request) {
                 let fault = std::io::Error::from(std::io::ErrorKind::InvalidInput);
                 return Err(Failed::Sent(SendError::Connect(fault)));
             }
-            let _waiting = Waiting::on(&shared);
+            let stream = OpenStream::among(&shared.open);
             let sending = shared.sender.clone().try_send_request(request);
             let response = in_time(sending, progress, within, &shared.info.refused).await?;
             let connected = Connected {
@@ -286,7 +289,11 @@ async fn put_on<B: UploadBody>(
                 http2: true,
                 peer: Some(shared.info.peer),
             };
-            Ok((response, connected))
+            Ok(Sent {
+                response,
+                connected,
+                stream,
+            })
         }
     }
 }

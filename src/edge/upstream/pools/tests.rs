@@ -76,9 +76,9 @@ async fn c2_connections_whose_exchange_did_not_end_well_are_not_used_again() {
         settle().await;
 
         for path in ["/endless", "/large"] {
-            let (response, connected) = get(&pools, &svid, &route, path).await.unwrap();
-            assert!(connected.reused);
-            let mut body = response.into_body();
+            let sent = get(&pools, &svid, &route, path).await.unwrap();
+            assert!(sent.connected.reused);
+            let mut body = sent.response.into_body();
             body.frame().await.unwrap().unwrap();
             let before = workload.opened.get();
             // While it is being read nobody else gets it.
@@ -133,8 +133,7 @@ async fn c2_an_answer_before_the_end_of_the_request_does_not_free_the_connection
         let chunks = chunks.chain(futures_util::stream::pending());
         let body = EdgeBody::Own(axum::body::Body::from_stream(chunks));
         let sent = pools.exchange(&svid, &route, request("/large", body)).await;
-        let (response, _) = sent.unwrap();
-        let _read = response.into_body().collect().await;
+        let _read = sent.unwrap().response.into_body().collect().await;
         settle().await;
         assert_eq!(seen(&pools, &svid, &route).await.connection, 2);
     };
@@ -153,7 +152,8 @@ async fn c2_an_upgraded_connection_is_nobody_elses() {
         asking
             .headers_mut()
             .insert("upgrade", "echo".parse().unwrap());
-        let (response, connected) = pools.upgrade(&svid, &route, asking).await.unwrap();
+        let sent = pools.upgrade(&svid, &route, asking).await.unwrap();
+        let (response, connected) = (sent.response, sent.connected);
         assert_eq!(response.status(), 101);
         assert!(!connected.http2 && !connected.reused);
         let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
@@ -280,9 +280,9 @@ async fn a_request_is_sent_again_when_the_pooled_connection_had_ended() {
             workload.hang_up().await;
             let body = EdgeBody::full("important");
             let sent = pools.exchange(&svid, &route, request("/who", body)).await;
-            let (response, connected) = sent.unwrap();
-            assert!(!connected.reused);
-            let seen = read(response).await;
+            let sent = sent.unwrap();
+            assert!(!sent.connected.reused);
+            let seen = read(sent.response).await;
             assert_eq!(seen.connection, 2);
             assert_eq!(seen.authority, "web.example.com");
             assert_eq!(stage.counted("wayleave_upstream_retried_total"), 1);
@@ -316,6 +316,27 @@ async fn connections_of_an_identity_are_limited() {
         seen(&pools, &bob, &route).await;
         settle().await;
         seen(&pools, &svid, &route).await;
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn more_streams_than_the_upstream_takes_get_further_connections() {
+    let test = async {
+        for protocol in [UpstreamProtocol::Http2, UpstreamProtocol::Auto] {
+            let (_stage, workload, pools, route) = scene(protocol).await;
+            let svid = pools.svid(&person("alice")).unwrap();
+            let long = (0..20).map(|_| get(&pools, &svid, &route, "/endless"));
+            let all = futures_util::future::join_all(long);
+            let all = tokio::time::timeout(Duration::from_secs(20), all).await;
+            let all = all.expect("a stream waits for others to end");
+            let refused: Vec<_> = all.iter().filter_map(|sent| sent.as_ref().err()).collect();
+            assert!(refused.is_empty(), "{protocol:?} {refused:?}");
+            assert_eq!(workload.opened.get(), 3, "8 streams on each connection");
+            drop(all);
+            settle().await;
+            assert!(seen(&pools, &svid, &route).await.connection <= 3);
+        }
     };
     LocalSet::new().run_until(test).await;
 }

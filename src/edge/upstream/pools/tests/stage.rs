@@ -31,7 +31,7 @@ use crate::edge::body::EdgeBody;
 use crate::edge::local::LocalExecutor;
 use crate::edge::upstream::metrics::UpstreamMetrics;
 use crate::edge::upstream::pools::Pools;
-use crate::edge::upstream::{Connected, SendError};
+use crate::edge::upstream::{SendError, Sent};
 use crate::identity::spiffe_id::{MeshIdentity, SpiffeId};
 use crate::mesh::svid::Svid;
 use crate::mesh::svids::Svids;
@@ -44,6 +44,8 @@ use crate::secret::sha256;
 use crate::telemetry::metrics::Metrics;
 
 pub(super) const WORKLOAD: &str = "spiffe://demo.wayleave/ns/apps/sa/web";
+/// Streams that the workload accepts on a connection.
+pub(super) const STREAMS: u32 = 8;
 /// Short, so that its half is reached while the workload's clock still takes the next one.
 const LIFETIME: Duration = Duration::from_secs(60);
 
@@ -181,7 +183,7 @@ pub(super) async fn get(
     svid: &Arc<Svid>,
     route: &Arc<CompiledRoute>,
     path: &str,
-) -> Result<(Response<Incoming>, Connected), SendError> {
+) -> Result<Sent, SendError> {
     pools
         .exchange(svid, route, request(path, EdgeBody::Empty))
         .await
@@ -193,8 +195,8 @@ pub(super) async fn seen(
     svid: &Arc<Svid>,
     route: &Arc<CompiledRoute>,
 ) -> Seen {
-    let (response, _) = get(pools, svid, route, "/who").await.unwrap();
-    read(response).await
+    let sent = get(pools, svid, route, "/who").await.unwrap();
+    read(sent.response).await
 }
 
 pub(super) async fn read(response: Response<Incoming>) -> Seen {
@@ -284,7 +286,8 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, number: usize) {
     let service = service_fn(move |request| answer(request, who.clone()));
     let io = TokioIo::new(stream);
     if is_http2 {
-        let server = hyper::server::conn::http2::Builder::new(LocalExecutor);
+        let mut server = hyper::server::conn::http2::Builder::new(LocalExecutor);
+        server.max_concurrent_streams(STREAMS);
         let _ended = server.serve_connection(io, service).await;
     } else {
         let server = hyper::server::conn::http1::Builder::new();
