@@ -2,9 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Request;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{Request, Response};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::Value;
 use tokio::task::LocalSet;
 use wayleave::address::host::Host;
 use wayleave::clock::{Clock, SystemClock};
@@ -22,7 +27,11 @@ use wayleave::policy::model::{
 };
 use wayleave::telemetry::metrics::Metrics;
 
-use crate::parts::envoy::Envoy;
+use crate::parts::browser::navigation;
+use crate::parts::empty;
+use crate::parts::envoy::{Assertions, Envoy};
+use crate::parts::house::House;
+use crate::parts::upstream::SPIFFE_ID;
 
 const WORKLOAD: &str = "spiffe://demo.wayleave/ns/apps/sa/web";
 
@@ -95,13 +104,7 @@ async fn ask(
     who: &MeshIdentity,
     route: &Arc<CompiledRoute>,
 ) -> Result<(u16, String, String), SendError> {
-    let svid = pools.svid(who).unwrap();
-    let request = Request::builder()
-        .uri("/")
-        .header("host", "web.example.com")
-        .body(EdgeBody::Empty)
-        .unwrap();
-    let (response, _) = pools.exchange(&svid, route, request).await?;
+    let response = send(pools, who, route, &[]).await?;
     let status = response.status().as_u16();
     let header = |name: &str| {
         let value = response.headers().get(name);
@@ -110,6 +113,24 @@ async fn ask(
     let (peer, protocol) = (header("x-peer"), header("x-proto"));
     response.into_body().collect().await.unwrap();
     Ok((status, peer, protocol))
+}
+
+/// Sends a request with these headers besides.
+async fn send(
+    pools: &Pools<EdgeBody>,
+    who: &MeshIdentity,
+    route: &Arc<CompiledRoute>,
+    headers: &[(&str, &str)],
+) -> Result<Response<Incoming>, SendError> {
+    let svid = pools.svid(who).unwrap();
+    let mut request = Request::builder()
+        .uri("/")
+        .header("host", "web.example.com");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(EdgeBody::Empty).unwrap();
+    Ok(pools.exchange(&svid, route, request).await?.response)
 }
 
 #[tokio::test]
@@ -124,7 +145,7 @@ async fn envoy_sees_the_callers_identity_and_decides_by_it() {
         );
         std::fs::write(folder.path().join("bundle.pem"), authority.mesh_bundle()).unwrap();
         let (alice, bob) = (person("alice"), person("bob"));
-        let envoy = Envoy::start(folder.path(), alice.as_str()).await;
+        let envoy = Envoy::start(folder.path(), alice.as_str(), None).await;
         let stranger = Authority::new(SystemClock.now()).unwrap();
         for (protocol, name) in [
             (UpstreamProtocol::Http1, "HTTP/1.1"),
@@ -158,6 +179,85 @@ async fn envoy_sees_the_callers_identity_and_decides_by_it() {
                 "{refused:?}"
             );
         }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+fn payload(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envoy_verifies_the_assertion_by_the_published_keys() {
+    let house = House::start().await;
+    let mut browser = house.signed_in("alice").await;
+    let app = house.url("app", "/x");
+    browser.fetch(navigation("GET", &app, empty())).await;
+    let seen = house.upstream.only();
+    let genuine = seen.headers["wayleave-jwt-assertion"].to_str().unwrap();
+    let claims = payload(genuine);
+    let (issuer, audience) = (claims["iss"].as_str(), claims["aud"].as_str());
+    let assertions = |audience| Assertions {
+        issuer: issuer.unwrap(),
+        audience,
+        keys_port: house.http.port(),
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    let workload = house.authority.workload(SPIFFE_ID).unwrap();
+    write(folder.path(), "svid", &workload);
+    let bundle = house.authority.mesh_bundle();
+    std::fs::write(folder.path().join("bundle.pem"), bundle).unwrap();
+    let ours = Some(assertions(audience.unwrap()));
+    let envoy = Envoy::start(folder.path(), &seen.peer, ours).await;
+    let (direct, through) = (
+        house.upstream.address.to_string(),
+        format!("127.0.0.1:{}", envoy.port),
+    );
+    house.change_policy(|text| text.replace(&direct, &through));
+    let answered = async {
+        loop {
+            let page = browser.fetch(navigation("GET", &app, empty())).await;
+            if page.text() != "hello" {
+                return page;
+            }
+        }
+    };
+    let page = tokio::time::timeout(Duration::from_secs(10), answered).await;
+    let page = page.expect("the policy is followed");
+    assert_eq!(page.text(), "through", "{}", page.status);
+    let forwarded = page.headers["x-payload"].to_str().unwrap();
+    let forwarded = URL_SAFE_NO_PAD
+        .decode(forwarded.trim_end_matches('='))
+        .unwrap();
+    let forwarded: Value = serde_json::from_slice(&forwarded).unwrap();
+    assert_eq!(forwarded["sub"], claims["sub"]);
+
+    // Whoever has a certificate of the mesh but no assertion, or not a good one, is refused.
+    let identity = MeshIdentity::parse(&seen.peer).unwrap();
+    let test = async {
+        let pools = pools(folder.path(), &house.authority, "");
+        let direct = route(envoy.port, UpstreamProtocol::Http1, SPIFFE_ID);
+        let (signed, signature) = genuine.rsplit_once('.').unwrap();
+        let other = if signature.starts_with('A') { "B" } else { "A" };
+        let forged = format!("{signed}.{other}{}", &signature[1..]);
+        for (token, expected) in [(genuine, 200), (&forged, 401), ("", 401)] {
+            let header = [("wayleave-jwt-assertion", token)];
+            let headers = if token.is_empty() {
+                &[][..]
+            } else {
+                &header[..]
+            };
+            let answer = send(&pools, &identity, &direct, headers).await.unwrap();
+            assert_eq!(answer.status(), expected, "{token}");
+        }
+        let for_another = Some(assertions("https://another.example"));
+        let another = Envoy::start(folder.path(), &seen.peer, for_another).await;
+        let direct = route(another.port, UpstreamProtocol::Http1, SPIFFE_ID);
+        let headers = [("wayleave-jwt-assertion", genuine)];
+        let answer = send(&pools, &identity, &direct, &headers).await.unwrap();
+        assert_eq!(answer.status(), 403, "it was made for somebody else");
     };
     LocalSet::new().run_until(test).await;
 }

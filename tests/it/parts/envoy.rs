@@ -14,6 +14,14 @@ pub(crate) struct Envoy {
     pub(crate) port: u16,
 }
 
+/// What Envoy asks of `Wayleave-Jwt-Assertion`.
+pub(crate) struct Assertions<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) audience: &'a str,
+    /// Where the edge's plain front door publishes its keys.
+    pub(crate) keys_port: u16,
+}
+
 impl Drop for Envoy {
     fn drop(&mut self) {
         let _ended = self.child.kill().and_then(|()| self.child.wait());
@@ -25,8 +33,13 @@ impl Envoy {
         clippy::disallowed_methods,
         reason = "tests learn from the environment where the real peers are"
     )]
-    /// With `svid.pem`, `svid.key` and `bundle.pem` of `folder`; only `allowed` gets through, and is answered by Envoy itself.
-    pub(crate) async fn start(folder: &Path, allowed: &str) -> Self {
+    /// With `svid.pem`, `svid.key` and `bundle.pem` of `folder`; only `allowed` gets through, and is answered by Envoy itself. With `assertions` only a
+    /// request that bears one of these does.
+    pub(crate) async fn start(
+        folder: &Path,
+        allowed: &str,
+        assertions: Option<Assertions<'_>>,
+    ) -> Self {
         let binary = std::env::var("WAYLEAVE_TEST_ENVOY")
             .expect("WAYLEAVE_TEST_ENVOY names Envoy; run this by tests/parts/with-parts.sh");
         let [port] = free_ports();
@@ -36,6 +49,15 @@ impl Envoy {
             .replace("@PORT@", &port.to_string())
             .replace("@DIR@", dir)
             .replace("@ALLOWED@", allowed);
+        let config = match assertions {
+            Some(assertions) => config
+                .replace("@JWT@", JWT)
+                .replace("@CLUSTERS@", KEYS)
+                .replace("@ISSUER@", assertions.issuer)
+                .replace("@AUDIENCE@", assertions.audience)
+                .replace("@KEYS_PORT@", &assertions.keys_port.to_string()),
+            None => config.replace("@JWT@", "").replace("@CLUSTERS@", "[]"),
+        };
         std::fs::write(&file, config).unwrap();
         let log = std::fs::File::create(folder.join("envoy.log")).unwrap();
         let child = Command::new(binary)
@@ -89,7 +111,7 @@ static_resources:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: in
           codec_type: AUTO
-          http_filters:
+          http_filters:@JWT@
           - name: envoy.filters.http.rbac
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
@@ -104,11 +126,35 @@ static_resources:
           route_config:
             virtual_hosts:
             - name: all
-              domains: ["web.example.com"]
+              domains: ["*"]
               routes:
               - match: { prefix: / }
                 direct_response: { status: 200, body: { inline_string: "through" } }
                 response_headers_to_add:
                 - { header: { key: x-peer, value: "%DOWNSTREAM_PEER_URI_SAN%" } }
                 - { header: { key: x-proto, value: "%PROTOCOL%" } }
+                - { header: { key: x-payload, value: "%REQ(x-payload)%" } }
+  clusters: @CLUSTERS@
 "#;
+
+const JWT: &str = r#"
+          - name: envoy.filters.http.jwt_authn
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+              providers:
+                wayleave:
+                  issuer: "@ISSUER@"
+                  audiences: ["@AUDIENCE@"]
+                  from_headers: [ { name: wayleave-jwt-assertion } ]
+                  forward_payload_header: x-payload
+                  remote_jwks:
+                    http_uri: { uri: "http://access.localhost:@KEYS_PORT@/.wayleave/jwks.json", cluster: keys, timeout: 5s }
+              rules: [ { match: { prefix: / }, requires: { provider_name: wayleave } } ]"#;
+
+const KEYS: &str = r#"
+  - name: keys
+    type: STATIC
+    connect_timeout: 5s
+    load_assignment:
+      cluster_name: keys
+      endpoints: [ { lb_endpoints: [ { endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: @KEYS_PORT@ } } } } ] } ]"#;

@@ -54,6 +54,7 @@ pub(crate) struct House {
     pub(crate) https: SocketAddr,
     pub(crate) upstream: Upstream,
     pub(crate) issuer: Issuer,
+    pub(crate) authority: Authority,
     door_root: String,
 }
 
@@ -118,6 +119,7 @@ impl House {
             upstream,
             issuer,
             door_root: authority.door_bundle(),
+            authority,
         }
     }
 
