@@ -22,5 +22,6 @@ pub mod sign_in;
 pub mod snapshot;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod token;
 pub mod web;

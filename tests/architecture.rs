@@ -64,13 +64,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Known to everybody; they know nobody.
-const LEAVES: &[&str] = &["clock", "secret", "lifecycle", "telemetry"];
+const LEAVES: &[&str] = &["clock", "secret", "lifecycle", "telemetry", "tls"];
 
 /// Libraries that only some modules may name.
 const LIBRARY_HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("openidconnect", &["oidc"]),
-    ("rustls", &["mesh", "edge/tls", "token/outbound", "demo"]),
+    (
+        "rustls",
+        &["tls", "mesh", "edge/tls", "token/outbound", "demo"],
+    ),
     ("reqwest", &["token/outbound", "oidc"]),
     ("askama", &["web", "sign_in", "demo"]),
 ];

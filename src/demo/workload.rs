@@ -130,7 +130,7 @@ pub fn server_config(issued: &Issued, bundle: &str) -> Result<ServerConfig, Demo
         let root = root.map_err(|error| fault(&error))?;
         roots.add(root).map_err(|error| fault(&error))?;
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = crate::tls::provider();
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
         .build()
         .map_err(|error| fault(&error))?;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{
     AlertDescription, CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore,
     SignatureScheme,
@@ -28,6 +28,7 @@ use crate::mesh::authority::{AuthorityError, certificates};
 use crate::mesh::svid::Svid;
 use crate::mesh::verify::TrustBundle;
 use crate::policy::model::{Transport, UpstreamProtocol};
+use crate::tls;
 
 /// Everything that a handshake with one upstream needs; good for one SVID.
 #[derive(Clone)]
@@ -79,7 +80,7 @@ impl Handshaker {
         clock: SharedClock,
     ) -> Result<Self, TlsSetupError> {
         let library = |error: &dyn fmt::Display| TlsSetupError::Library(error.to_string());
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = tls::provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| library(&error))?

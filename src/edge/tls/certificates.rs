@@ -23,6 +23,7 @@ use crate::address::host::Host;
 use crate::clock::Timestamp;
 use crate::config::checked::CertificateFiles;
 use crate::edge::tls::{CertificateId, CertificateNames};
+use crate::tls;
 
 /// TLS sessions remembered for resumption, per listener.
 const REMEMBERED_SESSIONS: usize = 4096;
@@ -233,12 +234,13 @@ impl Served {
 
 /// TLS 1.3 and 1.2 with the library's suites (all of them AEAD with forward secrecy), no early data, one ticket.
 fn server_config(resolver: BySni) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Every client of today has instructions for AES, also those that name other suites first.
+    config.ignore_client_order = true;
     config.send_tls13_tickets = 1;
     config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
     Ok(config)

@@ -143,6 +143,7 @@ impl Upstream {
             "/error" => status(StatusCode::INTERNAL_SERVER_ERROR),
             "/cookies" => cookies(),
             "/grpc.Test/Call" => grpc(),
+            "/grpc.Test/Chat" => self.chat(request.into_body()),
             _ => Response::new(full("hello")),
         }
     }
@@ -174,6 +175,23 @@ impl Upstream {
         let kind = HeaderValue::from_static("text/event-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
+    }
+
+    /// Says everything back as it comes, then the status in trailers.
+    fn chat(&self, body: Incoming) -> Response<Body> {
+        let guard = Dropped(self.records.clone());
+        let said = futures_util::stream::unfold(Some((body, guard)), |open| async move {
+            let (mut body, guard) = open?;
+            match body.frame().await {
+                Some(Ok(frame)) => Some((Ok(frame), Some((body, guard)))),
+                Some(Err(error)) => Some((Err(broken(error)), None)),
+                None => Some((Ok(Frame::trailers(grpc_trailers())), None)),
+            }
+        });
+        Response::builder()
+            .header("content-type", "application/grpc")
+            .body(BodyExt::boxed(StreamBody::new(said)))
+            .unwrap()
     }
 
     /// One half of an answer; the other half when released.
@@ -262,14 +280,19 @@ fn cookies() -> Response<Body> {
         .unwrap()
 }
 
-/// A unary answer with its status in trailers.
-fn grpc() -> Response<Body> {
+/// A good end, and a name that is not the upstream's to give.
+fn grpc_trailers() -> HeaderMap {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     trailers.insert("x-forwarded-user", HeaderValue::from_static("mallory"));
+    trailers
+}
+
+/// A unary answer with its status in trailers.
+fn grpc() -> Response<Body> {
     let frames = [
         Ok(Frame::data(Bytes::from_static(b"\0\0\0\0\0"))),
-        Ok(Frame::trailers(trailers)),
+        Ok(Frame::trailers(grpc_trailers())),
     ];
     Response::builder()
         .header("content-type", "application/grpc")
