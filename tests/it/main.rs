@@ -9,6 +9,7 @@
 mod browser;
 mod edge;
 mod edge_bodies;
+mod edge_floods;
 mod edge_grpc;
 mod edge_requests;
 mod edge_streams;

@@ -4,6 +4,7 @@ pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod envoy;
 pub(crate) mod files;
+pub(crate) mod frames;
 pub(crate) mod house;
 pub(crate) mod program;
 pub(crate) mod served;

@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::{Body, beside};
 
@@ -74,10 +75,7 @@ impl Sender {
 
     /// With TLS, to a host by name.
     pub(crate) async fn tls(address: SocketAddr, root: &str, host: &str, version: Version) -> Self {
-        let tcp = TcpStream::connect(address).await.unwrap();
-        let connector = TlsConnector::from(Arc::new(trusting(root, version)));
-        let name = ServerName::try_from(host.to_owned()).unwrap();
-        Self::over(connector.connect(name, tcp).await.unwrap(), version).await
+        Self::over(tls(address, root, host, version).await, version).await
     }
 
     async fn over(
@@ -133,6 +131,19 @@ impl Sender {
     pub(crate) async fn page(&mut self, request: Request<Body>) -> Page {
         Page::read(self.send(request).await).await
     }
+}
+
+/// A connection with TLS to a host by name, on which nothing was said yet.
+pub(crate) async fn tls(
+    address: SocketAddr,
+    root: &str,
+    host: &str,
+    version: Version,
+) -> TlsStream<TcpStream> {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(trusting(root, version)));
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    connector.connect(name, tcp).await.unwrap()
 }
 
 /// Writes these very bytes and reads until the other side ends the connection, or says nothing for a while.

@@ -133,6 +133,11 @@ impl House {
         format!("https://{host}.localhost:{}{path}", self.https.port())
     }
 
+    /// What clients of the front door with TLS trust.
+    pub(crate) fn door_root(&self) -> &str {
+        &self.door_root
+    }
+
     /// A new browser.
     pub(crate) fn browser(&self) -> Browser {
         Browser::new(&self.door_root)
