@@ -14,6 +14,7 @@ mod edge_grpc;
 mod edge_requests;
 mod edge_streams;
 mod edge_tokens;
+mod exhaustion;
 mod mesh;
 mod oidc;
 mod parts;

@@ -25,11 +25,24 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `wayleave` with these arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_wayleave")), arguments)
+    }
+
+    /// Starts `wayleave`, which may have so many files and connections open.
+    pub(crate) fn start_with_descriptors(descriptors: usize, arguments: &[&str]) -> Self {
+        // It becomes the program that it starts.
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={descriptors}"));
+        command.arg(env!("CARGO_BIN_EXE_wayleave"));
+        Self::run(command, arguments)
+    }
+
+    fn run(mut command: Command, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let temporary = folder.path().join("tmp");
         std::fs::create_dir(&temporary).unwrap();
         let file = |name: &str| Stdio::from(File::create(folder.path().join(name)).unwrap());
-        let child = Command::new(env!("CARGO_BIN_EXE_wayleave"))
+        let child = command
             .args(arguments)
             .env("TMPDIR", &temporary)
             .stdin(Stdio::null())

@@ -68,6 +68,15 @@ impl Parties {
         program
     }
 
+    /// Starts an edge that may have so many files and connections open, and waits until it is ready.
+    pub(crate) async fn serve_with_descriptors(&self, descriptors: usize) -> Program {
+        let file = self.stage.configuration_file();
+        let arguments = ["serve", "--config", file.to_str().unwrap()];
+        let mut program = Program::start_with_descriptors(descriptors, &arguments);
+        program.logs("the admin listener is ready").await;
+        program
+    }
+
     /// Starts a second edge on ports of its own; gives the port of its plain front door.
     pub(crate) async fn serve_second(&self) -> (Program, u16) {
         let [http, https, admin] = free_ports();
