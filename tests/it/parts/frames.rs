@@ -1,6 +1,6 @@
 //! HTTP/2 frame by frame (RFC 9113 §4.1), for what no library would send.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -18,12 +18,11 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// A frame as it came.
+/// A frame that came, without what is in it.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) stream: u32,
-    pub(crate) payload: Bytes,
 }
 
 /// What is to be sent.
@@ -114,12 +113,11 @@ impl Raw {
         let mut head = [0; 9];
         self.read.read_exact(&mut head).await.ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        self.read.read_exact(&mut payload).await.ok()?;
+        let mut skipped = vec![0; usize::try_from(length).unwrap()];
+        self.read.read_exact(&mut skipped).await.ok()?;
         Some(Frame {
             kind: head[3],
             stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
-            payload: payload.into(),
         })
     }
 
