@@ -40,6 +40,8 @@ pub struct Stage {
     folder: TempDir,
     /// The ports as they really are.
     pub ports: Ports,
+    /// Who signs every certificate here.
+    pub authority: Authority,
 }
 
 impl Stage {
@@ -56,8 +58,12 @@ impl Stage {
         let folder = private_folder()?;
         let authority = Authority::new(clock.now())?;
         let secret = Token::generate();
-        let stage = Self { folder, ports };
-        stage.write_certificates(&authority)?;
+        let stage = Self {
+            folder,
+            ports,
+            authority,
+        };
+        stage.write_certificates()?;
         stage.write("provider.secret", secret.expose())?;
         stage.write("store.key", &hex::encode(random::<32>()))?;
         stage.write("wayleave.toml", &stage.configuration())?;
@@ -79,8 +85,8 @@ impl Stage {
             report(idp.serve(provider).await);
         });
         for (workload, listener) in [(DASHBOARDS, dashboards), (PAYROLL, payroll)] {
-            let issued = authority.workload(workload.spiffe_id)?;
-            let bundle = authority.mesh_bundle();
+            let issued = stage.authority.workload(workload.spiffe_id)?;
+            let bundle = stage.authority.mesh_bundle();
             lifecycle.spawn("demo workload", async move {
                 report(workload.serve(listener, &issued, &bundle).await);
             });
@@ -109,7 +115,8 @@ impl Stage {
         self.folder.close()
     }
 
-    fn write_certificates(&self, authority: &Authority) -> Result<(), DemoError> {
+    fn write_certificates(&self) -> Result<(), DemoError> {
+        let authority = &self.authority;
         self.write("mesh-root.pem", &authority.mesh_bundle())?;
         self.write("front-door-root.pem", &authority.door_bundle())?;
         let pair = |name: &str, issued: Issued| {

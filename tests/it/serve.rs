@@ -1,10 +1,10 @@
 //! `wayleave serve` as a process: what it refuses, what it follows while it runs, how it ends, and what survives it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -204,6 +204,73 @@ async fn c12_nobody_notices_that_the_certificate_is_replaced() {
 }
 
 const LAST_GOOD_CERTIFICATES: &str = "stay";
+
+#[tokio::test]
+async fn c12_nobody_notices_that_the_mesh_authority_is_replaced() {
+    let parties = Parties::gather().await;
+    let edge = parties.serve().await;
+    let (is_done, visits) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (first, second) = (alice(&parties).await, alice(&parties).await);
+    let some_more = async || {
+        let before = visits.load(Ordering::Relaxed);
+        eventually("people come", async || {
+            visits.load(Ordering::Relaxed) > before + 10
+        })
+        .await;
+    };
+    let visit = async |mut visitor: Visitor| {
+        let mut serials = Vec::new();
+        while !is_done.load(Ordering::Relaxed) {
+            let url = parties.at("grafana").parse().unwrap();
+            let page = visitor.step(Method::GET, url, None).await;
+            assert_eq!(page.status, StatusCode::OK, "{page:?}");
+            // The workload shows the certificate that it saw.
+            let parts = page
+                .text
+                .split(|c: char| c != ':' && !c.is_ascii_hexdigit());
+            let serial = parts.max_by_key(|part| part.matches(':').count());
+            visits.fetch_add(1, Ordering::Relaxed);
+            serials.push(serial.unwrap_or_default().to_owned());
+        }
+        serials
+    };
+    let rotate = async {
+        some_more().await;
+        let issued = parties.stage.authority.edge_authority().unwrap();
+        let other = Authority::new(SystemClock.now()).unwrap().mesh_bundle();
+        let roots = format!("{}{other}", parties.read("mesh-root.pem"));
+        for (times, (file, text)) in [
+            ("edge-ca.pem", &issued.chain),
+            ("edge-ca.key", &issued.key),
+            ("mesh-root.pem", &roots),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            std::fs::write(parties.stage.path(file), text).unwrap();
+            edge.signal("HUP");
+            let outcome = if file == "edge-ca.pem" {
+                "stay"
+            } else {
+                "was reloaded"
+            };
+            eventually(outcome, async || {
+                edge.err().matches(outcome).count() >= times.max(1)
+            })
+            .await;
+        }
+        some_more().await;
+        is_done.store(true, Ordering::Relaxed);
+    };
+    let (one, other, ()) = tokio::join!(visit(first), visit(second), rotate);
+    for serials in [one, other] {
+        assert!(serials.len() > 5, "{serials:?}");
+        assert!(serials[0].matches(':').count() > 10, "{serials:?}");
+        assert_ne!(serials.first(), serials.last(), "it was signed anew");
+    }
+    end(edge).await;
+    parties.leave().await;
+}
 
 #[tokio::test]
 async fn an_edited_policy_is_in_force_soon_and_a_faulty_one_never() {
