@@ -1,4 +1,5 @@
-//! Key sets of issuers (RFC 7517): kept parsed, refreshed hourly, and on an unknown key id at most once in 30 s.
+//! Key sets of issuers (RFC 7517): kept parsed, refreshed hourly, and on an unknown key id once in 30 s, with one more to spare for
+//! keys that change right after a fetch (G7, G8).
 //!
 //! Invariants: each key has its algorithms pinned from its own parameters; a failed refresh keeps the old set; a key that the
 //! issuer no longer publishes is gone with the next successful one.
@@ -22,7 +23,7 @@ use crate::token::outbound::{Outbound, OutboundError};
 
 /// How old a key set gets before it is fetched again.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(3600);
-/// Shortest time between two fetches that tokens cause.
+/// Time in which tokens may cause one fetch; one more is to spare, so that a flood of unknown key ids costs two at once and then one each time.
 const UNKNOWN_KEY_EVERY: Duration = Duration::from_secs(30);
 /// The same while there are no keys at all.
 const NO_KEYS_EVERY: Duration = Duration::from_secs(5);
@@ -189,6 +190,9 @@ pub struct KeyCache {
     current: ArcSwapOption<KeySet>,
     /// Microseconds; `i64::MIN` before the first.
     attempted: AtomicI64,
+    /// When every fetch so far is paid for, at one in [`UNKNOWN_KEY_EVERY`].
+    paid_at: AtomicI64,
+    attempts: AtomicU64,
     succeeded: AtomicI64,
     generation: Arc<AtomicU64>,
     /// One fetch at a time; the others wait for its outcome.
@@ -209,6 +213,8 @@ impl KeyCache {
             clock,
             current: ArcSwapOption::empty(),
             attempted: AtomicI64::new(i64::MIN),
+            paid_at: AtomicI64::new(i64::MIN),
+            attempts: AtomicU64::new(0),
             succeeded: AtomicI64::new(i64::MIN),
             generation,
             turn: Semaphore::new(1),
@@ -231,12 +237,21 @@ impl KeyCache {
     }
 
     fn is_due(&self) -> bool {
-        let pause = if self.current.load().is_some() {
-            UNKNOWN_KEY_EVERY
-        } else {
-            NO_KEYS_EVERY
-        };
-        self.is_older(&self.attempted, pause)
+        if self.current.load().is_none() {
+            return self.is_older(&self.attempted, NO_KEYS_EVERY);
+        }
+        let paid_at = Timestamp::from_micros(self.paid_at.load(Ordering::Acquire));
+        self.clock.now().plus(UNKNOWN_KEY_EVERY) >= paid_at
+    }
+
+    fn count_attempt(&self, now: Timestamp) {
+        self.attempts.fetch_add(1, Ordering::AcqRel);
+        self.attempted.store(now.micros(), Ordering::Release);
+        let paid_at = Timestamp::from_micros(self.paid_at.load(Ordering::Acquire));
+        // Fetches while there were no keys are not saved up against those that come later.
+        let longest = now.plus(UNKNOWN_KEY_EVERY).plus(UNKNOWN_KEY_EVERY);
+        let paid_at = paid_at.max(now).plus(UNKNOWN_KEY_EVERY).min(longest);
+        self.paid_at.store(paid_at.micros(), Ordering::Release);
     }
 
     fn is_older(&self, moment: &AtomicI64, age: Duration) -> bool {
@@ -244,19 +259,20 @@ impl KeyCache {
         moment == i64::MIN || self.clock.now() >= Timestamp::from_micros(moment).plus(age)
     }
 
-    /// Fetches the set unless that was tried a short time ago; waits for a fetch under way.
+    /// Fetches the set unless that was tried a short time ago; whoever waited for a fetch under way has its outcome.
     pub async fn fetch(&self) -> Result<(), OutboundError> {
+        let before = self.attempts.load(Ordering::Acquire);
         let Ok(_turn) = self.turn.acquire().await else {
             return Ok(());
         };
-        if !self.is_due() {
+        if self.attempts.load(Ordering::Acquire) != before || !self.is_due() {
             return Ok(());
         }
-        let now = self.clock.now().micros();
-        self.attempted.store(now, Ordering::Release);
+        let now = self.clock.now();
+        self.count_attempt(now);
         let set = self.download().await?;
         self.current.store(Some(Arc::new(set)));
-        self.succeeded.store(now, Ordering::Release);
+        self.succeeded.store(now.micros(), Ordering::Release);
         self.generation.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
