@@ -17,7 +17,7 @@ use url::Url;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::IdentityProviderConfig;
 use crate::oidc::exchange::{self, CodeClient, TokenAnswer};
-use crate::oidc::preset::{self, LogoutStyle, Modes, Offline};
+use crate::oidc::preset::{self, LogoutStyle, Modes, Offline, SubjectClaims};
 use crate::oidc::verify::{self, Expected};
 use crate::oidc::{
     CallbackParameters, LogoutRequest, OidcError, PendingExchange, SignedIn, claims,
@@ -412,8 +412,18 @@ impl Provider {
             Err(OidcError::IdToken(what)) => return Err(OidcError::LogoutToken(what)),
             verified => verified?,
         };
-        verify::logout_token(&token.claims, token.header.typ.as_deref(), &self.expected())
-            .map_err(|fault| OidcError::LogoutToken(fault.to_string()))
+        let mut asked =
+            verify::logout_token(&token.claims, token.header.typ.as_deref(), &self.expected())
+                .map_err(|fault| OidcError::LogoutToken(fault.to_string()))?;
+        if self.modes.subject != SubjectClaims::Sub {
+            // Its `sub` is not what people are known by here, so it would match nobody, and with `sid` beside it hide whom that matches.
+            asked.subject = None;
+            if asked.sid.is_none() {
+                let what = "it has no sid, and this provider's sub names nobody here";
+                return Err(OidcError::LogoutToken(what.into()));
+            }
+        }
+        Ok(asked)
     }
 
     pub(super) async fn probe(&self) -> Result<(), OidcError> {

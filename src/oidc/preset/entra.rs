@@ -1,4 +1,4 @@
-//! Entra ID: supports PKCE without saying so; people are known by tenant and object id.
+//! Entra ID: supports PKCE without saying so; people are known by tenant and object id, which logout tokens lack, so that those count by `sid` alone.
 
 use super::*;
 
