@@ -126,6 +126,11 @@ impl Providers {
         shown.collect()
     }
 
+    /// Whether there is a provider of this name.
+    pub fn is_known(&self, name: &str) -> bool {
+        self.named(name).is_ok()
+    }
+
     /// Where to send the browser (code flow, PKCE S256, nonce), and what to remember. `redirect_uri` is distinct per provider.
     pub async fn begin(
         &self,

@@ -1,4 +1,5 @@
-//! Logout by the provider (OIDC Back-Channel Logout 1.0): ends the sessions a verified logout token names. Never says "ok" without having done it (H7).
+//! Logout by the provider (OIDC Back-Channel Logout 1.0): ends the sessions that a verified logout token names. It never says "ok" without
+//! having done it (H7).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,8 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use serde_json::json;
 
 use crate::oidc::OidcError;
 use crate::secret::TokenHash;
@@ -26,28 +28,52 @@ pub(super) async fn submit(
     Extension(info): Extension<RequestInfo>,
     request: Request<Body>,
 ) -> Response<Body> {
-    let status = match sign_in.provider_logout(&provider, request).await {
+    let mut response = match sign_in.provider_logout(&provider, request).await {
         Ok(ended) => {
             tracing::info!(request_id = %info.request_id, provider, ended, "logout by the provider");
-            StatusCode::OK
+            Response::new(Body::empty())
         }
         Err(error) => {
             tracing::warn!(request_id = %info.request_id, provider, error = %error, "logout by the provider failed");
-            status_of(&error)
+            refusal(&error)
         }
     };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
     security_headers::apply(response.headers_mut(), info.origin.scheme);
     response
 }
 
+/// What is at fault with the token is told to whoever sent it (§2.8); what is at fault with us is not.
+fn refusal(error: &SignInError) -> Response<Body> {
+    let status = status_of(error);
+    let said = match error {
+        SignInError::Oidc(fault @ OidcError::LogoutToken(_)) => fault.to_string(),
+        _ if status == StatusCode::BAD_REQUEST => error.to_string(),
+        _ => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            return response;
+        }
+    };
+    let text = json!({ "error": "invalid_request", "error_description": said });
+    let mut response = Response::new(Body::from(text.to_string()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// 400 only for what the sender can do something about: a provider that reads it need not send the token again.
 const fn status_of(error: &SignInError) -> StatusCode {
     match error {
-        SignInError::Store(_)
-        | SignInError::Session(_)
-        | SignInError::Oidc(OidcError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::BAD_REQUEST,
+        SignInError::Request
+        | SignInError::NotBound
+        | SignInError::Csrf(_)
+        | SignInError::Oidc(OidcError::LogoutToken(_)) => StatusCode::BAD_REQUEST,
+        SignInError::NotFound => StatusCode::NOT_FOUND,
+        SignInError::State | SignInError::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
+        SignInError::Store(_) | SignInError::Session(_) | SignInError::Oidc(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 
@@ -57,6 +83,9 @@ impl SignIn {
         provider: &str,
         request: Request<Body>,
     ) -> Result<usize, SignInError> {
+        if !self.providers.is_known(provider) {
+            return Err(SignInError::NotFound);
+        }
         if !is_form(request.headers()) {
             return Err(SignInError::Request);
         }
@@ -82,5 +111,32 @@ impl SignIn {
         let until = self.clock.now().plus(REMEMBER);
         self.store.put_once("logout-jti", seen, b"", until).await?;
         Ok(ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::status_of;
+    use crate::oidc::OidcError;
+    use crate::sign_in::SignInError;
+
+    #[test]
+    fn h7_only_what_the_sender_can_mend_is_the_senders_fault() {
+        let metadata = OidcError::Metadata("they name another issuer".into());
+        let ours = [
+            SignInError::State,
+            SignInError::Cancelled,
+            metadata.into(),
+            OidcError::Unavailable("it is down".into()).into(),
+        ];
+        for error in ours {
+            assert!(status_of(&error).is_server_error(), "{error}");
+        }
+        let token = OidcError::LogoutToken("it has no jti".into());
+        for error in [SignInError::Request, token.into()] {
+            assert_eq!(status_of(&error), StatusCode::BAD_REQUEST, "{error}");
+        }
     }
 }
