@@ -9,6 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use http::{HeaderMap, Response, StatusCode};
 use url::Url;
 
+use crate::address::host::Host;
 use crate::secret::{SecretString, Token};
 use crate::session::Session;
 use crate::sign_in::pending::{Attempt, Exchange, HandBack};
@@ -28,7 +29,6 @@ struct ChoosePage<'a> {
 struct Choice {
     href: String,
     label: String,
-    last: bool,
 }
 
 #[derive(Template)]
@@ -45,7 +45,8 @@ type Shared = (
     RawQuery,
 );
 
-/// `GET /.wayleave/sign-in`: straight back with a live session, straight on with one provider, else a choice.
+/// `GET /.wayleave/sign-in`: straight back with a live session, straight on with one provider, else a choice
+/// of those that the route accepts.
 pub(super) async fn show(
     (State(sign_in), Extension(info), headers, RawQuery(raw)): Shared,
 ) -> Response<Body> {
@@ -96,7 +97,7 @@ impl SignIn {
                 .hand_back(info, &session, id.as_ref(), Vec::new())
                 .await;
         }
-        let providers = self.providers.list();
+        let providers = self.accepted(attempt.as_ref());
         if let [(only, _)] = providers.as_slice() {
             return self.to_provider(info, headers, only, id.as_ref()).await;
         }
@@ -108,7 +109,6 @@ impl SignIn {
             .map(|(name, label)| Choice {
                 href: format!("/.wayleave/sign-in/{name}{suffix}"),
                 label,
-                last: false,
             })
             .collect();
         let opening = attempt
@@ -123,6 +123,21 @@ impl SignIn {
         reply::page(info, StatusCode::OK, &page)
     }
 
+    /// The providers at which signing in is of use: those that the route of the attempt accepts.
+    fn accepted(&self, attempt: Option<&Attempt>) -> Vec<(Arc<str>, String)> {
+        let mut providers = self.providers.list();
+        let policy = self.snapshots.current();
+        let route = attempt.and_then(|attempt| {
+            let host = Host::parse(Url::parse(&attempt.origin).ok()?.host_str()?).ok()?;
+            let path = attempt.return_to.split('?').next()?;
+            policy.route(&host, path)
+        });
+        if let Some(accepted) = route.and_then(|route| route.route.providers.as_ref()) {
+            providers.retain(|(name, _)| accepted.contains(name));
+        }
+        providers
+    }
+
     async fn to_provider(
         &self,
         info: &RequestInfo,
@@ -130,12 +145,7 @@ impl SignIn {
         provider: &str,
         attempt: Option<&Token>,
     ) -> Result<Response<Body>, SignInError> {
-        if !self
-            .providers
-            .list()
-            .iter()
-            .any(|(name, _)| **name == *provider)
-        {
+        if !self.providers.is_known(provider) {
             return Err(SignInError::NotFound);
         }
         let (state, binding) = (Token::generate(), Token::generate());
