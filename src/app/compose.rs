@@ -85,7 +85,8 @@ pub struct Running {
     /// What a reload replaces.
     pub reloading: Reloading,
     pub(in crate::app) workers: Workers,
-    pub(in crate::app) store: Store,
+    /// To be closed last, by whoever ends the edge, on a runtime.
+    pub store: Store,
     pub(in crate::app) log_writer: Writer,
 }
 

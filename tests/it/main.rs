@@ -21,4 +21,8 @@ mod parts;
 mod process;
 mod secrets;
 mod serve;
+mod sign_in;
+mod sign_in_ends;
+mod sign_in_keys;
+mod sign_in_tickets;
 mod store;

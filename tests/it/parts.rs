@@ -6,6 +6,7 @@ pub(crate) mod envoy;
 pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod house;
+pub(crate) mod issuer;
 pub(crate) mod program;
 pub(crate) mod served;
 pub(crate) mod upstream;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::{Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use url::Url;
 
 use super::client::{Page, Sender, Version};
@@ -11,14 +11,30 @@ use super::{Body, empty, full};
 /// Somebody's browser.
 #[derive(Clone, Default)]
 pub(crate) struct Browser {
-    jar: BTreeMap<String, BTreeMap<String, String>>,
+    /// By host, then by name.
+    pub(crate) jar: BTreeMap<String, BTreeMap<String, String>>,
     root: String,
+    /// Where it does not go yet: paths that begin so.
+    pub(crate) stops_before: Option<&'static str>,
+    /// Headers that it sends with everything.
+    pub(crate) says: Vec<(&'static str, String)>,
+    /// What it was told on the way, and where.
+    pub(crate) trail: Vec<(Url, HeaderMap)>,
 }
 
 /// What a navigation led to.
 pub(crate) struct Arrived {
     pub(crate) url: Url,
     pub(crate) page: Page,
+}
+
+impl Arrived {
+    /// Where it would have gone on.
+    pub(crate) fn next(&self) -> Url {
+        let location = self.page.header("location");
+        assert!(!location.is_empty(), "{}: {:?}", self.url, self.page);
+        self.url.join(location).unwrap()
+    }
 }
 
 impl Browser {
@@ -61,6 +77,9 @@ impl Browser {
                 .headers_mut()
                 .insert("cookie", cookies.parse().unwrap());
         }
+        for (name, value) in &self.says {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
         let address = ([127, 0, 0, 1], url.port_or_known_default().unwrap()).into();
         let mut sender = match url.scheme() {
             "https" => Sender::tls(address, &self.root, &host, Version::H1).await,
@@ -68,6 +87,7 @@ impl Browser {
         };
         let page = sender.page(request).await;
         self.keep(&host, &page);
+        self.trail.push((url, page.headers.clone()));
         page
     }
 
@@ -96,10 +116,34 @@ impl Browser {
             if !page.status.is_redirection() {
                 return Arrived { url, page };
             }
-            url = url.join(page.header("location")).unwrap();
+            let next = url.join(page.header("location")).unwrap();
+            let is_as_far_as_it_goes = |before: &str| next.path().starts_with(before);
+            if self.stops_before.is_some_and(is_as_far_as_it_goes) {
+                return Arrived { url, page };
+            }
+            url = next;
             page = self.fetch(navigation("GET", url.as_str(), empty())).await;
         }
         panic!("redirects without end at {url}");
+    }
+
+    /// Goes on from where it stopped, to the end.
+    pub(crate) async fn go_on(&mut self, url: &Url) -> Arrived {
+        self.stops_before = None;
+        self.go(url.as_str()).await
+    }
+
+    /// One navigation, no redirects.
+    pub(crate) async fn step(&mut self, url: &Url) -> Page {
+        self.fetch(navigation("GET", url.as_str(), empty())).await
+    }
+
+    /// Who it is that is signed in at an origin.
+    pub(crate) async fn person_at(&mut self, origin: &str) -> Option<String> {
+        let url = format!("{origin}/.wayleave/session");
+        let said = self.fetch(Request::get(url).body(empty()).unwrap()).await;
+        let known = said.status == StatusCode::OK;
+        known.then(|| said.json()["user"].as_str().unwrap().to_owned())
     }
 
     /// Sends a form as the page at `url` would.
@@ -165,7 +209,7 @@ pub(crate) fn navigation(method: &str, url: &str, body: Body) -> Request<Body> {
 }
 
 /// Names and values of a page's hidden fields.
-fn hidden(html: &str) -> Vec<(String, String)> {
+pub(crate) fn hidden(html: &str) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     for tag in html.split("<input").skip(1) {
         let tag = tag.split('>').next().unwrap();

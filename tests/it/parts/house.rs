@@ -1,23 +1,16 @@
 //! An edge with everything around it: mesh CA, upstream, identity provider, issuer of bearer tokens, configuration in a folder.
 
-use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::Query;
-use axum::response::Redirect;
-use axum::routing::{get, post};
-use axum::{Form, Json};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use wayleave::app::compose::{self, Running};
-use wayleave::clock::{Clock, SystemClock};
+use wayleave::clock::{Clock, ManualClock, SharedClock, SystemClock};
 use wayleave::config::Config;
 use wayleave::demo::authority::Authority;
 use wayleave::demo::identity_provider::{Client, IdentityProvider};
@@ -27,6 +20,7 @@ use wayleave::secret::{SecretString, random};
 use super::browser::Browser;
 use super::client::{Page, Sender, Version};
 use super::files::{configuration, policy};
+use super::issuer::Issuer;
 use super::upstream::Upstream;
 use super::{Body, beside, until};
 
@@ -38,18 +32,11 @@ const HOSTS: [&str; 4] = [
     "public.localhost",
 ];
 
-/// Signs bearer tokens. It is also an identity provider at which one person is always signed in, and which logs out by itself.
-#[derive(Clone)]
-pub(crate) struct Issuer {
-    pub(crate) url: String,
-    key: Arc<KeyPair>,
-}
-
 /// Everything, running.
 pub(crate) struct House {
     folder: tempfile::TempDir,
     pub(crate) lifecycle: Lifecycle,
-    _running: Running,
+    running: Running,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) upstream: Upstream,
@@ -66,10 +53,25 @@ impl House {
 
     /// Starts everything on this store.
     pub(crate) async fn start_on(store: &str) -> Self {
-        let clock = Arc::new(SystemClock);
+        Self::start_as(store, Arc::new(SystemClock), |text| text).await
+    }
+
+    /// Starts everything on this store, at the present time, which then stands still.
+    pub(crate) async fn start_still(store: &str) -> (Self, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(SystemClock.now()));
+        let house = Self::start_as(store, clock.clone(), |text| text).await;
+        (house, clock)
+    }
+
+    /// Starts everything on this store, at a time that the test may move, with a change to the configuration.
+    pub(crate) async fn start_as(
+        store: &str,
+        clock: SharedClock,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
         let authority = Authority::new(clock.now()).unwrap();
         let upstream = Upstream::start(&authority).await;
-        let issuer = Issuer::start().await;
+        let issuer = Issuer::start(clock.clone()).await;
         let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider_url = format!("http://localhost:{}", provider.local_addr().unwrap().port());
 
@@ -86,7 +88,10 @@ impl House {
         write("store.key", &hex::encode(random::<32>()));
         write("store.url", store);
         write("policy.yaml", &policy(upstream.address));
-        write("wayleave.toml", &configuration(&provider_url, &issuer.url));
+        write(
+            "wayleave.toml",
+            &change(configuration(&provider_url, &issuer.url)),
+        );
 
         let config = Config::load(&folder.path().join("wayleave.toml"));
         let config = config.unwrap_or_else(|faults| {
@@ -113,7 +118,7 @@ impl House {
         Self {
             folder,
             lifecycle,
-            _running: running,
+            running,
             http,
             https,
             upstream,
@@ -197,105 +202,10 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.lifecycle.begin_drain();
-    }
-}
-
-impl Issuer {
-    async fn start() -> Self {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
-        let point = key.public_key_raw();
-        let jwks = json!({"keys": [{
-            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "k1",
-            "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
-            "y": URL_SAFE_NO_PAD.encode(&point[33..]),
-        }]});
-        let this = Self {
-            url,
-            key: Arc::new(key),
-        };
-        let app = axum::Router::new()
-            .route("/jwks", get(async move || Json(jwks.clone())))
-            .merge(this.provider());
-        beside(async move { axum::serve(listener, app).await.unwrap() });
-        this
-    }
-
-    /// A good token, before `change` is made to its claims.
-    pub(crate) fn token(&self, change: impl FnOnce(&mut Value)) -> String {
-        self.signed_by(&self.key, change)
-    }
-
-    /// A token that says it is this issuer's, and is not.
-    pub(crate) fn forged(&self) -> String {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        self.signed_by(&key, |_| ())
-    }
-
-    /// The identity provider: everybody is `partner-1` at once. The code is the nonce, so nothing has to be remembered.
-    fn provider(&self) -> axum::Router {
-        let url = self.url.clone();
-        let discovery = json!({
-            "issuer": url,
-            "authorization_endpoint": format!("{url}/authorize"),
-            "token_endpoint": format!("{url}/token"),
-            "jwks_uri": format!("{url}/jwks"),
-            "response_types_supported": ["code"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-            "code_challenge_methods_supported": ["S256"],
-        });
-        let authorize = async |Query(asked): Query<HashMap<String, String>>| {
-            let (back, state, nonce) = (&asked["redirect_uri"], &asked["state"], &asked["nonce"]);
-            Redirect::to(&format!("{back}?code={nonce}&state={state}"))
-        };
-        let issuer = self.clone();
-        let token = async move |Form(asked): Form<HashMap<String, String>>| {
-            let id_token = issuer.token(|claims| {
-                claims["aud"] = "wayleave".into();
-                claims["sub"] = "partner-1".into();
-                claims["nonce"] = asked["code"].as_str().into();
-            });
-            Json(json!({
-                "access_token": "a", "token_type": "Bearer", "expires_in": 300, "id_token": id_token,
-            }))
-        };
-        axum::Router::new()
-            .route(
-                "/.well-known/openid-configuration",
-                get(async move || Json(discovery.clone())),
-            )
-            .route("/authorize", get(authorize))
-            .route("/token", post(token))
-    }
-
-    /// A logout token for the one person (OIDC Back-Channel Logout 1.0 §2.4).
-    pub(crate) fn logout_token(&self) -> String {
-        self.typed("logout+jwt", &self.key, |claims| {
-            claims["aud"] = "wayleave".into();
-            claims["sub"] = "partner-1".into();
-            claims["jti"] = "logout-1".into();
-            claims["events"] = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
-        })
-    }
-
-    fn signed_by(&self, key: &KeyPair, change: impl FnOnce(&mut Value)) -> String {
-        self.typed("JWT", key, change)
-    }
-
-    fn typed(&self, typ: &str, key: &KeyPair, change: impl FnOnce(&mut Value)) -> String {
-        let now = SystemClock.now().seconds();
-        let mut claims = json!({
-            "iss": self.url, "aud": "wayleave-test", "sub": "robot-1",
-            "iat": now, "nbf": now, "exp": now + 300, "groups": ["robots"],
-        });
-        change(&mut claims);
-        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
-        header.kid = Some("k1".to_owned());
-        header.typ = Some(typ.to_owned());
-        let key = jsonwebtoken::EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
-        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+        // Left open, its listener would be dropped by the last worker, away from any runtime, which ends the whole process.
+        let closing = tokio::time::timeout(Duration::from_secs(5), self.running.store.close());
+        let runtime = tokio::runtime::Handle::current();
+        let _closed = tokio::task::block_in_place(|| runtime.block_on(closing));
     }
 }
 

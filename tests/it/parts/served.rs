@@ -193,6 +193,11 @@ pub(crate) async fn with_postgres(url: &str) -> Parties {
     parties
 }
 
+/// A store of either kind, each its own.
+pub(crate) async fn stores() -> [String; 2] {
+    ["sqlite://wayleave.db".to_owned(), database().await]
+}
+
 /// A database of its own on the server all tests share.
 pub(crate) async fn database() -> String {
     #[expect(clippy::disallowed_methods, reason = "where the test's server is")]
