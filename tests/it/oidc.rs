@@ -14,6 +14,10 @@ use wayleave::oidc::{CallbackParameters, OidcError, PendingExchange, Providers, 
 use wayleave::secret::SecretString;
 use wayleave::session::{RefreshFault, Refresher};
 
+use crate::parts::browser::{Arrived, Browser};
+use crate::parts::house::House;
+use crate::parts::program::{eventually, free_ports, is_free};
+
 const CALLBACK: &str = "http://127.0.0.1:9/callback";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -229,4 +233,110 @@ async fn groups_that_only_userinfo_has_are_found() {
     let idp = Idp::start(true).await;
     let signed_in = idp.sign_in(&idp.providers()).await;
     assert_eq!(signed_in.principal.groups, known(&["sales"]));
+}
+
+/// Another provider altogether (PyPI oidc-provider-mock): no PKCE, no `iss`, no groups, and whoever says a name is that person.
+struct Mock {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+impl Mock {
+    async fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "where the test's Python is")]
+        let python = std::env::var("WAYLEAVE_TEST_PYTHON")
+            .expect("WAYLEAVE_TEST_PYTHON is not set; run under tests/parts/with-parts.sh");
+        let [port] = free_ports();
+        let child = Command::new(python)
+            .args(["-m", "oidc_provider_mock", "--port", &port.to_string()])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("the provider answers", async || !is_free(port)).await;
+        let url = format!("http://localhost:{port}");
+        Self { child, url }
+    }
+
+    /// The configuration with this one as the partner's provider.
+    fn instead(&self, text: &str, more: &str) -> String {
+        let (before, partner) = text.split_once("label = \"Partner\"").unwrap();
+        let (kind, rest) = partner.split_once("issuer = \"").unwrap();
+        let (_, rest) = rest.split_once('\n').unwrap();
+        format!(
+            "{before}label = \"Partner\"{kind}issuer = \"{}\"\n{more}{rest}",
+            self.url
+        )
+    }
+
+    /// Signs in there as somebody, from a route's page on.
+    async fn sign_in(&self, house: &House, sub: &str) -> (Browser, Arrived) {
+        let mut browser = house.browser();
+        let form = browser.go(&house.url("partner", "/")).await;
+        assert!(
+            form.url.as_str().starts_with(&self.url),
+            "{}: {:?}",
+            form.url,
+            form.page
+        );
+        let sub = [("sub".to_owned(), sub.to_owned())];
+        let arrived = browser.submit(form.url, &sub).await;
+        (browser, arrived)
+    }
+}
+
+const SQLITE: &str = "sqlite://wayleave.db";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_of_quite_another_provider_sign_in() {
+    let mock = Mock::start().await;
+    let change = |text: String| mock.instead(&text, "assume_pkce = true\n");
+    let house = House::start_as(SQLITE, Arc::new(SystemClock), change).await;
+    let mut people = Vec::new();
+    for person in ["dora", "emil"] {
+        let (browser, arrived) = mock.sign_in(&house, person).await;
+        assert_eq!(arrived.page.text(), "hello", "{}", arrived.url);
+        let seen = house.upstream.only();
+        assert!(
+            seen.peer.contains(&format!("/sa/{person}--")),
+            "{}",
+            seen.peer
+        );
+        house.upstream.forget();
+        people.push(browser);
+    }
+    let home = house.url("access", "");
+    let left = people[0].sign_out(&home).await;
+    let next = left.page.header("refresh").to_owned();
+    assert!(
+        next.contains(&format!("url={}/oauth2/end_session?", mock.url)),
+        "{next}"
+    );
+    assert_eq!(people[0].person_at(&home).await, None);
+    assert_eq!(people[1].person_at(&home).await.as_deref(), Some("emil"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e4_a_provider_that_does_not_say_pkce_is_refused_unless_told_otherwise() {
+    let mock = Mock::start().await;
+    let change = |text: String| mock.instead(&text, "");
+    let house = House::start_as(SQLITE, Arc::new(SystemClock), change).await;
+    let arrived = house.browser().go(&house.url("partner", "/")).await;
+    assert_eq!(
+        arrived.page.status,
+        http::StatusCode::BAD_REQUEST,
+        "{}",
+        arrived.url
+    );
+    assert!(
+        arrived
+            .url
+            .as_str()
+            .starts_with(&house.url("access", "/.wayleave/sign-in"))
+    );
 }
