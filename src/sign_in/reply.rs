@@ -86,11 +86,11 @@ const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, 
     match error {
         SignInError::Store(_)
         | SignInError::Session(SessionError::Store(_) | SessionError::ProviderUnavailable)
-        | SignInError::Oidc(OidcError::Unavailable(_)) => (
+        | SignInError::Oidc(OidcError::Unavailable(_) | OidcError::Metadata(_)) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "sign_in_unavailable",
             "Signing in is not possible at the moment",
-            "Something that signing in needs does not answer. Please try again in a moment.",
+            "Something that signing in needs does not answer as it should. Please try again in a moment.",
         ),
         SignInError::Oidc(_) => (
             StatusCode::BAD_REQUEST,

@@ -329,7 +329,7 @@ async fn e4_a_provider_that_does_not_say_pkce_is_refused_unless_told_otherwise()
     let arrived = house.browser().go(&house.url("partner", "/")).await;
     assert_eq!(
         arrived.page.status,
-        http::StatusCode::BAD_REQUEST,
+        http::StatusCode::SERVICE_UNAVAILABLE,
         "{}",
         arrived.url
     );
