@@ -22,6 +22,7 @@ mod process;
 mod secrets;
 mod serve;
 mod sign_in;
+mod sign_in_backchannel;
 mod sign_in_ends;
 mod sign_in_keys;
 mod sign_in_tickets;

@@ -5,29 +5,18 @@ use std::time::Duration;
 
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
 use wayleave::clock::{Clock, ManualClock, SystemClock};
 
 use crate::parts::browser::{Browser, hidden, navigation};
 use crate::parts::client::{Page, Version};
 use crate::parts::house::House;
-use crate::parts::issuer::unsigned;
-use crate::parts::served::{OwnPostgres, stores};
+use crate::parts::served::stores;
 use crate::parts::{empty, full};
 
-const ALICE: &str = "alice@demo.example";
 const BOB: &str = "bob@demo.example";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// How long what has ended may go on.
 const CUT_WITHIN: Duration = Duration::from_secs(2);
-
-async fn is_in(house: &House, browser: &Browser, host: &str) -> bool {
-    browser
-        .clone()
-        .person_at(&house.url(host, ""))
-        .await
-        .is_some()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h2_h3_sign_out_clears_the_cookie_and_ends_every_copy_of_it() {
@@ -147,11 +136,11 @@ async fn h8_nobody_elses_page_signs_anybody_out() {
             StatusCode::BAD_REQUEST,
             "{csrf:?} {more:?}: {page:?}"
         );
-        assert!(is_in(&house, &alice, "access").await, "{csrf:?} {more:?}");
+        assert!(house.knows(&alice, "access").await, "{csrf:?} {more:?}");
     }
     let page = sign_out_form(&house, &mut alice, Some(&own), &[SAME]).await;
     assert_eq!(page.status, StatusCode::OK, "{page:?}");
-    assert!(!is_in(&house, &alice, "access").await && !is_in(&house, &alice, "app").await);
+    assert!(!house.knows(&alice, "access").await && !house.knows(&alice, "app").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,259 +172,54 @@ async fn h9_the_next_person_at_a_browser_has_a_session_of_their_own() {
             );
         }
         // Without her cookie nobody could say whose session was meant.
-        assert_eq!(is_in(&house, &of_alice, "app").await, !with_cookie);
+        assert_eq!(house.knows(&of_alice, "app").await, !with_cookie);
     }
 }
 
-/// Somebody signed in at the partner.
-async fn partner(house: &House) -> Browser {
-    let mut browser = house.browser();
-    let arrived = browser.go(&house.url("partner", "/")).await;
-    assert_eq!(arrived.page.text(), "hello", "{}", arrived.url);
-    browser
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
 }
 
-async fn logout(house: &House, provider: &str, body: String) -> Page {
-    let url = house.url(
-        "access",
-        &format!("/.wayleave/backchannel-logout/{provider}"),
-    );
-    let request = Request::post(url)
-        .header("content-type", FORM)
-        .body(full(body));
-    house.send(request.unwrap()).await
-}
-
-async fn log_out(house: &House, token: &str) -> Page {
-    logout(house, "partner", format!("logout_token={token}")).await
-}
-
-/// OIDC Back-Channel Logout 1.0 §2.8.
-fn expect_invalid(page: &Page, what: &str) {
-    assert_eq!(page.status, StatusCode::BAD_REQUEST, "{what}: {page:?}");
-    assert_eq!(page.json()["error"], "invalid_request", "{what}");
-    assert!(
-        page.header("cache-control").contains("no-store"),
-        "{what}: {page:?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h7_logout_tokens_that_are_not_as_they_must_be_end_nothing() {
-    let house = House::start().await;
-    let browser = partner(&house).await;
-    let issuer = &house.issuer;
-    let now = SystemClock.now().seconds();
-    let missing = ["jti", "iat", "exp", "events", "aud", "iss"];
-    let mut tokens: Vec<(String, String)> = missing
-        .iter()
-        .map(|name| {
-            let without = |claims: &mut Value| drop(claims.as_object_mut().unwrap().remove(*name));
-            ((*name).to_owned(), issuer.logout_token_with(without))
-        })
-        .collect();
-    let changed: [(&str, Value); 12] = [
-        ("jti", 1.into()),
-        ("jti", "".into()),
-        ("iat", (now - 600).into()),
-        ("iat", "now".into()),
-        ("exp", (now - 120).into()),
-        ("exp", (now + 300).to_string().into()),
-        ("aud", "somebody else".into()),
-        ("iss", "http://localhost:1".into()),
-        ("nonce", "n".into()),
-        ("events", json!({})),
-        (
-            "events",
-            json!({"http://schemas.openid.net/event/backchannel-logout": "yes"}),
-        ),
-        ("sub", 1.into()),
-    ];
-    for (name, value) in changed {
-        let what = format!("{name}: {value}");
-        tokens.push((
-            what,
-            issuer.logout_token_with(|claims| claims[name] = value),
-        ));
+/// In use all the time, a session lasts for so long and no longer.
+async fn lasts(house: &House, clock: &ManualClock, mut busy: Browser, host: &str, whole: Duration) {
+    let origin = house.url(host, "");
+    let began = clock.now();
+    while clock.now().since(began) + minutes(50) < whole {
+        clock.advance(minutes(50));
+        let so_far = clock.now().since(began);
+        assert!(busy.person_at(&origin).await.is_some(), "after {so_far:?}");
     }
-    let nobody = |claims: &mut Value| drop(claims.as_object_mut().unwrap().remove("sub"));
-    tokens.push((
-        "neither sub nor sid".into(),
-        issuer.logout_token_with(nobody),
-    ));
-    tokens.push(("unsigned".into(), unsigned(&issuer.logout_token())));
-    let token = issuer.logout_token();
-    tokens.push((
-        "signature cut".into(),
-        token[..token.rfind('.').unwrap() + 1].into(),
-    ));
-    tokens.push(("another key".into(), issuer.of_key("k1")));
-    tokens.push((
-        "no logout token".into(),
-        issuer.token(|claims| claims["aud"] = "wayleave".into()),
-    ));
-    tokens.push(("no token".into(), "x".into()));
-    for (what, token) in &tokens {
-        expect_invalid(&log_out(&house, token).await, what);
-        assert!(is_in(&house, &browser, "partner").await, "{what}");
-    }
-    let good = issuer.logout_token();
-    for body in [
-        String::new(),
-        "logout_token=".into(),
-        format!("logout_token={good}&logout_token={good}"),
-    ] {
-        expect_invalid(&logout(&house, "partner", body.clone()).await, &body);
-    }
-    assert_eq!(
-        logout(&house, "nobody", format!("logout_token={good}"))
-            .await
-            .status,
-        StatusCode::NOT_FOUND
-    );
-    expect_invalid(
-        &logout(&house, "demo", format!("logout_token={good}")).await,
-        "another provider's",
-    );
-    let url = house.url("access", "/.wayleave/backchannel-logout/partner");
-    let asked = Request::get(format!("{url}?logout_token={good}"))
-        .body(empty())
-        .unwrap();
-    assert_eq!(
-        house.send(asked).await.status,
-        StatusCode::METHOD_NOT_ALLOWED
-    );
-    assert!(is_in(&house, &browser, "partner").await && is_in(&house, &browser, "access").await);
-    assert_eq!(log_out(&house, &good).await.status, StatusCode::OK);
-    assert!(!is_in(&house, &browser, "partner").await && !is_in(&house, &browser, "access").await);
+    clock.advance(whole - clock.now().since(began));
+    assert_eq!(busy.person_at(&origin).await, None);
+    assert_eq!(busy.person_at(&house.url("access", "")).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h7_a_logout_token_ends_what_it_names_and_only_once() {
-    for store in stores().await {
-        let house = House::start_on(&store).await;
-        let named = |jti: &str, sub: Option<&str>, sid: Option<&str>| {
-            house.issuer.logout_token_with(|claims| {
-                claims["jti"] = jti.into();
-                let claims = claims.as_object_mut().unwrap();
-                claims.remove("sub");
-                claims.extend(sub.map(|sub| ("sub".to_owned(), sub.into())));
-                claims.extend(sid.map(|sid| ("sid".to_owned(), sid.into())));
-            })
-        };
-        let browser = partner(&house).await;
-        let others = [
-            named("1", None, Some("sid-2")),
-            named("2", Some("partner-2"), None),
-            named("3", Some("partner-2"), Some("sid-1")),
-            named("4", Some("partner-1"), Some("sid-2")),
-        ];
-        for token in &others {
-            // Nobody is left to be logged out, which is what was asked for.
-            assert_eq!(log_out(&house, token).await.status, StatusCode::OK);
-            assert!(is_in(&house, &browser, "partner").await);
-            expect_invalid(&log_out(&house, token).await, "again");
-        }
-        let both = (Some("partner-1"), Some("sid-1"));
-        for (jti, sub, sid) in [
-            ("5", both.0, None),
-            ("6", None, both.1),
-            ("7", both.0, both.1),
-        ] {
-            let browser = partner(&house).await;
-            let token = named(jti, sub, sid);
-            assert_eq!(log_out(&house, &token).await.status, StatusCode::OK);
-            assert!(!is_in(&house, &browser, "partner").await, "{jti}");
-            let browser = partner(&house).await;
-            expect_invalid(&log_out(&house, &token).await, "a replay");
-            assert!(is_in(&house, &browser, "partner").await, "{jti}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h7_entras_logout_tokens_count_by_sid() {
-    let entra = |text: String| {
-        let (oidc, entra) = (
-            "label = \"Partner\"\npreset = \"oidc\"",
-            "label = \"Partner\"\npreset = \"entra\"",
-        );
-        assert!(text.contains(oidc));
-        text.replace(oidc, entra)
-    };
-    let house = House::start_as("sqlite://wayleave.db", Arc::new(SystemClock), entra).await;
-    let browser = partner(&house).await;
-    let pairwise = house
-        .issuer
-        .logout_token_with(|claims| claims["sub"] = "pairwise-1".into());
-    let page = log_out(&house, &pairwise).await;
-    expect_invalid(&page, "no sid");
-    assert!(page.text().contains("sid"), "{}", page.text());
-    assert!(is_in(&house, &browser, "partner").await);
-    let with_sid = house.issuer.logout_token_with(|claims| {
-        claims["sub"] = "pairwise-1".into();
-        claims["sid"] = "sid-1".into();
-    });
-    assert_eq!(log_out(&house, &with_sid).await.status, StatusCode::OK);
-    assert!(!is_in(&house, &browser, "partner").await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h7_a_logout_that_the_store_does_not_take_is_not_called_done() {
-    let postgres = OwnPostgres::start();
-    let house = House::start_on(&postgres.url).await;
-    let browser = partner(&house).await;
-    let token = house.issuer.logout_token();
-    postgres.tell("stop");
-    assert_eq!(
-        log_out(&house, &token).await.status,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
-    postgres.tell("start");
-    crate::parts::program::eventually("the same token counts", async || {
-        let status = log_out(&house, &token).await.status;
-        assert_ne!(
-            status,
-            StatusCode::BAD_REQUEST,
-            "a token that was not heard cannot be a replay"
-        );
-        status == StatusCode::OK
-    })
-    .await;
-    assert!(!is_in(&house, &browser, "partner").await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h10_use_does_not_make_a_session_outlive_its_day_and_idleness_ends_it() {
+async fn h10_use_does_not_make_a_session_outlive_its_time() {
     for store in stores().await {
         let (house, clock) = House::start_still(&store).await;
-        let minutes = |count: u64| Duration::from_secs(count * 60);
-        let mut busy = house.signed_in("alice").await;
-        let idle = house.signed_in("bob").await;
-        let app = house.url("app", "");
-        let began = clock.now();
-        while clock.now().since(began) < minutes(11 * 60) {
-            clock.advance(minutes(55));
-            let who = busy.person_at(&app).await;
-            assert_eq!(
-                who.as_deref(),
-                Some(ALICE),
-                "after {:?}",
-                clock.now().since(began)
-            );
-        }
-        assert!(clock.now().since(began) < minutes(12 * 60));
-        clock.advance(minutes(12 * 60) - clock.now().since(began));
-        assert_eq!(busy.person_at(&app).await, None);
-        assert!(!is_in(&house, &busy, "access").await);
-        assert!(!is_in(&house, &idle, "app").await);
+        let without_refresh = house.at_partner().await;
+        lasts(&house, &clock, without_refresh, "partner", minutes(12 * 60)).await;
+    }
+    // Shorter than the provider would go on with refreshing it.
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let short = |text: String| format!("{text}\n[session]\nabsolute = \"6h\"\n");
+    let house = House::start_as("sqlite://wayleave.db", clock.clone(), short).await;
+    let refreshed = house.signed_in("alice").await;
+    lasts(&house, &clock, refreshed, "app", minutes(6 * 60)).await;
+}
 
-        let mut idle = house.browser();
-        idle.sign_in(&house.url("access", "/"), "bob").await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h10_a_session_that_nobody_uses_ends() {
+    for store in stores().await {
+        let (house, clock) = House::start_still(&store).await;
+        let browser = house.signed_in("bob").await;
         clock.advance(minutes(59));
-        assert!(is_in(&house, &idle, "access").await);
+        assert!(house.knows(&browser, "app").await);
+        clock.advance(minutes(59));
+        assert!(house.knows(&browser, "access").await);
         clock.advance(minutes(60));
-        assert!(!is_in(&house, &idle, "access").await);
+        assert!(!house.knows(&browser, "app").await && !house.knows(&browser, "access").await);
     }
 }
 
@@ -455,7 +239,7 @@ async fn h1_a_session_whose_time_is_up_cuts_what_is_open() {
     // Use keeps it from being idle, and no more.
     for _ in 0..2 {
         clock.advance(Duration::from_secs(89));
-        assert!(is_in(&house, &alice, "app").await);
+        assert!(house.knows(&alice, "app").await);
         events.frame().await.unwrap().unwrap();
     }
     clock.advance(Duration::from_secs(3));

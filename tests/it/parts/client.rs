@@ -60,6 +60,15 @@ impl Page {
         serde_json::from_slice(&self.body).unwrap()
     }
 
+    /// Refused, and nobody is signed in by it.
+    pub(crate) fn expect_refused(&self) {
+        assert_eq!(self.status, StatusCode::BAD_REQUEST, "{self:?}");
+        for cookie in self.headers.get_all("set-cookie") {
+            let cookie = cookie.to_str().unwrap();
+            assert!(!cookie.starts_with("wayleave="), "{cookie}");
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)

@@ -157,6 +157,20 @@ impl House {
         browser
     }
 
+    /// A browser in which somebody is signed in on `partner.localhost`, at the partner.
+    pub(crate) async fn at_partner(&self) -> Browser {
+        let mut browser = self.browser();
+        let arrived = browser.go(&self.url("partner", "/")).await;
+        assert_eq!(arrived.page.text(), "hello", "{}", arrived.url);
+        browser
+    }
+
+    /// Whether a browser's cookies lead to a session at a host of the plain front door.
+    pub(crate) async fn knows(&self, browser: &Browser, host: &str) -> bool {
+        let mut browser = browser.clone();
+        browser.person_at(&self.url(host, "")).await.is_some()
+    }
+
     /// A connection to the plain front door.
     pub(crate) async fn connect(&self, version: Version) -> Sender {
         Sender::plain(self.http, version).await
