@@ -116,11 +116,9 @@ impl SignIn {
         let Some(session) = self.live_session(info, headers).await? else {
             return reply::redirect(info, SIGNED_OUT, Some(clear_session_cookie(&info.origin)));
         };
-        let tokens = self
-            .sessions
-            .provider_tokens(&session.id)
-            .await?
-            .unwrap_or_default();
+        // Without them the provider only cannot be told whose sign-out it is: no reason to leave the session alive.
+        let tokens = self.sessions.provider_tokens(&session.id).await;
+        let tokens = tokens.ok().flatten().unwrap_or_default();
         self.sessions.end(&session.id, EndReason::SignedOut).await?;
         tracing::info!(request_id = %info.request_id, provider = %session.principal.provider, "signed out");
         let back =

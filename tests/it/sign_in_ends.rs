@@ -10,7 +10,8 @@ use wayleave::clock::{Clock, ManualClock, SystemClock};
 use crate::parts::browser::{Browser, hidden, navigation};
 use crate::parts::client::{Page, Version};
 use crate::parts::house::House;
-use crate::parts::served::stores;
+use crate::parts::program::eventually;
+use crate::parts::served::{OwnPostgres, stores};
 use crate::parts::{empty, full};
 
 const BOB: &str = "bob@demo.example";
@@ -173,6 +174,30 @@ async fn h9_the_next_person_at_a_browser_has_a_session_of_their_own() {
         }
         // Without her cookie nobody could say whose session was meant.
         assert_eq!(house.knows(&of_alice, "app").await, !with_cookie);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h3_sign_out_ends_the_session_here_at_once_even_if_the_store_cannot_be_told() {
+    let postgres = OwnPostgres::start();
+    let house = House::start_on(&postgres.url).await;
+    let mut alice = house.signed_in("alice").await;
+    let csrf = form_token(&house, &mut alice).await;
+    postgres.tell("stop");
+    let page = sign_out_form(&house, &mut alice, Some(&csrf), &[SAME]).await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{page:?}");
+    for host in ["access", "app"] {
+        assert!(!house.knows(&alice, host).await, "{host}");
+    }
+    postgres.tell("start");
+    // From here on the store is asked again; what it says of her is not news.
+    eventually("people sign in again", async || {
+        let page = house.send(navigation("GET", &house.url("app", "/"), empty()));
+        page.await.status == StatusCode::SEE_OTHER
+    })
+    .await;
+    for host in ["access", "app"] {
+        assert!(!house.knows(&alice, host).await, "{host}");
     }
 }
 
