@@ -41,10 +41,12 @@ impl SignIn {
                 .ok_or(SignInError::Request)
         };
         let (id, code) = (token("attempt")?, token("code")?);
-        // Both are taken before anything is compared: a code at the wrong host or browser burns its attempt (E11).
-        let hand_back = self.take::<HandBack>(&code).await?;
-        let attempt = self.take::<Attempt>(&id).await?;
-        let (Some(hand_back), Some(attempt)) = (hand_back, attempt) else {
+        // Both are taken before anything is compared: a code at the wrong host or browser burns its attempt (E11). One that is no
+        // code, or not any more, burns nothing, so that of two who come at once one gets on.
+        let Some(hand_back) = self.take::<HandBack>(&code).await? else {
+            return Err(SignInError::NotBound);
+        };
+        let Some(attempt) = self.take::<Attempt>(&id).await? else {
             return Err(SignInError::NotBound);
         };
         let scheme = info.origin.scheme;

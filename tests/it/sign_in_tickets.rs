@@ -58,6 +58,119 @@ async fn e11_a_ticket_is_good_once_for_its_browser_at_its_host_and_for_a_minute(
     }
 }
 
+/// How many of four browsers with the same cookies get on when they all open this at once.
+async fn winners(browser: &Browser, url: &Url) -> usize {
+    let open = async || {
+        let page = browser.clone().step(url).await;
+        match page.status.is_redirection() {
+            true => 1,
+            false => {
+                page.expect_refused();
+                0
+            }
+        }
+    };
+    let all = tokio::join!(open(), open(), open(), open());
+    all.0 + all.1 + all.2 + all.3
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e1_e11_of_those_who_come_at_once_one_gets_on() {
+    for store in stores().await {
+        let house = House::start_on(&store).await;
+        for _ in 0..5 {
+            let mut browser = house.browser();
+            browser.stops_before = Some("/.wayleave/callback/");
+            let answer = browser.go(&house.url("partner", "/")).await.next();
+            assert_eq!(winners(&browser, &answer).await, 1);
+            let (browser, ticket) = on_the_way(&house, "alice").await;
+            assert_eq!(winners(&browser, &ticket).await, 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e15_sign_ins_that_are_given_up_do_not_pile_up() {
+    let house = House::start().await;
+    let wanted = house.url("app", "/");
+    let mut browser = house.browser();
+    for _ in 0..40 {
+        browser.go(&wanted).await;
+    }
+    for host in ["access.localhost", "app.localhost"] {
+        assert_eq!(browser.jar[host].len(), 5, "{:?}", browser.jar[host]);
+    }
+    let arrived = browser.sign_in(&wanted, "alice").await;
+    assert_eq!(arrived.page.text(), "hello", "{}", arrived.url);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e5_whatever_was_asked_for_nobody_ends_up_elsewhere() {
+    let house = House::start().await;
+    let origin = house.url("partner", "");
+    let mut arrived_at = Vec::new();
+    for path in [
+        "//evil.example/",
+        "///evil.example",
+        "/.//evil.example",
+        "/a/..//evil.example",
+        "/%5Cevil.example",
+        "/%2F/evil.example",
+        "/@evil.example",
+        "/https://evil.example",
+        "/?next=https://evil.example",
+        "/?//evil.example",
+        "/a?b=%0D%0ALocation:%20//evil.example",
+    ] {
+        let mut browser = house.browser();
+        let arrived = browser.go(&format!("{origin}{path}")).await;
+        let stays = arrived.url.as_str().starts_with(&format!("{origin}/"));
+        assert!(stays, "{path}: {}", arrived.url);
+        if arrived.page.text() == "hello" {
+            arrived_at.push(path);
+        } else {
+            assert!(
+                arrived.page.status.is_client_error(),
+                "{path}: {:?}",
+                arrived.page
+            );
+        }
+    }
+    let good = [
+        "/@evil.example",
+        "/?next=https://evil.example",
+        "/?//evil.example",
+    ];
+    assert!(
+        good.iter().all(|path| arrived_at.contains(path)),
+        "{arrived_at:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e6_an_attempt_that_is_not_as_we_sent_it_is_refused() {
+    let house = House::start().await;
+    let mut browser = house.browser();
+    browser.stops_before = Some("/.wayleave/sign-in");
+    let asked = browser.go(&house.url("partner", "/")).await.next();
+    let text = asked.as_str();
+    let last = if text.ends_with('A') { "E" } else { "A" };
+    let cut = &text[..text.len() - 1];
+    for changed in [
+        cut.to_owned(),
+        format!("{cut}{last}"),
+        format!("{text}A"),
+        format!("{text}&attempt=x"),
+    ] {
+        browser
+            .step(&Url::parse(&changed).unwrap())
+            .await
+            .expect_refused();
+    }
+    let arrived = browser.go_on(&asked).await;
+    assert_eq!(arrived.page.text(), "hello", "{}", arrived.url);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e11_a_code_is_for_the_attempt_it_was_made_for() {
     let house = House::start().await;
