@@ -22,6 +22,7 @@ pub mod changes;
 pub mod dialect;
 pub mod one_time;
 pub mod policy;
+pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
 
@@ -55,6 +56,8 @@ pub enum StoreError {
         id: String,
         what: String,
     },
+    #[error("the user of the store's URL may not create tables in its schema")]
+    MayNotCreate,
     #[error("migration of the store failed")]
     Migration(#[source] sqlx::migrate::MigrateError),
     #[error("a sealed value in the store does not open; is this the right store key?")]

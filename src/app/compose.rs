@@ -199,7 +199,7 @@ async fn lay_foundation(
         store: store.clone(),
         path: config.policy_file.clone(),
         trust_domain: config.mesh.trust_domain.clone(),
-        known_providers: known_providers(config),
+        known_providers: config.provider_names(),
     };
     load_policy_file(&policy_file).await?;
     let after = store.change_head().await?;
@@ -231,16 +231,6 @@ async fn load_policy_file(file: &FollowedFile) -> Result<(), StartError> {
         }
         Err(error) => Err(StartError::PolicyFile(error)),
     }
-}
-
-/// Names that rules may use.
-fn known_providers(config: &Config) -> Vec<String> {
-    let providers = config
-        .identity_providers
-        .iter()
-        .map(|provider| &provider.name);
-    let issuers = config.trusted_issuers.iter().map(|issuer| &issuer.name);
-    providers.chain(issuers).map(ToString::to_string).collect()
 }
 
 fn bind(

@@ -3,6 +3,9 @@
 mod certificates;
 mod report;
 
+use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,18 +16,18 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::timeout;
 
+use crate::admin::policy_file;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::config::checked::TrustedIssuerConfig;
 use crate::oidc::Providers;
-use crate::policy::compile::CompiledPolicy;
-use crate::policy::model::{Policy, Revision, UpstreamAddress};
-use crate::policy::yaml::{self, PolicyFault};
-use crate::store::Store;
+use crate::policy::model::{Policy, UpstreamAddress};
+use crate::store::schema::Schema;
+use crate::store::{Store, StoreError};
 use crate::token::bearer::{BearerFault, BearerVerifier};
 use report::Report;
 
-/// How long a provider or the store may take to answer.
+/// How long a provider may take to answer.
 const ANSWER: Duration = Duration::from_secs(15);
 /// How long an upstream may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -52,7 +55,7 @@ pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
 
 async fn try_everything(config: &Config, report: &mut Report) {
     let clock: SharedClock = Arc::new(SystemClock);
-    try_store(config, clock.clone(), report).await;
+    try_store(config, report).await;
     for listener in &config.listeners {
         for files in &listener.certificates {
             let item = format!("certificate {}", files.chain.display());
@@ -65,8 +68,12 @@ async fn try_everything(config: &Config, report: &mut Report) {
     for issuer in &config.trusted_issuers {
         try_issuer(issuer, clock.clone(), report).await;
     }
+    if let Some(file) = &config.log.access_log {
+        let item = format!("access log {}", file.display());
+        report.item(&item, may_append(file));
+    }
     let item = format!("policy {}", config.policy_file.display());
-    match read_policy(config) {
+    match read_policy(config).await {
         Ok(policy) => {
             report.ok(&item);
             try_upstreams(&policy, report).await;
@@ -79,21 +86,61 @@ async fn try_everything(config: &Config, report: &mut Report) {
     }
 }
 
-async fn try_store(config: &Config, clock: SharedClock, report: &mut Report) {
-    let answered = timeout(ANSWER, async {
-        let store = Store::open(&config.store, clock).await?;
-        let pinged = store.ping().await;
-        store.close().await;
-        pinged
-    });
-    let advice = "is the URL right, does the database run, may this user create tables there?";
-    let outcome = match answered.await {
-        Ok(Ok(())) => Ok(String::new()),
-        // The source may quote the URL and with it a password; the error's own words do not.
-        Ok(Err(error)) => Err(format!("{error}; {advice}")),
-        Err(_) => Err(format!("it does not answer within {ANSWER:?}; {advice}")),
+/// Looks at the store only: migrating it is for `serve`, which may be another release than the one that runs.
+async fn try_store(config: &Config, report: &mut Report) {
+    let outcome = match Store::look(&config.store).await {
+        Ok(schema) => Ok(shown(schema)),
+        // The cause of the others may quote the URL and with it a password; the error's own words do not.
+        Err(StoreError::Unavailable(_)) => Err(
+            "it does not answer; is the URL right, does the database run, does it admit this user?"
+                .to_owned(),
+        ),
+        Err(error @ StoreError::File { .. }) => Err(with_cause(&error)),
+        Err(error @ StoreError::Migration(_)) => Err(format!(
+            "its schema is not one of ours: {}; is this the right database, and did its last migration end?",
+            with_cause(&error)
+        )),
+        Err(error @ StoreError::MayNotCreate) => Err(format!(
+            "{error}; grant it CREATE there, for migrations need it"
+        )),
+        Err(error) => Err(error.to_string()),
     };
     report.item("store", outcome);
+}
+
+fn shown(schema: Schema) -> String {
+    match schema {
+        Schema::Empty { known } => {
+            format!("empty; `wayleave serve` will make schema version {known}")
+        }
+        Schema::Older { version, known } => {
+            format!("schema version {version}; `wayleave serve` will migrate it to {known}")
+        }
+        Schema::Current { version } => format!("schema version {version}"),
+        Schema::Newer { version, known } => {
+            format!(
+                "schema version {version}, newer than {known} of this release, which leaves it alone"
+            )
+        }
+    }
+}
+
+/// Whether the log can be opened, without making it.
+fn may_append(file: &Path) -> Result<String, String> {
+    let opened = match OpenOptions::new().append(true).open(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let folder = file.parent().unwrap_or(Path::new("/"));
+            // A file without a name, which nobody sees.
+            tempfile::tempfile_in(folder)
+        }
+        opened => opened,
+    };
+    match opened {
+        Ok(_) => Ok(String::new()),
+        Err(error) => Err(format!(
+            "it cannot be written: {error}; its folder must exist and be writable"
+        )),
+    }
 }
 
 async fn try_providers(config: &Config, clock: SharedClock, report: &mut Report) {
@@ -137,17 +184,14 @@ async fn try_issuer(issuer: &TrustedIssuerConfig, clock: SharedClock, report: &m
     report.item(&format!("trusted issuer {}", issuer.name), outcome);
 }
 
-/// Reads and compiles the policy file, as the edge would.
-fn read_policy(config: &Config) -> Result<Policy, Vec<String>> {
-    let text = std::fs::read_to_string(&config.policy_file)
-        .map_err(|error| vec![format!("it cannot be read: {error}")])?;
-    let shown = |faults: Vec<PolicyFault>| -> Vec<String> {
-        faults.iter().map(ToString::to_string).collect()
-    };
-    let policy = yaml::parse(&text).map_err(shown)?;
-    let trust_domain = &config.mesh.trust_domain;
-    CompiledPolicy::new(policy.clone(), Revision(0), trust_domain).map_err(shown)?;
-    Ok(policy)
+/// Reads the policy file and checks it, as the edge does before it puts it in force.
+async fn read_policy(config: &Config) -> Result<Policy, Vec<String>> {
+    let text = policy_file::read(&config.policy_file).await;
+    let text = text.map_err(|error| vec![with_cause(&error)])?;
+    let names = config.provider_names();
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    policy_file::check(&text, &config.mesh.trust_domain, &known)
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }
 
 async fn try_upstreams(policy: &Policy, report: &mut Report) {
@@ -172,5 +216,12 @@ async fn connect(address: &UpstreamAddress) -> Result<String, String> {
         Err(_) => Err(format!(
             "no connection within {CONNECT:?}; is a firewall in between?"
         )),
+    }
+}
+
+fn with_cause(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

@@ -43,6 +43,19 @@ pub struct Config {
     pub workers: usize,
 }
 
+impl Config {
+    /// Names of all identity providers and trusted issuers: those that a policy may use.
+    pub fn provider_names(&self) -> Vec<String> {
+        let providers = self.identity_providers.iter();
+        let issuers = self.trusted_issuers.iter();
+        let names = providers.map(|provider| &provider.name);
+        names
+            .chain(issuers.map(|issuer| &issuer.name))
+            .map(ToString::to_string)
+            .collect()
+    }
+}
+
 /// One address to listen on.
 #[derive(Clone, Debug)]
 pub struct Listener {

@@ -13,8 +13,10 @@ use crate::clock::Timestamp;
 use crate::store::StoreError;
 
 mod connect;
+mod look;
 
 pub(in crate::store) use connect::open;
+pub(in crate::store) use look::look;
 
 /// The channel that wakes the followers of the change feed.
 const CHANNEL: &str = "wayleave_changes";

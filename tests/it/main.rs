@@ -7,6 +7,7 @@
 )]
 
 mod browser;
+mod check;
 mod edge;
 mod edge_bodies;
 mod edge_floods;

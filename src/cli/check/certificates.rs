@@ -1,7 +1,6 @@
 //! Whether certificates and keys are what the edge needs: by using them, as the edge would.
 
-use std::error::Error;
-
+use super::with_cause;
 use crate::clock::Timestamp;
 use crate::config::checked::{CertificateFiles, MeshConfig};
 use crate::edge::tls::certificates::Certificate;
@@ -18,13 +17,6 @@ pub(super) fn front_door(files: &CertificateFiles, now: Timestamp) -> Result<Str
 pub(super) fn authority(mesh: &MeshConfig, now: Timestamp) -> Result<String, String> {
     let authority = Authority::load(mesh, now).map_err(|error| with_cause(&error))?;
     Ok(format!("until {}", authority.ends().rfc3339()))
-}
-
-fn with_cause(error: &dyn Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 const OPEN: Duration = Duration::from_secs(60);
 
 /// The schema. What is newer than this binary is left alone, so that a release can be rolled back.
-fn migrations() -> Migrator {
+pub(super) fn migrations() -> Migrator {
     let mut migrator = sqlx::migrate!("./migrations");
     migrator.set_ignore_missing(true);
     migrator

@@ -25,7 +25,14 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `wayleave` with these arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        Self::run(Command::new(env!("CARGO_BIN_EXE_wayleave")), arguments)
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wayleave"));
+        command.envs(environment.iter().copied());
+        Self::run(command, arguments)
     }
 
     /// Starts `wayleave`, which may have so many files and connections open.
