@@ -25,7 +25,7 @@ use crate::oidc::{
 use crate::secret::{ExposeSecret, SecretString, Token};
 use crate::session::ProviderTokens;
 use crate::token::claims::{ClaimFault, Claims};
-use crate::token::jwks::{self, KeyCache, KeySource};
+use crate::token::jwks::{self, KeyCache, KeyFault, KeySource};
 use crate::token::jws;
 use crate::token::outbound::{Outbound, OutboundError, Reach};
 
@@ -319,13 +319,14 @@ impl Provider {
         token: &'t str,
     ) -> Result<jws::Unverified<'t>, OidcError> {
         let parsed = jws::parse(token).map_err(|e| OidcError::IdToken(e.to_string()))?;
-        ready
-            .keys
-            .verify(&parsed, &verify::ALGORITHMS)
-            .await
-            .map_err(|error| unavailable(&error))?
-            .map_err(|fault| OidcError::IdToken(format!("its signature: {fault:?}")))?;
-        Ok(parsed)
+        let verdict = ready.keys.verify(&parsed, &verify::ALGORITHMS).await;
+        match verdict.map_err(|error| unavailable(&error))? {
+            Ok(()) => Ok(parsed),
+            Err(KeyFault::TooSoon) => Err(OidcError::Unavailable(
+                "the token's key is new, and the keys were fetched a moment ago".into(),
+            )),
+            Err(fault) => Err(OidcError::IdToken(format!("its signature: {fault:?}"))),
+        }
     }
 
     fn expected(&self) -> Expected<'_> {

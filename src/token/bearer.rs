@@ -121,7 +121,7 @@ impl BearerVerifier {
             Ok(()) => {}
             Err(KeyFault::Algorithm) => return Err(Some(BearerFault::Algorithm)),
             Err(KeyFault::UnknownKey) if may_fetch => return Err(None),
-            Err(KeyFault::UnknownKey | KeyFault::Signature) => {
+            Err(KeyFault::UnknownKey | KeyFault::TooSoon | KeyFault::Signature) => {
                 return Err(Some(BearerFault::Signature));
             }
         }

@@ -37,6 +37,8 @@ pub enum KeyFault {
     Algorithm,
     /// No key has this id and algorithm, or the token names none and several would do.
     UnknownKey,
+    /// As `UnknownKey`, of a set that may be out of date and cannot be fetched again so soon: nothing is known of the token.
+    TooSoon,
     /// The key that fits says no.
     Signature,
 }
@@ -192,7 +194,8 @@ pub struct KeyCache {
     attempted: AtomicI64,
     /// When every fetch so far is paid for, at one in [`UNKNOWN_KEY_EVERY`].
     paid_at: AtomicI64,
-    attempts: AtomicU64,
+    /// Fetches that are over.
+    ended: AtomicU64,
     succeeded: AtomicI64,
     generation: Arc<AtomicU64>,
     /// One fetch at a time; the others wait for its outcome.
@@ -214,7 +217,7 @@ impl KeyCache {
             current: ArcSwapOption::empty(),
             attempted: AtomicI64::new(i64::MIN),
             paid_at: AtomicI64::new(i64::MIN),
-            attempts: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             succeeded: AtomicI64::new(i64::MIN),
             generation,
             turn: Semaphore::new(1),
@@ -245,7 +248,6 @@ impl KeyCache {
     }
 
     fn count_attempt(&self, now: Timestamp) {
-        self.attempts.fetch_add(1, Ordering::AcqRel);
         self.attempted.store(now.micros(), Ordering::Release);
         let paid_at = Timestamp::from_micros(self.paid_at.load(Ordering::Acquire));
         // Fetches while there were no keys are not saved up against those that come later.
@@ -261,16 +263,19 @@ impl KeyCache {
 
     /// Fetches the set unless that was tried a short time ago; whoever waited for a fetch under way has its outcome.
     pub async fn fetch(&self) -> Result<(), OutboundError> {
-        let before = self.attempts.load(Ordering::Acquire);
+        let before = self.ended.load(Ordering::Acquire);
         let Ok(_turn) = self.turn.acquire().await else {
             return Ok(());
         };
-        if self.attempts.load(Ordering::Acquire) != before || !self.is_due() {
+        if self.ended.load(Ordering::Acquire) != before || !self.is_due() {
             return Ok(());
         }
         let now = self.clock.now();
         self.count_attempt(now);
-        let set = self.download().await?;
+        let downloaded = self.download().await;
+        // Only now, so that whoever came while it was under way sees that it is over.
+        self.ended.fetch_add(1, Ordering::AcqRel);
+        let set = downloaded?;
         self.current.store(Some(Arc::new(set)));
         self.succeeded.store(now.micros(), Ordering::Release);
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -294,9 +299,10 @@ impl KeyCache {
         accepted: &[Algorithm],
     ) -> Result<Result<(), KeyFault>, OutboundError> {
         if let Some(keys) = self.keys() {
-            let verdict = keys.verify(token, accepted);
-            if verdict != Err(KeyFault::UnknownKey) || !self.may_fetch() {
-                return Ok(verdict);
+            match keys.verify(token, accepted) {
+                Err(KeyFault::UnknownKey) if self.may_fetch() => {}
+                Err(KeyFault::UnknownKey) => return Ok(Err(KeyFault::TooSoon)),
+                verdict => return Ok(verdict),
             }
         }
         let fetched = self.fetch().await;
@@ -339,3 +345,6 @@ async fn discovered(outbound: &Outbound, issuer: &str) -> Result<Url, OutboundEr
         .then_some(document.jwks_uri)
         .ok_or_else(not_ours)
 }
+
+#[cfg(test)]
+mod tests;

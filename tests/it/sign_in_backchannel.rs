@@ -1,6 +1,7 @@
 //! Logout by the provider (OIDC Back-Channel Logout 1.0), through a whole edge.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
@@ -223,5 +224,29 @@ async fn h7_a_logout_that_the_store_does_not_take_is_not_called_done() {
         status == StatusCode::OK
     })
     .await;
+    assert!(!house.knows(&browser, "partner").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h7_a_logout_token_of_a_key_that_is_new_may_be_sent_again() {
+    let (house, clock) = House::start_still("sqlite://wayleave.db").await;
+    let browser = house.at_partner().await;
+    // Somebody else uses up what may be fetched.
+    for (kid, status) in [
+        ("u1", StatusCode::BAD_REQUEST),
+        ("u2", StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        let page = log_out(&house, &house.issuer.of_key(kid)).await;
+        assert_eq!(page.status, status, "{kid}");
+    }
+    house.issuer.rotate("k2");
+    let token = house.issuer.logout_token();
+    assert_eq!(
+        log_out(&house, &token).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert!(house.knows(&browser, "partner").await);
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(log_out(&house, &token).await.status, StatusCode::OK);
     assert!(!house.knows(&browser, "partner").await);
 }
