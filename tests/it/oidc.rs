@@ -340,3 +340,32 @@ async fn e4_a_provider_that_does_not_say_pkce_is_refused_unless_told_otherwise()
             .starts_with(&house.url("access", "/.wayleave/sign-in"))
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_provider_is_down_only_new_people_notice() {
+    let mock = Mock::start().await;
+    let change = |text: String| mock.instead(&text, "assume_pkce = true\n");
+    let house = House::start_as(SQLITE, Arc::new(SystemClock), change).await;
+    let (mut known, arrived) = mock.sign_in(&house, "dora").await;
+    assert_eq!(arrived.page.text(), "hello", "{}", arrived.url);
+    // Somebody who stands at the provider's door while it goes down, and comes back with an answer of it.
+    let mut late = house.browser();
+    let form = late.go(&house.url("partner", "/")).await;
+    let field = |name: &str| {
+        let mut pairs = form.url.query_pairs();
+        pairs.find(|(key, _)| key == name).unwrap().1.into_owned()
+    };
+    let (back, state) = (field("redirect_uri"), field("state"));
+    drop(mock);
+
+    let page = known.go(&house.url("partner", "/")).await.page;
+    assert_eq!(page.text(), "hello", "whoever is known goes on");
+    let answer = format!("{back}?code=c0de&state={state}");
+    let page = late.go(&answer).await.page;
+    assert_eq!(page.status, http::StatusCode::SERVICE_UNAVAILABLE);
+    let text = page.text();
+    assert!(
+        text.contains("Signing in is not possible at the moment"),
+        "{text}"
+    );
+}

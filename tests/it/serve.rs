@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio::task::LocalSet;
 use wayleave::clock::{Clock, SystemClock};
 use wayleave::demo::authority::Authority;
 use wayleave::demo::stage::HOSTS;
@@ -351,18 +352,48 @@ async fn a_request_under_way_is_finished_when_the_edge_ends() {
 }
 
 #[tokio::test]
-async fn sessions_and_policy_survive_a_crash() {
+async fn whatever_was_acknowledged_survives_a_crash() {
+    LocalSet::new().run_until(crash()).await;
+}
+
+async fn crash() {
     let parties = Parties::gather().await;
     let mut edge = parties.serve().await;
-    let mut alice = alice(&parties).await;
+    let arrived = Arc::new(Mutex::new(Vec::new()));
+    let grafana = parties.at("grafana");
+    let signing_in: Vec<_> = (0..4)
+        .map(|_| {
+            let (arrived, grafana) = (Arc::clone(&arrived), grafana.clone());
+            // Ends with a panic when the edge is gone in the middle of it.
+            tokio::task::spawn_local(async move {
+                loop {
+                    let mut visitor = Visitor::new();
+                    let page = visitor.open_as("alice", &grafana).await;
+                    assert_eq!(page.status, StatusCode::OK, "{page:?}");
+                    arrived.lock().await.push(visitor);
+                }
+            })
+        })
+        .collect();
+    eventually("people arrive", async || arrived.lock().await.len() >= 8).await;
+    // A revision of the policy is being loaded at the same time.
+    parties.edit(
+        "policy.yaml",
+        "    action: allow",
+        "    # the same\n    action: allow",
+    );
     edge.signal("KILL");
     assert_eq!(edge.ended().await.code(), None);
+    for one in signing_in {
+        assert!(one.await.is_err(), "the edge is gone");
+    }
     let edge = parties.serve().await;
-    assert_eq!(
-        status(&mut alice, &parties.at("grafana")).await,
-        StatusCode::OK
-    );
-    let home = alice.open(&parties.at("access")).await;
+    let mut arrived = arrived.lock().await;
+    for visitor in arrived.iter_mut() {
+        let answer = status(visitor, &grafana).await;
+        assert_eq!(answer, StatusCode::OK, "they had arrived before");
+    }
+    let home = arrived[0].open(&parties.at("access")).await;
     assert!(home.text.contains("payroll"), "{home:?}");
     end(edge).await;
     parties.leave().await;
