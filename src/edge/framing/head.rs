@@ -187,7 +187,7 @@ pub(super) fn check_field(line: &[u8], value_limit: usize) -> Result<(&[u8], &[u
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
         return Err(FramingFault::Field);
     }
-    let value = value.trim_ascii();
+    let value = trim_blanks(value);
     if value.len() > value_limit {
         return Err(FramingFault::HeaderTooLarge);
     }
@@ -198,6 +198,16 @@ pub(super) fn check_field(line: &[u8], value_limit: usize) -> Result<(&[u8], &[u
         return Err(FramingFault::Field);
     }
     Ok((name, value))
+}
+
+/// Without blanks at both ends (RFC 9110 §5.6.3): a form feed is none, although most libraries take it for white space.
+fn trim_blanks(value: &[u8]) -> &[u8] {
+    let is_other = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let Some(first) = value.iter().position(is_other) else {
+        return &[];
+    };
+    let last = value.iter().rposition(is_other).unwrap_or(first);
+    &value[first..=last]
 }
 
 /// A CR or LF that is left within a line would be a line end to somebody.
@@ -357,6 +367,8 @@ mod tests {
             ("X: a\0b", F::Field),
             ("X: a\x0bb", F::Field),
             ("X: \x7f", F::Field),
+            ("X: \x0cy", F::Field),
+            ("X: y\x0c", F::Field),
             ("X\u{e9}: y", F::Field),
             ("X(: y", F::Field),
             ("X: a\nY: b", F::LineEnd),
@@ -391,6 +403,7 @@ mod tests {
             ("Transfer-Encoding:", F::TransferEncoding),
             ("Transfer-Encoding: chunked;a", F::TransferEncoding),
             ("Transfer-Encoding: \x0bchunked", F::Field),
+            ("Transfer-Encoding: \x0cchunked", F::Field),
             ("Transfer-Encoding : chunked", F::Field),
             ("Transfer-Encoding\r\n : chunked", F::Field),
             ("Transfer-Encoding: chunked\r\n , identity", F::Field),
