@@ -38,7 +38,7 @@ bench: parts
 
 # A minute of each fuzz target; needs cargo-fuzz and a nightly toolchain.
 fuzz:
-	cd fuzz && for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+	cd fuzz && for target in $$(cargo +nightly fuzz list); do mkdir -p corpus/$$target && cargo +nightly fuzz run $$target corpus/$$target seeds/$$target -- -max_total_time=60 || exit 1; done
 
 fmt:
 	cargo fmt

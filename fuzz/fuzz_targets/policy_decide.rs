@@ -1,61 +1,7 @@
-//! The indexed decision is the one that going through all rules gives. Input: a policy document, then lines
-//! `---`, method, path, provider, subject, e-mail, and groups (`?` for unknown; nothing after the path for a stranger).
+//! Feeds `invariants/policy_decide.rs`, which says what must hold.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use wayleave::identity::email::Email;
-use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
-use wayleave::identity::spiffe_id::TrustDomain;
-use wayleave::policy::compile::CompiledPolicy;
-use wayleave::policy::decide::Facts;
-use wayleave::policy::model::Revision;
-use wayleave::policy::yaml;
+#[path = "../invariants/policy_decide.rs"]
+mod policy_decide;
 
-fn principal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Principal> {
-    let provider = lines.next()?;
-    let subject = lines.next().unwrap_or_default();
-    let email = lines.next().and_then(|text| Email::parse(text).ok());
-    let groups: Vec<&str> = lines.collect();
-    let groups = match groups.as_slice() {
-        ["?", ..] => Groups::Missing,
-        known => Groups::Known(known.iter().copied().map(Into::into).collect()),
-    };
-    Some(Principal {
-        kind: PrincipalKind::User,
-        provider: provider.into(),
-        issuer: provider.into(),
-        subject: subject.into(),
-        email,
-        display_name: None,
-        groups,
-    })
-}
-
-fuzz_target!(|input: &str| {
-    let Some((document, request)) = input.split_once("\n---\n") else {
-        return;
-    };
-    let (Ok(policy), Ok(trust_domain)) = (yaml::parse(document), TrustDomain::parse("td")) else {
-        return;
-    };
-    let Ok(policy) = CompiledPolicy::new(policy, Revision(1), &trust_domain) else {
-        return;
-    };
-    let mut lines = request.lines();
-    let method = lines.next().unwrap_or("GET");
-    let path = lines.next().unwrap_or("/");
-    let principal = principal(lines);
-    for route in policy.routes() {
-        let facts = Facts {
-            principal: principal.as_ref(),
-            route,
-            method,
-            path,
-        };
-        assert_eq!(policy.decide(&facts), policy.explain(&facts).verdict);
-        let _chosen = policy.route(&route.route.host, path);
-    }
-    if let Ok(identity) = policy.mesh_identity(principal.as_ref()) {
-        assert!(identity.as_str().starts_with("spiffe://td/ns/"));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| policy_decide::check(bytes));

@@ -1,27 +1,7 @@
-//! Slugs of different texts differ and always make a mesh identity; what is read as a SPIFFE ID is written as it was.
+//! Feeds `invariants/spiffe_id_slug.rs`, which says what must hold.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use wayleave::identity::encode::{MAX_SLUG, slug};
-use wayleave::identity::spiffe_id::{MeshIdentity, SpiffeId, TrustDomain};
+#[path = "../invariants/spiffe_id_slug.rs"]
+mod spiffe_id_slug;
 
-fuzz_target!(|input: &str| {
-    if let Ok(id) = SpiffeId::parse(input) {
-        assert_eq!(id.as_str(), input);
-        assert!(TrustDomain::parse(id.trust_domain()).is_ok());
-    }
-    let Ok(trust_domain) = TrustDomain::parse("td") else {
-        return;
-    };
-    let (first, second) = input.split_once('\n').unwrap_or((input, ""));
-    let slugs = [slug(first), slug(second)];
-    assert_eq!(first == second, slugs[0] == slugs[1]);
-    for slug in &slugs {
-        assert!(slug.len() <= MAX_SLUG);
-        let identity = MeshIdentity::new(&trust_domain, "people", slug);
-        assert_eq!(
-            identity.as_ref().map(MeshIdentity::service_account),
-            Ok(slug.as_str())
-        );
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| spiffe_id_slug::check(bytes));

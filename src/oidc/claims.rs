@@ -18,7 +18,7 @@ pub(super) fn groups_claim<'a>(
 }
 
 /// The principal that verified claims name. Userinfo is already merged into `claims`.
-pub(super) fn principal(
+pub fn principal(
     config: &IdentityProviderConfig,
     modes: &Modes,
     claims: &Claims,
