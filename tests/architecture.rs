@@ -332,3 +332,15 @@ fn banned_crates_are_not_locked() {
         );
     }
 }
+
+/// Everything unpredictable comes from the cryptographic library, whose generator the system seeds.
+#[test]
+fn e12_chance_has_one_source() {
+    for source in sources() {
+        let text = shipped(&source.text).replace("aws_lc_rs::rand::", "");
+        for other in ["rand::", "fastrand", "thread_rng", "getrandom"] {
+            let path = &source.path;
+            assert!(!text.contains(other), "{path} names {other}");
+        }
+    }
+}

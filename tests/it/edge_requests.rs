@@ -8,7 +8,7 @@ use crate::parts::browser::{Browser, navigation};
 use crate::parts::client::{Version, raw};
 use crate::parts::house::House;
 use crate::parts::upstream::Seen;
-use crate::parts::{Body, empty};
+use crate::parts::{Body, empty, full};
 
 /// A request of the signed-in person, with these headers.
 fn with(house: &House, browser: &Browser, headers: &[(&str, &str)]) -> Request<Body> {
@@ -384,4 +384,44 @@ async fn k3_every_answer_of_ours_has_the_security_headers() {
         assert!(policy.contains("frame-ancestors 'none'"), "{method} {path}");
         assert_eq!(page.header("x-content-type-options"), "nosniff", "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b9_no_user_agent_is_somebody() {
+    let house = House::start().await;
+    for agent in ["kube-probe/1.31", "GoogleHC/1.0", "ELB-HealthChecker/2.0"] {
+        let mut request = navigation("GET", &house.url("app", "/healthz"), empty());
+        let headers = request.headers_mut();
+        headers.insert("user-agent", agent.parse().unwrap());
+        let page = house.send(request).await;
+        assert!(page.status.is_redirection(), "{agent}: {}", page.status);
+    }
+    assert!(house.upstream.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l4_our_own_pages_take_no_long_bodies() {
+    let house = House::start().await;
+    let mut alice = house.signed_in("alice").await;
+    let home = house.url("access", "");
+    for path in [
+        "/.wayleave/sign-out",
+        "/.wayleave/backchannel-logout/demo",
+        "/.wayleave/sign-in",
+    ] {
+        for length in [100_000, 5_000_000] {
+            let request = Request::post(format!("{home}{path}"))
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header("origin", &home)
+                .header("cookie", alice.cookies("access.localhost"))
+                .body(full("a=b&".repeat(length / 4)))
+                .unwrap();
+            let page = house.send(request).await;
+            assert!(page.status.is_client_error(), "{path}: {}", page.status);
+        }
+    }
+    let page = alice
+        .fetch(navigation("GET", &house.url("app", "/x"), empty()))
+        .await;
+    assert_eq!(page.status, StatusCode::OK, "nothing was ended");
 }

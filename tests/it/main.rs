@@ -18,6 +18,7 @@ mod edge_tokens;
 mod exhaustion;
 mod mesh;
 mod oidc;
+mod outbound;
 mod parts;
 mod process;
 mod secrets;
