@@ -170,6 +170,27 @@ async fn c2_an_upgraded_connection_is_nobody_elses() {
 }
 
 #[tokio::test]
+async fn c3_no_connection_builds_on_the_handshake_of_another() {
+    let test = async {
+        for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+            let (_stage, mut workload, pools, route) = scene(protocol).await;
+            let alice = pools.svid(&person("alice")).unwrap();
+            for connection in 1..4 {
+                let seen = seen(&pools, &alice, &route).await;
+                assert_eq!(seen.connection, connection);
+                settle().await;
+                workload.hang_up().await;
+                settle().await;
+            }
+            let bob = pools.svid(&person("bob")).unwrap();
+            assert_eq!(seen(&pools, &bob, &route).await.thumbprint, bob.thumbprint);
+            assert_eq!(workload.resumed.get(), 0, "both ends are proved each time");
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
 async fn c6_an_upstream_that_is_somebody_else_gets_no_request() {
     let test = async {
         let stage = Stage::new();

@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::HandshakeKind;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -224,6 +225,8 @@ pub(super) async fn settle() {
 pub(super) struct Workload {
     pub(super) port: u16,
     pub(super) opened: Rc<Cell<usize>>,
+    /// Connections whose handshake built on that of a former one.
+    pub(super) resumed: Rc<Cell<usize>>,
     kill: watch::Sender<usize>,
     killed: mpsc::UnboundedReceiver<()>,
 }
@@ -236,20 +239,21 @@ impl Workload {
         let issued = authority.workload(WORKLOAD).unwrap();
         let config = server_config(&issued, bundle).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let opened = Rc::new(Cell::new(0));
+        let (opened, resumed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let (kill, killing) = watch::channel(0);
         let (tell, killed) = mpsc::unbounded_channel();
-        let count = Rc::clone(&opened);
+        let (count, resumptions) = (Rc::clone(&opened), Rc::clone(&resumed));
         spawn_local(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 count.set(count.get() + 1);
                 let (acceptor, number) = (acceptor.clone(), count.get());
+                let resumptions = Rc::clone(&resumptions);
                 let (mut killing, tell) = (killing.clone(), tell.clone());
                 killing.mark_unchanged();
                 spawn_local(async move {
                     tokio::select! {
-                        () = connection(stream, acceptor, number) => {}
+                        () = connection(stream, acceptor, number, resumptions) => {}
                         _ = killing.changed() => {}
                     }
                     let _nobody_waits = tell.send(());
@@ -259,6 +263,7 @@ impl Workload {
         Self {
             port,
             opened,
+            resumed,
             kill,
             killed,
         }
@@ -271,11 +276,19 @@ impl Workload {
     }
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, number: usize) {
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    number: usize,
+    resumed: Rc<Cell<usize>>,
+) {
     let Ok(stream) = acceptor.accept(stream).await else {
         return;
     };
     let tls = stream.get_ref().1;
+    if tls.handshake_kind() != Some(HandshakeKind::Full) {
+        resumed.set(resumed.get() + 1);
+    }
     let leaf = tls.peer_certificates().unwrap()[0].clone();
     let who = format!(
         "{}\n{}\n{number}\n",
