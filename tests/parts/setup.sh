@@ -40,7 +40,10 @@ unprivileged() {
 if [[ -e $parts/debian/.complete && $(< "$parts/debian/.complete") == "${missing[*]}" ]]; then missing=(); fi
 if ((${#missing[@]})); then
   echo "installing ${missing[*]}"
-  if [[ $EUID -eq 0 ]]; then as_root; else unprivileged; fi > "$parts/apt.log" 2>&1 || { tail -20 "$parts/apt.log" >&2; exit 1; }
+  # Not `|| { tail …; }`: within it a failed line would not end the functions, and half an installation would count as one.
+  trap 'tail -20 "$parts/apt.log" >&2' EXIT
+  if [[ $EUID -eq 0 ]]; then as_root; else unprivileged; fi > "$parts/apt.log" 2>&1
+  trap - EXIT
 fi
 
 # A changed list is installed anew; the copy beside the installation says what is there.
