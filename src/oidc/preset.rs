@@ -30,6 +30,8 @@ pub enum TenantClaim {
 pub enum LogoutStyle {
     /// OpenID Connect RP-Initiated Logout 1.0 §2, if the metadata name the endpoint.
     EndSession,
+    /// The same, and Auth0's own `/v2/logout` where a tenant's metadata do not name it.
+    EndSessionOrAuth0,
     None,
 }
 

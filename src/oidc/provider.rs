@@ -390,11 +390,13 @@ impl Provider {
         return_to: &Url,
         state: &str,
     ) -> Option<Url> {
-        if self.modes.logout == LogoutStyle::None {
-            return None;
-        }
         let ready = self.ready().await.ok()?;
-        let mut url = ready.metadata.end_session_endpoint.clone()?;
+        let endpoint = ready.metadata.end_session_endpoint.clone();
+        let mut url = match (self.modes.logout, endpoint) {
+            (LogoutStyle::EndSession | LogoutStyle::EndSessionOrAuth0, Some(url)) => url,
+            (LogoutStyle::EndSessionOrAuth0, None) => return self.auth0_logout_url(return_to),
+            (LogoutStyle::EndSession, None) | (LogoutStyle::None, _) => return None,
+        };
         {
             let mut query = url.query_pairs_mut();
             query.append_pair("client_id", &self.config.client_id);
@@ -404,6 +406,15 @@ impl Provider {
                 query.append_pair("id_token_hint", id_token.expose_secret());
             }
         }
+        Some(url)
+    }
+
+    /// Auth0's Authentication API, `GET /v2/logout`.
+    fn auth0_logout_url(&self, return_to: &Url) -> Option<Url> {
+        let mut url = self.config.issuer.join("/v2/logout").ok()?;
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.config.client_id)
+            .append_pair("returnTo", return_to.as_str());
         Some(url)
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::Path;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_ENCODING;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -69,11 +70,11 @@ async fn l2_l3_answers_of_others_are_bounded_in_size_and_time() {
     assert_eq!(silent, Err(OutboundError::Timeout(host())));
 }
 
-fn provider(issuer: &str) -> Arc<Providers> {
+fn provider(preset: Preset, issuer: &str) -> Arc<Providers> {
     let config = IdentityProviderConfig {
         name: "test".into(),
         label: "Test".into(),
-        preset: Preset::Oidc,
+        preset,
         issuer: Url::parse(issuer).unwrap(),
         issuer_text: issuer.into(),
         client_id: "wayleave".into(),
@@ -91,33 +92,71 @@ fn provider(issuer: &str) -> Arc<Providers> {
     Providers::new(vec![config], Arc::new(SystemClock))
 }
 
+/// Metadata of the issuer at `/{what}`, which calls itself a little differently where `what` says how.
+async fn metadata(Path(what): Path<String>, headers: HeaderMap) -> Json<Value> {
+    let host = headers["host"].to_str().unwrap();
+    let own = format!("http://{host}/{what}");
+    let issuer = match what.as_str() {
+        "slash" => format!("{own}/"),
+        "case" => own.replace("localhost", "LOCALHOST"),
+        "path" => format!("{own}/other"),
+        "scheme" => own.replace("http:", "https:"),
+        _ => own.clone(),
+    };
+    let mut metadata = json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{own}/authorize"),
+        "token_endpoint": format!("{own}/token"),
+        "jwks_uri": format!("{own}/keys"),
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "code_challenge_methods_supported": ["S256"],
+    });
+    if what == "with-logout" {
+        metadata["end_session_endpoint"] = format!("{own}/logout").into();
+    }
+    Json(metadata)
+}
+
+async fn issuers() -> String {
+    let path = "/{what}/.well-known/openid-configuration";
+    serve(axum::Router::new().route(path, get(metadata))).await
+}
+
+#[tokio::test]
+async fn signing_out_at_the_provider_takes_the_way_it_has() {
+    let server = issuers().await;
+    let back = Url::parse("https://access.example/.wayleave/signed-out").unwrap();
+    let way = async |preset, what: &str| {
+        let providers = provider(preset, &format!("{server}/{what}"));
+        let url = providers
+            .end_session_url("test", None, &back, "state")
+            .await;
+        url.map(|url| url.as_str().replace(&server, ""))
+    };
+    let back = "https%3A%2F%2Faccess.example%2F.wayleave%2Fsigned-out";
+    let standard = format!(
+        "/with-logout/logout?client_id=wayleave&post_logout_redirect_uri={back}&state=state"
+    );
+    let auth0 = format!("/v2/logout?client_id=wayleave&returnTo={back}");
+    for (preset, what, expected) in [
+        (Preset::Oidc, "with-logout", Some(&standard)),
+        (Preset::Auth0, "with-logout", Some(&standard)),
+        (Preset::Auth0, "without", Some(&auth0)),
+        (Preset::Oidc, "without", None),
+        (Preset::Google, "with-logout", None),
+    ] {
+        let url = way(preset, what).await;
+        assert_eq!(url.as_ref(), expected, "{preset:?} {what}");
+    }
+}
+
 #[tokio::test]
 async fn e13_metadata_of_another_issuer_is_refused() {
-    let metadata = async |Path(what): Path<String>, headers: axum::http::HeaderMap| {
-        let host = headers["host"].to_str().unwrap();
-        let own = format!("http://{host}/{what}");
-        let issuer = match what.as_str() {
-            "slash" => format!("{own}/"),
-            "case" => own.replace("localhost", "LOCALHOST"),
-            "path" => format!("{own}/other"),
-            "scheme" => own.replace("http:", "https:"),
-            _ => own.clone(),
-        };
-        Json(json!({
-            "issuer": issuer,
-            "authorization_endpoint": format!("{own}/authorize"),
-            "token_endpoint": format!("{own}/token"),
-            "jwks_uri": format!("{own}/keys"),
-            "response_types_supported": ["code"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-            "code_challenge_methods_supported": ["S256"],
-        }))
-    };
-    let path = "/{what}/.well-known/openid-configuration";
-    let server = serve(axum::Router::new().route(path, get(metadata))).await;
+    let server = issuers().await;
     let begin = async |what: &str| {
-        let providers = provider(&format!("{server}/{what}"));
+        let providers = provider(Preset::Oidc, &format!("{server}/{what}"));
         let back = Url::parse("https://access.example/.wayleave/callback/test").unwrap();
         let begun = providers
             .begin("test", &back, &SecretString::from("state"))
