@@ -41,7 +41,8 @@ if [[ -e $parts/debian/.complete && $(< "$parts/debian/.complete") == "${missing
 if ((${#missing[@]})); then
   echo "installing ${missing[*]}"
   # Not `|| { tail …; }`: within it a failed line would not end the functions, and half an installation would count as one.
-  trap 'tail -20 "$parts/apt.log" >&2' EXIT
+  exec 3>&2
+  trap 'tail -20 "$parts/apt.log" >&3' EXIT
   if [[ $EUID -eq 0 ]]; then as_root; else unprivileged; fi > "$parts/apt.log" 2>&1
   trap - EXIT
 fi
