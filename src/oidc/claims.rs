@@ -40,8 +40,12 @@ fn subject(modes: &Modes, claims: &Claims) -> Result<String, OidcError> {
     match modes.subject {
         SubjectClaims::Sub => Ok(claims::subject(claims).map_err(fault)?.to_owned()),
         SubjectClaims::TenantAndObject => {
-            let tenant = claims::text(claims, "tid").map_err(fault)?;
-            let object = claims::text(claims, "oid").map_err(fault)?;
+            let tenant = claims::identifier(claims, "tid").map_err(fault)?;
+            let object = claims::identifier(claims, "oid").map_err(fault)?;
+            // Both are GUIDs; with a colon in them two people could become one.
+            if tenant.contains(':') || object.contains(':') {
+                return Err(OidcError::Claims("tid and oid must be GUIDs".to_owned()));
+            }
             Ok(format!("{tenant}:{object}"))
         }
     }
@@ -94,4 +98,32 @@ fn groups(config: &IdentityProviderConfig, modes: &Modes, claims: &Claims) -> Gr
         .is_some();
     tracing::warn!(provider = %config.name, claim = selector, elsewhere, "the groups claim did not arrive; groups are unknown");
     Groups::Missing
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::subject;
+    use crate::config::checked::Preset;
+    use crate::oidc::preset::modes;
+
+    #[test]
+    fn f4_no_two_objects_of_entra_are_one_person() {
+        let of = |tid: &str, oid: &str| {
+            let claims = json!({ "tid": tid, "oid": oid, "sub": "pairwise" });
+            subject(&modes(Preset::Entra), claims.as_object().unwrap()).ok()
+        };
+        assert_eq!(of("t", "o").as_deref(), Some("t:o"));
+        let long = "x".repeat(256);
+        for (tid, oid) in [
+            ("a:b", "c"),
+            ("a", "b:c"),
+            ("", "o"),
+            ("t", "o\n"),
+            ("t", &long),
+        ] {
+            assert_eq!(of(tid, oid), None, "{tid:?} {oid:?}");
+        }
+    }
 }

@@ -44,11 +44,16 @@ pub fn text<'a>(claims: &'a Claims, name: &'static str) -> Result<&'a str, Claim
         .ok_or(ClaimFault::Invalid(name))
 }
 
-/// The subject: not empty, at most 255 bytes, no control characters.
+/// The subject, as [`identifier`].
 pub fn subject(claims: &Claims) -> Result<&str, ClaimFault> {
-    let subject = text(claims, "sub")?;
-    let good = subject.len() <= LONGEST_SUBJECT && !subject.chars().any(char::is_control);
-    good.then_some(subject).ok_or(ClaimFault::Invalid("sub"))
+    identifier(claims, "sub")
+}
+
+/// What somebody is known by: not empty, at most 255 bytes, no control characters.
+pub fn identifier<'a>(claims: &'a Claims, name: &'static str) -> Result<&'a str, ClaimFault> {
+    let text = text(claims, name)?;
+    let good = text.len() <= LONGEST_SUBJECT && !text.chars().any(char::is_control);
+    good.then_some(text).ok_or(ClaimFault::Invalid(name))
 }
 
 /// A NumericDate (RFC 7519 §2), fractions cut off.
