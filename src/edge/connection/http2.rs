@@ -44,13 +44,14 @@ pub(super) async fn serve<H: Handler>(
         let (info, handler) = (Rc::clone(&client.info), Rc::clone(&client.handler));
         let answering = activity.begin();
         let fault = head_fault(&request, limits);
-        async move {
+        // Boxed, since the server moves it some times before it runs.
+        Box::pin(async move {
             let response = match fault {
                 Some(fault) => handler.refuse(info, fault.into()).await,
                 None => handler.handle(info, request).await,
             };
             Ok::<_, Infallible>(response.map(|body| Answered::new(body, answering)))
-        }
+        })
     });
     let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(io), service));
     let rest = activity.rest(limits.idle_connection, limits.idle_stream);
