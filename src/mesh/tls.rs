@@ -61,13 +61,17 @@ pub enum HandshakeFault {
 }
 
 /// The protocols that are offered (ALPN). `istio` is for sidecars in permissive mode, which take only connections that offer it for mTLS.
-fn offered(protocol: UpstreamProtocol) -> Vec<Vec<u8>> {
-    let names: &[&[u8]] = match protocol {
-        UpstreamProtocol::Auto => &[b"istio", b"h2", b"http/1.1"],
-        UpstreamProtocol::Http1 => &[b"istio", b"http/1.1"],
-        UpstreamProtocol::Http2 => &[b"istio", b"h2"],
+fn offered(transport: &Transport, protocol: UpstreamProtocol) -> Vec<Vec<u8>> {
+    let mesh: &[&[u8]] = match transport {
+        Transport::Mtls { .. } => &[b"istio"],
+        Transport::Tls { .. } => &[],
     };
-    names.iter().map(|name| name.to_vec()).collect()
+    let http: &[&[u8]] = match protocol {
+        UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
+        UpstreamProtocol::Http1 => &[b"http/1.1"],
+        UpstreamProtocol::Http2 => &[b"h2"],
+    };
+    mesh.iter().chain(http).map(|name| name.to_vec()).collect()
 }
 
 impl Handshaker {
@@ -112,7 +116,7 @@ impl Handshaker {
                 (config, Some(name))
             }
         };
-        config.alpn_protocols = offered(protocol);
+        config.alpn_protocols = offered(transport, protocol);
         config.resumption = Resumption::disabled();
         Ok(Self {
             config: Arc::new(config),

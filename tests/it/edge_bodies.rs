@@ -1,12 +1,14 @@
 //! Bodies of any size, exchanges that break off, and the end of the edge itself.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::net::TcpStream;
+use wayleave::clock::SystemClock;
 
 use crate::parts::client::{Page, Sender, Version};
 use crate::parts::house::House;
@@ -197,4 +199,24 @@ async fn a_drain_lets_answers_finish_and_takes_no_more() {
         drop(sender);
     }
     house.lines(2, |line| line["outcome"] == "allowed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d10_a_body_that_stands_still_ends_its_exchange() {
+    let clock = Arc::new(SystemClock);
+    let limits = |text: String| format!("{text}\n[limits]\nidle_stream = \"1s\"\n");
+    let house = House::start_as("sqlite://wayleave.db", clock, limits).await;
+    for (count, version) in (1..).zip(BOTH) {
+        let mut sender = client(&house, version).await;
+        let began = Instant::now();
+        let answer = sender
+            .try_send(request(&house, "POST", "/sink", unfinished()))
+            .await;
+        // Broken off, or told so.
+        assert!(answer.is_err() || answer.is_ok_and(|answer| !answer.status().is_success()));
+        assert!(began.elapsed() < Duration::from_secs(5), "{version:?}");
+        let broken = || (house.upstream.ended().len() == count).then(|| house.upstream.ended());
+        let (ended, _) = until("the upstream hears of it", broken).await;
+        assert!(ended.iter().all(Result::is_err), "{version:?} {ended:?}");
+    }
 }

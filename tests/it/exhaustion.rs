@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::parts::client::raw;
-use crate::parts::program::PATIENCE;
+use crate::parts::program::{PATIENCE, eventually};
 use crate::parts::served::{CONFIGURATION, Parties, alice, end, status};
 
 async fn connect(port: u16) -> TcpStream {
@@ -90,6 +91,12 @@ async fn d10_what_stalls_is_cut_and_the_others_are_served() {
     parties.leave().await;
 }
 
+/// Those of the connections on which an answer has begun.
+fn answered(open: &[TcpStream]) -> usize {
+    let has_begun = |stream: &&TcpStream| stream.peek(&mut [0]).now_or_never().is_some();
+    open.iter().filter(has_begun).count()
+}
+
 #[tokio::test]
 async fn connections_beyond_the_limit_wait_for_room() {
     let parties = Parties::gather().await;
@@ -101,19 +108,31 @@ async fn connections_beyond_the_limit_wait_for_room() {
     for stream in &mut open {
         stream.write_all(head.as_bytes()).await.unwrap();
     }
-    let mut answered = 0;
-    let mut byte = [0];
-    while let Some(mut stream) = open.pop() {
-        // Those that wait are served when others leave; nobody is forgotten.
-        match tokio::time::timeout(Duration::from_millis(300), stream.read(&mut byte)).await {
-            Ok(read) => {
-                assert_eq!(read.unwrap(), 1);
-                answered += 1;
-            }
-            Err(_) => open.insert(0, stream),
+    eventually("as many as there is room for", async || {
+        answered(&open) >= 20
+    })
+    .await;
+    // One more exchange on each of those that are served: the others still have nothing.
+    let (mut served, mut waiting): (Vec<_>, Vec<_>) = open
+        .into_iter()
+        .partition(|stream| answered(std::slice::from_ref(stream)) == 1);
+    for stream in &mut served {
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        while said.matches("HTTP/1.1").count() < 2 {
+            let mut piece = [0; 4096];
+            let read = stream.read(&mut piece).await.unwrap();
+            assert_ne!(read, 0, "{said}");
+            said.push_str(&String::from_utf8_lossy(&piece[..read]));
         }
     }
-    assert_eq!(answered, 40);
+    assert_eq!((served.len(), answered(&waiting)), (20, 0));
+    // When these leave nobody of those is forgotten.
+    drop(served);
+    for stream in &mut waiting {
+        let read = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+        assert_eq!(read.unwrap().unwrap(), b'H');
+    }
     end(edge).await;
     parties.leave().await;
 }

@@ -1,7 +1,8 @@
 //! Requests into the mesh, through a real Envoy with its own mind about who may pass.
 
+use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,8 +10,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
 use wayleave::address::host::Host;
 use wayleave::clock::{Clock, SystemClock};
 use wayleave::config::checked::{Limits, MeshConfig, SvidConfig};
@@ -28,10 +35,10 @@ use wayleave::policy::model::{
 use wayleave::telemetry::metrics::Metrics;
 
 use crate::parts::browser::navigation;
-use crate::parts::empty;
 use crate::parts::envoy::{Assertions, Envoy};
 use crate::parts::house::House;
 use crate::parts::upstream::SPIFFE_ID;
+use crate::parts::{beside, empty, full};
 
 const WORKLOAD: &str = "spiffe://demo.wayleave/ns/apps/sa/web";
 
@@ -258,6 +265,85 @@ async fn envoy_verifies_the_assertion_by_the_published_keys() {
         let headers = [("wayleave-jwt-assertion", genuine)];
         let answer = send(&pools, &identity, &direct, &headers).await.unwrap();
         assert_eq!(answer.status(), 403, "it was made for somebody else");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// A server outside the mesh, with a certificate for `app.localhost`: what each connection offered and whether it showed a certificate.
+async fn outside(issued: &Issued) -> (u16, Arc<Mutex<Vec<(String, bool)>>>) {
+    let chain = CertificateDer::pem_slice_iter(issued.chain.as_bytes());
+    let chain = chain.collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"istio".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    beside(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let tls = stream.get_ref().1;
+            let agreed = String::from_utf8_lossy(tls.alpn_protocol().unwrap_or_default());
+            let had = (agreed.into_owned(), tls.peer_certificates().is_some());
+            record.lock().unwrap().push(had);
+            beside(async move {
+                let hello =
+                    service_fn(async |_| Ok::<_, Infallible>(Response::new(full("outside"))));
+                let server = hyper::server::conn::http1::Builder::new();
+                let _ended = server.serve_connection(TokioIo::new(stream), hello).await;
+            });
+        }
+    });
+    (port, seen)
+}
+
+#[tokio::test]
+async fn outside_the_mesh_the_name_is_proved_and_no_identity_is_shown() {
+    let test = async {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new(SystemClock.now()).unwrap();
+        let ca_file = folder.path().join("outside.pem");
+        std::fs::write(&ca_file, authority.door_bundle()).unwrap();
+        let stranger = Authority::new(SystemClock.now()).unwrap();
+        let strange_file = folder.path().join("strange.pem");
+        std::fs::write(&strange_file, stranger.door_bundle()).unwrap();
+        let issued = authority.front_door(&["app.localhost"]).unwrap();
+        let (port, seen) = outside(&issued).await;
+        let pools = pools(folder.path(), &authority, "");
+        let reach = async |name: &str, ca_file: &Path| {
+            let mut to = route(port, UpstreamProtocol::Auto, WORKLOAD);
+            Arc::get_mut(&mut to).unwrap().route.upstream.transport = Transport::Tls {
+                server_name: name.to_owned(),
+                ca_file: Some(ca_file.to_str().unwrap().to_owned()),
+            };
+            send(&pools, &person("alice"), &to, &[]).await
+        };
+        let response = reach("app.localhost", &ca_file).await.unwrap();
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(text, "outside");
+        let nothing_shown = [("http/1.1".to_owned(), false)];
+        assert_eq!(*seen.lock().unwrap(), nothing_shown);
+        for (name, ca_file) in [
+            ("other.localhost", &ca_file),
+            ("app.localhost", &strange_file),
+        ] {
+            let refused = reach(name, ca_file).await;
+            assert!(
+                matches!(refused, Err(SendError::PeerIdentity(_) | SendError::Tls(_))),
+                "{name}: {refused:?}"
+            );
+        }
     };
     LocalSet::new().run_until(test).await;
 }
