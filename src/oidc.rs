@@ -36,32 +36,45 @@ pub struct Providers {
 /// What has to be remembered between sending somebody to the provider and their return.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct PendingExchange {
+    /// Which provider was asked; its answer counts at no other's callback.
     pub provider: Arc<str>,
+    /// What the ID token has to say (OIDC Core §3.1.2.1).
     pub nonce: String,
+    /// Whose S256 challenge went with the request (RFC 7636 §4).
     pub pkce_verifier: String,
+    /// To be repeated when the code is redeemed (RFC 6749 §4.1.3).
     pub redirect_uri: String,
 }
 
 /// A completed sign-in.
 pub struct SignedIn {
+    /// Who it is.
     pub principal: Principal,
+    /// What the session keeps of the provider.
     pub tokens: ProviderTokens,
+    /// The provider's own session (`sid`), by which it may log out.
     pub provider_sid: Option<String>,
 }
 
 /// The parameters of the provider's answer, each at most once.
 #[derive(Clone, Debug, Default)]
 pub struct CallbackParameters {
+    /// The authorization code.
     pub code: Option<String>,
+    /// Who says that it answers (RFC 9207).
     pub iss: Option<String>,
+    /// Why there is no code (RFC 6749 §4.1.2.1).
     pub error: Option<String>,
 }
 
 /// What a logout token (OIDC Back-Channel Logout 1.0 §2.4) asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogoutRequest {
+    /// Who signed it; only its own people are meant.
     pub issuer: Arc<str>,
+    /// All sessions of this person; with `sid`, only those of both.
     pub subject: Option<String>,
+    /// The provider's own session.
     pub sid: Option<String>,
     /// Seen before means replayed; the caller remembers it.
     pub jti: String,
@@ -69,6 +82,7 @@ pub struct LogoutRequest {
 
 /// Why signing in at a provider failed. Words for the log; pages show fixed texts.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum OidcError {
     #[error("the identity provider does not answer: {0}")]
     Unavailable(String),

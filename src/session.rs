@@ -42,6 +42,7 @@ pub struct SessionId(pub Arc<str>);
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
+    /// The person asked for it.
     SignedOut,
     /// The provider sent a back-channel logout.
     ProviderLogout,
@@ -49,17 +50,22 @@ pub enum EndReason {
     RefreshRefused,
     /// Another sign-in of the same browser took its place.
     Replaced,
+    /// Its time was up: idle for too long, or absolutely.
     Expired,
 }
 
 /// A session as the store keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionRecord {
+    /// Never told to anybody; cookies lead to it.
     pub id: SessionId,
+    /// Who it is, as the provider said last.
     pub principal: Principal,
     /// The provider's own session id (`sid`), for back-channel logout.
     pub provider_sid: Option<String>,
+    /// When they signed in.
     pub created_at: Timestamp,
+    /// When it was last used; written some seconds later.
     pub last_seen: Timestamp,
     /// Absolute end.
     pub expires_at: Timestamp,
@@ -70,6 +76,7 @@ pub struct SessionRecord {
 /// What the provider gave us for a session; sealed in the store.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderTokens {
+    /// Spent at the next refresh; providers that rotate give another.
     pub refresh_token: Option<SecretString>,
     /// For `id_token_hint` at sign-out.
     pub id_token: Option<SecretString>,
@@ -95,7 +102,9 @@ pub struct Sessions {
 
 /// What a provider answers to a refresh.
 pub struct Refreshed {
+    /// Who it is, as the provider said last.
     pub principal: Principal,
+    /// In place of those that were spent.
     pub tokens: ProviderTokens,
 }
 
@@ -110,6 +119,7 @@ pub enum RefreshFault {
 
 /// Asks the identity provider; implemented by `oidc`.
 pub trait Refresher: Send + Sync + 'static {
+    /// Asks the session's provider anew. Bounded in time.
     fn refresh<'a>(
         &'a self,
         principal: &'a Principal,
@@ -119,6 +129,7 @@ pub trait Refresher: Send + Sync + 'static {
 
 /// What a cookie leads to.
 pub enum Lookup {
+    /// It is known and has not ended.
     Live(Arc<Session>),
     /// The cookie leads nowhere: unknown, ended, expired, or of another host.
     None,
@@ -128,6 +139,7 @@ pub enum Lookup {
 
 /// Why the sessions could not say.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum SessionError {
     #[error("the store cannot be asked about the session")]
     Store(#[from] StoreError),

@@ -39,6 +39,7 @@ pub struct Store {
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum StoreError {
     #[error("the store does not answer")]
     Unavailable(#[from] sqlx::Error),

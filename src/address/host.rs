@@ -10,6 +10,7 @@ pub struct Host(Arc<str>);
 
 /// Why a text is no canonical host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum HostFault {
     #[error("the host is empty")]
     Empty,

@@ -9,6 +9,7 @@ use crate::address::host::Host;
 pub enum Scheme {
     /// Plain HTTP; only ever for loopback names.
     Http,
+    /// With TLS.
     Https,
 }
 
@@ -33,7 +34,9 @@ impl Scheme {
 /// One of our own origins: a host we serve, at the scheme and port by which people reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
+    /// As seen from outside.
     pub scheme: Scheme,
+    /// In its only spelling.
     pub host: Host,
     /// The port as seen from outside.
     pub port: u16,

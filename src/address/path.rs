@@ -2,6 +2,7 @@
 
 /// Why a request target is refused instead of repaired (the response is 400).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum PathFault {
     #[error("the path does not start with a slash")]
     NotAbsolute,

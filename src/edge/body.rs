@@ -28,12 +28,15 @@ pub trait StreamWatch: 'static {
 #[derive(Default)]
 pub enum EdgeBody {
     #[default]
+    /// Nothing, and at its end.
     Empty,
     /// One piece, known as a whole. Gives it once and is [`EdgeBody::Empty`] afterwards.
     Full(Bytes),
     /// An upstream's answer as it comes.
     Upstream {
+        /// What is still to come.
         incoming: Incoming,
+        /// Asked before every piece.
         watch: Box<dyn StreamWatch>,
     },
     /// One of our own pages.

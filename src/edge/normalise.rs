@@ -14,10 +14,13 @@ use crate::edge::worker::ConnectionInfo;
 /// A request in its only reading.
 #[derive(Clone, Debug)]
 pub struct Normalised {
+    /// Where it was addressed to: scheme, host and port as seen from outside.
     pub origin: Origin,
+    /// One of those that are let through.
     pub method: Method,
     /// Checked by [`examine_path`].
     pub path: String,
+    /// Without the question mark; rules never see it.
     pub query: Option<String>,
     /// To be refused with [`PathFault::PathParameter`] unless the route allows them.
     pub has_path_parameters: bool,
@@ -25,6 +28,7 @@ pub struct Normalised {
 
 /// Why a request has no single reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum RequestFault {
     #[error(transparent)]
     Framing(#[from] FramingFault),

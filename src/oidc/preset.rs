@@ -12,6 +12,7 @@ mod okta;
 /// Which claims say who somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubjectClaims {
+    /// `sub`, as OpenID Connect has it.
     Sub,
     /// Entra: `tid` and `oid`, which stay the same across applications.
     TenantAndObject,
@@ -20,6 +21,7 @@ pub enum SubjectClaims {
 /// The claim that `allowed_tenants` restricts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantClaim {
+    /// No claim names a tenant.
     None,
     /// One claim by this name.
     Named(&'static str),
@@ -32,6 +34,7 @@ pub enum LogoutStyle {
     EndSession,
     /// The same, and Auth0's own `/v2/logout` where a tenant's metadata do not name it.
     EndSessionOrAuth0,
+    /// It has no such endpoint: people stay signed in there.
     None,
 }
 
@@ -51,12 +54,19 @@ pub enum Offline {
 pub struct Modes {
     /// Besides `openid`.
     pub scopes: &'static [&'static str],
+    /// Where groups are, unless the configuration says otherwise.
     pub groups_claim: Option<&'static str>,
+    /// What is cut off the front of groups' names.
     pub strip_prefix: Option<&'static str>,
+    /// How a refresh token is asked for.
     pub offline: Offline,
+    /// How people are signed out there.
     pub logout: LogoutStyle,
+    /// It takes PKCE although its metadata do not say so.
     pub assume_pkce: bool,
+    /// What people are known by.
     pub subject: SubjectClaims,
+    /// What `allowed_tenants` are compared with.
     pub tenant: TenantClaim,
     /// Extra parameters of the authorization request.
     pub authorize: &'static [(&'static str, &'static str)],

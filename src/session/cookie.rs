@@ -23,7 +23,9 @@ pub const fn session_cookie_name(scheme: Scheme) -> &'static str {
 /// The session cookie of a request.
 #[derive(Debug)]
 pub enum PresentedCookie {
+    /// There is none.
     None,
+    /// The hash of the one there is.
     One(TokenHash),
     /// Twice the same name, or not a token: treated as none, and counted.
     Unusable,

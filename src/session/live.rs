@@ -17,6 +17,7 @@ const ENDED: u8 = 2;
 /// Whether a session's provider has to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
+    /// Its tokens are good for a while.
     No,
     /// In the background; the session goes on meanwhile.
     Soon,
@@ -26,14 +27,19 @@ pub enum Due {
 
 /// What a cookie leads to: the host it is good for, and its session.
 pub struct CookieBinding {
+    /// The only host it is good for.
     pub host: Arc<str>,
+    /// Where it leads.
     pub session: Arc<Session>,
 }
 
 /// A live session in memory; shared by all workers.
 pub struct Session {
+    /// The store's.
     pub id: SessionId,
+    /// Who it is, as the provider said last.
     pub principal: Arc<Principal>,
+    /// Its absolute end.
     pub expires_at: Timestamp,
     /// Cancelled the moment the session ends, whatever ends it; also when its principal changes or can no longer be vouched
     /// for, so that what was allowed to the former principal is decided anew.

@@ -20,7 +20,9 @@ pub struct ChangeSeq(pub i64);
 /// Something that every replica must act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// This revision is in force from now on.
     PolicyRevision(Revision),
+    /// Whatever was open for it has to end.
     SessionEnded(SessionId),
     /// Principal or tokens of the session were refreshed: cached copies must be read again.
     SessionRefreshed(SessionId),

@@ -8,15 +8,20 @@ use crate::store::{Store, StoreError, within};
 /// The kind of a policy object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectKind {
+    /// A host and where it leads.
     Route,
+    /// Who somebody is in the mesh.
     Mapping,
+    /// What is allowed or denied.
     Rule,
 }
 
 /// One policy object as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyObject {
+    /// What it is; names are unique among their kind.
     pub kind: ObjectKind,
+    /// By which revisions are compared.
     pub name: String,
     /// Order among its kind.
     pub position: i64,
@@ -27,15 +32,20 @@ pub struct PolicyObject {
 /// A revision's own data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevisionRecord {
+    /// Its number, from 1.
     pub revision: Revision,
+    /// What it was made from; `None` for the first.
     pub parent: Option<Revision>,
+    /// Who made it.
     pub author: String,
+    /// Why, in their words.
     pub message: String,
 }
 
 /// What became of an attempt to write a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
+    /// It is this one now.
     Revision(Revision),
     /// The objects are those of the current revision already.
     Unchanged(Revision),

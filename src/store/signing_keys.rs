@@ -8,9 +8,11 @@ use crate::store::{Store, StoreError, within};
 
 /// A signing key, its private part opened.
 pub struct SigningKeyRecord {
+    /// RFC 7638 thumbprint of the public key.
     pub kid: String,
     /// PKCS#8 DER.
     pub private_key: Zeroizing<Vec<u8>>,
+    /// The newest one signs.
     pub created_at: Timestamp,
 }
 

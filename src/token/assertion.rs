@@ -42,7 +42,9 @@ struct Key {
 /// A minted assertion, ready to be sent until `renew_at`.
 #[derive(Clone, Debug)]
 pub struct Assertion {
+    /// The signed JWT, as the header has it.
     pub value: http::HeaderValue,
+    /// From then on another is to be made.
     pub renew_at: Timestamp,
 }
 

@@ -38,6 +38,7 @@ struct Issuer {
 /// A token that has been verified.
 #[derive(Clone, Debug)]
 pub struct VerifiedBearer {
+    /// Who it speaks for.
     pub principal: Arc<Principal>,
     /// Not good from this moment on.
     pub expires_at: Timestamp,
@@ -47,6 +48,7 @@ pub struct VerifiedBearer {
 
 /// Why a token is refused. The caller is told no more than `invalid_token`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum BearerFault {
     #[error("the token is not a JWT of three base64url parts within 16 KiB")]
     Malformed,

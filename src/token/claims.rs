@@ -13,6 +13,7 @@ pub type Claims = Map<String, Value>;
 
 /// A claim is missing, of the wrong type, or without the value it has to have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ClaimFault {
     #[error("claim {0} is missing or of the wrong type")]
     Invalid(&'static str),

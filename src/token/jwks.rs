@@ -179,6 +179,7 @@ fn ec_key(x: Vec<u8>, y: Vec<u8>, width: usize) -> Option<DecodingKey> {
 /// Where a key set is found.
 #[derive(Clone, Debug)]
 pub enum KeySource {
+    /// At this address.
     Url(Url),
     /// Named by the discovery document of this issuer.
     Discovery(Arc<str>),

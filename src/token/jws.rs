@@ -21,6 +21,7 @@ pub struct Malformed;
 pub struct Header {
     /// `None` for every algorithm that we do not know, `none` included.
     pub algorithm: Option<Algorithm>,
+    /// Which key it says it was signed with (RFC 7515 §4.1.4); looked up, and nothing else.
     pub kid: Option<String>,
     /// In lower case (RFC 7515 §4.1.9 compares media types without regard to case).
     pub typ: Option<String>,
@@ -40,7 +41,9 @@ struct RawHeader<'a> {
 
 /// A token taken apart. Nothing of it is verified yet.
 pub struct Unverified<'a> {
+    /// Nothing of it is trusted.
     pub header: Header,
+    /// What nobody has vouched for yet.
     pub claims: Map<String, Value>,
     /// Header and payload as they were signed.
     pub(super) message: &'a str,

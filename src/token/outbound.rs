@@ -35,6 +35,7 @@ pub struct Reach<'a> {
 
 /// Why there is no answer. Never holds the answer's body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum OutboundError {
     #[error("{0} is not a network in CIDR form")]
     Network(String),
@@ -61,8 +62,11 @@ pub enum OutboundError {
 /// An answer within the limits, whatever its status.
 #[derive(Debug)]
 pub struct Answer {
+    /// As it came; whoever asked decides what it means.
     pub status: u16,
+    /// As they came.
     pub headers: HeaderMap,
+    /// The whole body, at most [`LARGEST_ANSWER`] bytes.
     pub body: Vec<u8>,
 }
 

@@ -16,15 +16,18 @@ pub struct HeadLimits {
 /// Where the message that a head begins will end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFraming {
+    /// Nothing: the next head follows at once.
     Empty,
     /// Bytes to come.
     Length(u64),
+    /// Chunks, to be read one by one.
     Chunked,
 }
 
 /// What the gate needs to know of an accepted head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// What follows the head.
     pub body: BodyFraming,
     /// An upgrade or CONNECT: what follows may be a request or a tunnel, which only the answer decides.
     pub holds: bool,
@@ -32,6 +35,7 @@ pub struct Head {
 
 /// Why a head is refused; the connection ends after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum FramingFault {
     #[error("the request line is malformed")]
     RequestLine,
