@@ -95,7 +95,8 @@ impl<H: Handler> Http1<'_, H> {
             .max_buf_size(limits.header_bytes + BODY_BUFFER)
             .serve_connection(TokioIo::new(gate), service)
             .with_upgrades();
-        let mut quiet = AWAKE;
+        let awake = AWAKE.min(limits.idle_connection);
+        let mut quiet = awake;
         loop {
             let rest = tokio::select! {
                 ended = &mut connection => return ended.map(|()| None).map_err(io::Error::other),
@@ -110,7 +111,7 @@ impl<H: Handler> Http1<'_, H> {
                 // The last answer's end is on its way, slowly or not at all.
                 Rest::Quiet if self.framing.has_taken() => {
                     self.activity.stir();
-                    quiet = AWAKE;
+                    quiet = awake;
                 }
                 Rest::Quiet if quiet < limits.idle_stream => quiet = limits.idle_stream,
                 Rest::Quiet | Rest::Stalled => return Err(io::ErrorKind::TimedOut.into()),

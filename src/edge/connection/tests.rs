@@ -188,12 +188,12 @@ async fn an_idle_http2_connection_is_closed() {
         .await;
 }
 
-/// The client's side of a connection of HTTP/1 with 5 s of idleness and 30 s for a client that takes nothing, and its end.
+/// The client's side of a connection of HTTP/1 with 3 s of idleness and 30 s for a client that takes nothing, and its end.
 fn http1_connection() -> (DuplexStream, JoinHandle<io::Result<()>>) {
     let (client, server) = tokio::io::duplex(1024);
     let serving = tokio::task::spawn_local(async move {
         let limits = Limits {
-            idle_connection: Duration::from_secs(5),
+            idle_connection: Duration::from_secs(3),
             idle_stream: Duration::from_secs(30),
             ..Limits::default()
         };
@@ -226,7 +226,7 @@ async fn an_idle_http1_connection_is_closed_also_after_a_long_answer() {
             let mut rest = Vec::new();
             stream.read_to_end(&mut rest).await.unwrap();
             serving.await.unwrap().unwrap();
-            assert_eq!(began.elapsed().as_secs(), 105);
+            assert_eq!(began.elapsed().as_secs(), 103);
             assert_eq!(rest, b"");
         })
         .await;
