@@ -102,6 +102,7 @@ pub async fn forward<U: Upstreams>(
     departure: Departure,
     body: Incoming,
     as_upgrade: bool,
+    entry: &mut Entry,
 ) -> Result<Answer, Refused> {
     let Departure { permit, svid, head } = departure;
     let route = Arc::clone(permit.routed().route());
@@ -126,7 +127,10 @@ pub async fn forward<U: Upstreams>(
             worker.upstreams.send(&svid, &route, request).await
         }
     };
-    let sent = unless_cut(&exchange, sending).await??;
+    let sent = unless_cut(&exchange, sending).await;
+    // Also of an exchange without an answer it is known how much the client sent.
+    entry.under_way(&under_way);
+    let sent = sent??;
     exchange.answered();
     Ok(Answer { sent, under_way })
 }

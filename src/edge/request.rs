@@ -151,7 +151,7 @@ impl<U: Upstreams> Worker<U> {
         let upgrade = client.as_ref().map(|(to, _)| to);
         let departure = prepare(self, permit, head, upgrade, entry).await?;
         entry.sent();
-        let answer = forward(self, departure, body, client.is_some()).await?;
+        let answer = forward(self, departure, body, client.is_some(), entry).await?;
         entry.answered(answer.sent.connected);
         match client {
             Some((to, client)) if answer.is_switching() => Ok(Ending::Tunnel(answer, client, to)),

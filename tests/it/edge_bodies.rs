@@ -219,4 +219,8 @@ async fn d10_a_body_that_stands_still_ends_its_exchange() {
         let (ended, _) = until("the upstream hears of it", broken).await;
         assert!(ended.iter().all(Result::is_err), "{version:?} {ended:?}");
     }
+    let lines = house.lines(2, |line| line["path"] == "/sink").await;
+    for line in lines {
+        assert_eq!(line["bytes_in"], "a beginning".len(), "{line}");
+    }
 }
