@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -20,6 +20,7 @@ use crate::edge::metrics::Outcome;
 use crate::edge::normalise::{RequestFault, normalise};
 use crate::edge::respond::{self, Refused};
 use crate::edge::route::{Routed, own_pages};
+use crate::edge::streams::Cut;
 use crate::edge::upstream::Upstreams;
 use crate::edge::worker::{ConnectionInfo, Handler};
 use crate::edge::{own, tunnel};
@@ -34,6 +35,7 @@ impl<U: Upstreams> Handler for Worker<U> {
         let upgrade = headers::upgrade_to(request.version(), request.headers());
         let client = upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
         let audience = Audience::of(request.method(), request.headers());
+        let is_get = request.method() == Method::GET;
         let (head, body) = request.into_parts();
         let now = self.edge.clock.now();
         let trace = TraceContext::of(&head.headers, self.chance());
@@ -62,6 +64,12 @@ impl<U: Upstreams> Handler for Worker<U> {
                         respond::refusal(&refused, audience, &mut entry)
                     }
                 }
+            }
+            Err(Refused::Cut(Cut::ProofEnded)) if audience == Audience::Navigation && is_get => {
+                respond::once_more(&mut entry).unwrap_or_else(|| {
+                    let refused = Refused::Cut(Cut::ProofEnded);
+                    respond::refusal(&refused, audience, &mut entry)
+                })
             }
             Err(refused) => respond::refusal(&refused, audience, &mut entry),
         };

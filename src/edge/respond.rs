@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use http::{Response, StatusCode};
+use http::header::{CACHE_CONTROL, LOCATION};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::edge::access_log::Entry;
 use crate::edge::authenticate::Authenticated;
@@ -206,6 +207,27 @@ impl Refused {
             | Self::OwnPage => None,
         }
     }
+}
+
+/// Asks a browser to ask again: what it was to be shown was cut off because its session ended, and it may have another by now, as when two of its tabs
+/// signed in at once. If not, it is sent to sign in.
+pub fn once_more(entry: &mut Entry) -> Option<Response<EdgeBody>> {
+    let request = entry.request()?;
+    let query = request.query.as_deref();
+    let target = match query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.clone(),
+    };
+    let scheme = request.origin.scheme;
+    let mut response = Response::new(EdgeBody::Empty);
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, HeaderValue::from_str(&target).ok()?);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    security_headers::apply(headers, scheme);
+    entry.status(StatusCode::SEE_OTHER);
+    entry.outcome(Cut::ProofEnded.outcome(), Cut::ProofEnded.code());
+    Some(response)
 }
 
 fn bad_token(fault: &BearerFault) -> Words {

@@ -11,10 +11,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::parts::browser::Browser;
+use crate::parts::browser::{Browser, navigation};
 use crate::parts::client::{Version, raw};
 use crate::parts::house::House;
-use crate::parts::{empty, full, until};
+use crate::parts::{Body, empty, full, until};
 
 /// How long what is no longer allowed may go on.
 const CUT_WITHIN: Duration = Duration::from_secs(2);
@@ -250,4 +250,27 @@ async fn d8_trailers_are_no_headers_in_disguise() {
         seen.iter()
             .all(|seen| !format!("{:?}", seen.headers).contains("mallory"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_a_page_when_the_session_ends_asks_again() {
+    let house = House::start().await;
+    let mut alice = house.signed_in("alice").await;
+    let url = house.url("app", "/waits?a=%20b");
+    let cookies = alice.cookies("app.localhost");
+    let ask = async |mut request: Request<Body>| {
+        let value = cookies.parse().unwrap();
+        request.headers_mut().insert("cookie", value);
+        house.send(request).await
+    };
+    let ends = async {
+        let both_wait = || (house.upstream.seen().len() == 2).then_some(());
+        until("both wait", both_wait).await;
+        alice.sign_out(&house.url("access", "")).await;
+    };
+    let program = Request::get(&url).body(empty()).unwrap();
+    let (page, told, _) = tokio::join!(ask(navigation("GET", &url, empty())), ask(program), ends);
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{page:?}");
+    assert_eq!(page.header("location"), "/waits?a=%20b");
+    assert_eq!(told.status, StatusCode::UNAUTHORIZED, "{told:?}");
 }

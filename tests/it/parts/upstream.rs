@@ -139,6 +139,10 @@ impl Upstream {
             "/sse" => self.events(),
             "/ws" => self.socket(request),
             "/held" => self.held(),
+            "/waits" => {
+                self.release.notified().await;
+                Response::new(full("at last"))
+            }
             "/early" => status(StatusCode::PAYLOAD_TOO_LARGE),
             "/error" => status(StatusCode::INTERNAL_SERVER_ERROR),
             "/cookies" => cookies(),

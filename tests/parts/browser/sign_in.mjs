@@ -32,7 +32,10 @@ await run(async (browser) => {
   await Promise.all(arrived).catch(async () => {
     for (const tab of tabs) assert(urls.includes(tab.url()), "a tab is at", tab.url(), await text(tab));
   });
-  for (const tab of tabs) assert((await text(tab)).includes("ns/people/sa/bob"), "not reached as Bob");
+  for (const tab of tabs) {
+    const seen = await text(tab);
+    assert(seen.includes("ns/people/sa/bob"), "not reached as Bob:", tab.url(), seen);
+  }
   // The later sign-in replaces the session of the earlier, whose tab may ask for its icon just then.
   bob.calm(401);
   return { arrived: asked };
