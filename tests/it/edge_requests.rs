@@ -409,7 +409,7 @@ async fn l4_our_own_pages_take_no_long_bodies() {
         "/.wayleave/backchannel-logout/demo",
         "/.wayleave/sign-in",
     ] {
-        for length in [100_000, 5_000_000] {
+        for length in [100_000, 800_000] {
             let request = Request::post(format!("{home}{path}"))
                 .header("content-type", "application/x-www-form-urlencoded")
                 .header("origin", &home)
