@@ -56,6 +56,11 @@ impl Timestamp {
             .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
     }
 
+    /// The same instant for access rules.
+    pub fn to_jiff(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX)
+    }
+
     /// RFC 3339 in UTC with milliseconds, as logs and pages show it.
     pub fn rfc3339(self) -> String {
         let at = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)

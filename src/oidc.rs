@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::clock::SharedClock;
 use crate::config::checked::IdentityProviderConfig;
-use crate::identity::principal::Principal;
+use crate::identity::principal::{Principal, Requirement};
 use crate::oidc::provider::Provider;
 use crate::secret::SecretString;
 use crate::session::{ProviderTokens, RefreshFault, Refreshed, Refresher};
@@ -44,6 +44,9 @@ pub struct PendingExchange {
     pub pkce_verifier: String,
     /// To be repeated when the code is redeemed (RFC 6749 §4.1.3).
     pub redirect_uri: String,
+    /// What was asked of the sign-in, and has to be so of its outcome.
+    #[serde(default)]
+    pub require: Option<Requirement>,
 }
 
 /// A completed sign-in.
@@ -98,6 +101,8 @@ pub enum OidcError {
     IdToken(String),
     #[error("the claims are not acceptable: {0}")]
     Claims(String),
+    #[error("the sign-in is not as recent or as strong as was asked for")]
+    NotAsRequired,
     #[error("the logout token is not acceptable: {0}")]
     LogoutToken(String),
 }
@@ -145,14 +150,17 @@ impl Providers {
         self.named(name).is_ok()
     }
 
-    /// Where to send the browser (code flow, PKCE S256, nonce), and what to remember. `redirect_uri` is distinct per provider.
+    /// Where to send the browser (code flow, PKCE S256, nonce), and what to remember. `redirect_uri` is distinct per provider; `require` is how the person
+    /// has to sign in, which [`Self::complete`] makes sure of.
     pub async fn begin(
         &self,
         provider: &str,
         redirect_uri: &Url,
         state: &SecretString,
+        require: Option<Requirement>,
     ) -> Result<(Url, PendingExchange), OidcError> {
-        self.named(provider)?.begin(redirect_uri, state).await
+        let provider = self.named(provider)?;
+        provider.begin(redirect_uri, state, require).await
     }
 
     /// Completes the code flow: checks `iss`, redeems the code, verifies the ID token (OIDC Core §3.1.3.7, all steps), reads the claims.

@@ -4,18 +4,20 @@
 //! an absent field means "no condition" while an empty list matches nothing.
 //!
 //! In reading order: [`model`] (policy as data), [`yaml`] and [`json`] (its two texts, one reader), [`check`] (what holds between its parts),
-//! [`compile`] and [`decide`] (the hot path), [`explain`] (the same question answered slowly and in words).
+//! [`compile`] and [`decide`] (the hot path), [`when`] (what may change from one request to the next), [`explain`] (the same question answered slowly and in words).
 
 pub mod check;
 pub mod compile;
 pub mod decide;
 pub mod explain;
+pub mod hours;
 mod index;
 pub mod json;
 pub mod matcher;
 pub mod model;
 mod source;
 pub mod template;
+pub mod when;
 pub mod yaml;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::clock::SharedClock;
 use crate::oidc::{OidcError, Providers};
 use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Session, SessionError, Sessions};
+use crate::sign_in::pending::StepUp;
 use crate::snapshot::Snapshots;
 use crate::store::{Store, StoreError};
 use crate::web::csrf::CsrfFault;
@@ -26,7 +27,7 @@ pub mod callback;
 pub mod choose;
 pub mod endpoints;
 mod home;
-mod pending;
+pub mod pending;
 mod pending_cookie;
 mod reply;
 pub mod return_to;
@@ -87,14 +88,15 @@ fn query(raw: Option<&str>) -> Result<Parameters, SignInError> {
 
 impl SignIn {
     /// Answers a navigation that needs somebody to sign in: remembers where they wanted to go and sends them to the home host.
-    /// `return_to` is path and query as asked for. Errors become a problem page (503 with the store down).
+    /// `return_to` is path and query as asked for; `step_up` is how they have to sign in again, if they have. Errors become a problem page (503 with the store down).
     pub async fn begin(
         &self,
         info: &RequestInfo,
         return_to: &str,
         headers: &HeaderMap,
+        step_up: Option<StepUp>,
     ) -> Response<Body> {
-        let result = self.start_attempt(info, return_to, headers).await;
+        let result = self.start_attempt(info, return_to, headers, step_up).await;
         result.unwrap_or_else(|error| reply::failure(info, headers, &error))
     }
 

@@ -1,6 +1,7 @@
 //! The indexed decision is the one that going through all rules gives. Input: a policy document, then lines
 //! `---`, method, path, provider, subject, e-mail, and groups (`?` for unknown; nothing after the path for a stranger).
 
+use wayleave::clock::Timestamp;
 use wayleave::identity::email::Email;
 use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
 use wayleave::identity::spiffe_id::TrustDomain;
@@ -26,6 +27,9 @@ fn principal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Principal> 
         email,
         display_name: None,
         groups,
+        claims: std::collections::BTreeMap::new(),
+        acr: None,
+        auth_time: None,
     })
 }
 
@@ -53,6 +57,9 @@ pub(crate) fn check(bytes: &[u8]) {
             route,
             method,
             path,
+            now: Timestamp::from_seconds(1_795_521_600).to_jiff(),
+            peer: None,
+            headers: None,
         };
         assert_eq!(policy.decide(&facts), policy.explain(&facts).verdict);
         let _chosen = policy.route(&route.route.host, path);

@@ -150,6 +150,8 @@ pub struct IdentityProviderConfig {
     pub scopes: Option<Vec<String>>,
     /// Exact claim name first, then JSON Pointer; `None` for the preset's.
     pub groups_claim: Option<String>,
+    /// Claims that are kept with the caller for access rules, by exact name or JSON Pointer (RFC 6901).
+    pub claims: Vec<Arc<str>>,
     /// Taken off the front of every group's name.
     pub groups_strip_prefix: Option<String>,
     /// Take an e-mail as vouched for although the provider sends no `email_verified`.
@@ -183,6 +185,8 @@ pub struct TrustedIssuerConfig {
     pub kind: PrincipalKind,
     /// Exact claim name first, then JSON Pointer.
     pub groups_claim: Option<String>,
+    /// Claims that are kept with the caller for access rules, by exact name or JSON Pointer (RFC 6901).
+    pub claims: Vec<Arc<str>>,
     /// Take e-mail addresses as vouched for.
     pub trust_email: bool,
     /// Claims that must have exactly these values.

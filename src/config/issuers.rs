@@ -57,6 +57,7 @@ fn issuer(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<Trusted
         _ => Err("this must be \"user\" or \"workload\""),
     });
     let groups_claim = section.text("groups_claim");
+    let claims = section.list("claims").unwrap_or_default();
     let trust_email = section.flag("trust_email").unwrap_or(false);
     let required_claims = section.section("required_claims").entries();
     let reach = reach?;
@@ -68,6 +69,7 @@ fn issuer(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<Trusted
         algorithms: algorithms?,
         kind: kind?,
         groups_claim,
+        claims: claims.into_iter().map(Into::into).collect(),
         trust_email,
         required_claims,
         ca_file: reach.ca_file,

@@ -43,6 +43,7 @@ fn provider(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<Ident
     let scopes = section.list("scopes");
     let groups_claim = section.text("groups_claim");
     let groups_strip_prefix = section.text("groups_strip_prefix");
+    let claims = section.list("claims").unwrap_or_default();
     let trust_email = section.flag("trust_email");
     let allowed_tenants = section.list("allowed_tenants");
     let assume_pkce = section.flag("assume_pkce");
@@ -61,6 +62,7 @@ fn provider(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<Ident
         scopes,
         groups_claim,
         groups_strip_prefix,
+        claims: claims.into_iter().map(Into::into).collect(),
         trust_email,
         allowed_tenants,
         ca_file: reach.ca_file,

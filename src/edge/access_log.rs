@@ -24,6 +24,7 @@ use crate::edge::streams::UnderWay;
 use crate::edge::upstream::Connected;
 use crate::edge::worker::ConnectionInfo;
 use crate::identity::spiffe_id::MeshIdentity;
+use crate::policy::decide::Shadow;
 use crate::telemetry::access_log::{AccessLog, Line};
 
 /// A buffer of this many bytes is handed over at once.
@@ -97,6 +98,7 @@ pub struct Entry {
     routed: Option<Routed>,
     caller: Option<Rc<Caller>>,
     rule: Option<Arc<str>>,
+    shadow: Option<Shadow>,
     identity: Option<MeshIdentity>,
     sent_at: Option<Timestamp>,
     answered_at: Option<Timestamp>,
@@ -143,6 +145,7 @@ impl Entry {
             routed: None,
             caller: None,
             rule: None,
+            shadow: None,
             identity: None,
             sent_at: None,
             answered_at: None,
@@ -226,6 +229,11 @@ impl Entry {
     /// What the rules said, for metrics; once per request.
     pub fn decided(&self, outcome: Outcome, reason: &'static str) {
         self.metrics().decided(outcome, reason);
+    }
+
+    /// What rules in shadow mode would have changed.
+    pub fn shadowed(&mut self, shadow: Option<Shadow>) {
+        self.shadow = shadow;
     }
 
     /// A rule allows it, and it has a mesh identity.
@@ -354,6 +362,15 @@ impl Entry {
         }
         if let Some(rule) = &self.rule {
             line.text("rule", rule);
+        }
+        match &self.shadow {
+            Some(Shadow::WouldDeny { rule }) => {
+                line.text("shadow_denies", rule);
+            }
+            Some(Shadow::WouldAllow { rule }) => {
+                line.text("shadow_allows", rule);
+            }
+            None => {}
         }
         if let Some(caller) = &self.caller {
             if let Some(principal) = caller.principal() {

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use crate::clock::Timestamp;
 use crate::edge::authenticate::Authenticated;
 use crate::edge::caller::Caller;
 use crate::edge::headers;
 use crate::edge::local::PolicyView;
 use crate::edge::route::Routed;
+use crate::identity::principal::Requirement;
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::policy::compile::MapFault;
-use crate::policy::decide::{DenyReason, Facts, Verdict};
+use crate::policy::decide::{DenyReason, Facts, Shadow, Verdict};
 
 /// What the rules say of an authenticated request.
 pub enum Decision {
@@ -22,8 +24,26 @@ pub enum Decision {
     Allow(Allowed),
     /// Nobody is signed in, and somebody who is might be allowed.
     SignIn(Authenticated),
+    /// It might, once its caller has signed in as a rule asks.
+    StepUp(Unmet),
     /// It may not.
     Deny(Denied),
+}
+
+/// A decision, and what rules in shadow mode would have changed.
+pub struct Decided {
+    /// What counts.
+    pub decision: Decision,
+    /// Reported, and of no other consequence.
+    pub shadow: Option<Shadow>,
+}
+
+/// A request that a rule allows to callers who signed in otherwise.
+pub struct Unmet {
+    /// The request and who sent it.
+    pub authenticated: Authenticated,
+    /// How they would have to have signed in.
+    pub require: Requirement,
 }
 
 /// Proof that a rule allows a request. It has no mesh identity yet.
@@ -102,26 +122,37 @@ impl Denied {
 }
 
 /// Decides by the revision that the request was routed with.
-pub fn decide(authenticated: Authenticated) -> Decision {
+pub fn decide(authenticated: Authenticated, now: Timestamp) -> Decided {
     let routed = authenticated.routed();
     let request = routed.request();
-    let verdict = routed.view().policy.decide(&Facts {
+    let facts = Facts {
         principal: authenticated.principal(),
         route: routed.route(),
         method: request.method.as_str(),
         path: &request.path,
-    });
-    match verdict {
+        now: now.to_jiff(),
+        peer: Some(request.peer),
+        headers: Some(&request.headers),
+    };
+    let policy = &routed.view().policy;
+    let verdict = policy.decide(&facts);
+    let shadow = policy.shadow(&facts, &verdict);
+    let decision = match verdict {
         Verdict::Allow { rule } => Decision::Allow(Allowed {
             authenticated,
             rule,
         }),
         Verdict::SignIn => Decision::SignIn(authenticated),
+        Verdict::StepUp { rule: _, require } => Decision::StepUp(Unmet {
+            authenticated,
+            require,
+        }),
         Verdict::Deny(reason) => Decision::Deny(Denied {
             authenticated,
             reason: Denial::Rules(reason),
         }),
-    }
+    };
+    Decided { decision, shadow }
 }
 
 impl Allowed {
@@ -179,19 +210,24 @@ impl Permit {
 
     /// The permit that the newest policy gives for what is under way, to a caller whose proof was looked at again; `None` if it
     /// gives none, or one that leads to another upstream or under another mesh identity.
-    pub fn again(&self, view: &Rc<PolicyView>, caller: &Rc<Caller>) -> Option<Self> {
+    pub fn again(
+        &self,
+        view: &Rc<PolicyView>,
+        caller: &Rc<Caller>,
+        now: Timestamp,
+    ) -> Option<Self> {
         let before = self.routed();
         let routed = Routed::find(Rc::clone(view), Rc::clone(before.request())).ok()?;
-        let (then, now) = (&before.route().route, &routed.route().route);
-        if then.name != now.name || then.upstream != now.upstream {
+        let (old, new) = (&before.route().route, &routed.route().route);
+        if old.name != new.name || old.upstream != new.upstream {
             return None;
         }
-        match decide(Authenticated::again(routed, Rc::clone(caller))) {
+        match decide(Authenticated::again(routed, Rc::clone(caller)), now).decision {
             Decision::Allow(allowed) => allowed
                 .map()
                 .ok()
                 .filter(|permit| permit.identity == self.identity),
-            Decision::SignIn(_) | Decision::Deny(_) => None,
+            Decision::SignIn(_) | Decision::StepUp(_) | Decision::Deny(_) => None,
         }
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! With HTTP/2 a raw `#` cannot be seen here: the library cuts it off. Decision and forwarded bytes both use what is left.
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN,
+};
 use http::{Method, StatusCode, Version, request::Parts};
 
 use crate::address::host::{Host, HostFault};
@@ -10,6 +15,7 @@ use crate::address::origin::Origin;
 use crate::address::path::{PathFault, check_query, examine_path};
 use crate::edge::framing::head::{FramingFault, METHODS};
 use crate::edge::worker::ConnectionInfo;
+use crate::policy::when::RequestHeaders;
 
 /// A request in its only reading.
 #[derive(Clone, Debug)]
@@ -24,6 +30,10 @@ pub struct Normalised {
     pub query: Option<String>,
     /// To be refused with [`PathFault::PathParameter`] unless the route allows them.
     pub has_path_parameters: bool,
+    /// The connection's other end.
+    pub peer: IpAddr,
+    /// The headers that rules of the policy in force look at.
+    pub headers: RequestHeaders,
 }
 
 /// Why a request has no single reading.
@@ -89,8 +99,12 @@ fn framing_status(fault: FramingFault) -> StatusCode {
     }
 }
 
-/// Reads a request in the only way, or says why there is none.
-pub fn normalise(connection: &ConnectionInfo, request: &Parts) -> Result<Normalised, RequestFault> {
+/// Reads a request in the only way, or says why there is none. `header_names` are those that rules look at.
+pub fn normalise(
+    connection: &ConnectionInfo,
+    request: &Parts,
+    header_names: &[Arc<str>],
+) -> Result<Normalised, RequestFault> {
     if !METHODS.contains(&request.method.as_str()) || request.method == Method::CONNECT {
         return Err(RequestFault::Method);
     }
@@ -119,7 +133,18 @@ pub fn normalise(connection: &ConnectionInfo, request: &Parts) -> Result<Normali
         path: request.uri.path().to_owned(),
         query: request.uri.query().map(str::to_owned),
         has_path_parameters: shape.has_path_parameters,
+        peer: connection.peer.ip(),
+        headers: read_by_rules(&request.headers, header_names),
     })
+}
+
+fn read_by_rules(headers: &HeaderMap, names: &[Arc<str>]) -> RequestHeaders {
+    let mut read = RequestHeaders::default();
+    for name in names {
+        let lines = headers.get_all(&**name).into_iter();
+        read.insert(name, lines.map(HeaderValue::as_bytes));
+    }
+    read
 }
 
 /// `_` and `.` become `-` in some servers, so that such a name could pass for one of ours.
@@ -192,7 +217,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        normalise(&connection, &parts)
+        normalise(&connection, &parts, &[])
             .map_or_else(|fault| fault.status(), |_| StatusCode::OK)
             .as_u16()
     }

@@ -15,6 +15,7 @@ use crate::edge::metrics::Outcome;
 use crate::edge::normalise::Normalised;
 use crate::edge::respond::{self, Refused};
 use crate::edge::route::Own;
+use crate::sign_in::pending::StepUp;
 use crate::web::request_info::RequestInfo;
 
 /// Longest wait for the head of a page of ours; what pages wait for themselves ends earlier.
@@ -41,11 +42,12 @@ pub async fn serve(
     Ok(finished(response, Outcome::Own, "own_page", entry))
 }
 
-/// Sends a navigation on its way to sign in.
+/// Sends a navigation on its way to sign in, or to sign in again as a rule asks.
 pub async fn begin_sign_in(
     edge: &Edge,
     request: &Normalised,
     headers: HeaderMap,
+    step_up: Option<StepUp>,
     entry: &mut Entry,
 ) -> Result<Response<EdgeBody>, Refused> {
     let sign_in = edge.sign_in.clone();
@@ -54,14 +56,13 @@ pub async fn begin_sign_in(
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.clone(),
     };
-    let beginning = async move { sign_in.begin(&info, &return_to, &headers).await };
+    let reason = match &step_up {
+        Some(_) => "step_up_required",
+        None => "sign_in_required",
+    };
+    let beginning = async move { sign_in.begin(&info, &return_to, &headers, step_up).await };
     let response = on_control(edge, beginning).await?;
-    Ok(finished(
-        response,
-        Outcome::SignIn,
-        "sign_in_required",
-        entry,
-    ))
+    Ok(finished(response, Outcome::SignIn, reason, entry))
 }
 
 fn info(request: &Normalised, entry: &Entry) -> RequestInfo {

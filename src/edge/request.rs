@@ -4,6 +4,7 @@
 //! happened. Each step takes the former's proof, so that none can be left out.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
@@ -11,7 +12,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::edge::access_log::Entry;
 use crate::edge::authenticate::{Authenticated, authenticate};
-use crate::edge::authorize::{Decision, Denied, decide};
+use crate::edge::authorize::{Decision, Denied, Unmet, decide};
 use crate::edge::body::EdgeBody;
 use crate::edge::forward::{Answer, forward, pass_on, prepare};
 use crate::edge::headers::{self, TraceContext, UpgradeTo};
@@ -24,6 +25,7 @@ use crate::edge::streams::Cut;
 use crate::edge::upstream::Upstreams;
 use crate::edge::worker::{ConnectionInfo, Handler};
 use crate::edge::{own, tunnel};
+use crate::sign_in::pending::StepUp;
 use crate::web::audience::Audience;
 
 impl<U: Upstreams> Handler for Worker<U> {
@@ -110,13 +112,14 @@ impl<U: Upstreams> Worker<U> {
         entry: &mut Entry,
     ) -> Result<Ending, Refused> {
         let (head, body) = request.into_parts();
-        let normalised = Rc::new(normalise(connection, &head)?);
+        let policy = self.policy();
+        let rules_read = policy.policy.header_names();
+        let normalised = Rc::new(normalise(connection, &head, rules_read)?);
         entry.normalised(&normalised);
         if headers::has_looped(&head.headers) {
             return Err(Refused::Loop);
         }
 
-        let policy = self.policy();
         if let Some(pages) = own_pages(&self.edge.home_host, &policy, &normalised) {
             let request = Request::from_parts(head, body);
             // Pages are rare and their futures large: not part of every request's.
@@ -134,8 +137,14 @@ impl<U: Upstreams> Worker<U> {
         let authenticated = authenticate(self, routed, &head.headers, entry.started()).await?;
         entry.authenticated(authenticated.caller());
 
-        let allowed = match decide(authenticated) {
+        let decided = decide(authenticated, entry.started());
+        entry.shadowed(decided.shadow);
+        let allowed = match decided.decision {
             Decision::Allow(allowed) => allowed,
+            Decision::StepUp(unmet) => {
+                let stepping_up = self.step_up(&unmet, head.headers, audience, entry);
+                return Box::pin(stepping_up).await;
+            }
             Decision::SignIn(nobody) => {
                 let signing_in = self.sign_in(&nobody, head.headers, audience, entry);
                 return Box::pin(signing_in).await;
@@ -169,6 +178,34 @@ impl<U: Upstreams> Worker<U> {
         }
     }
 
+    /// A navigation of somebody with a session is sent to sign in as the rule asks; everything else is told how (RFC 9470).
+    async fn step_up(
+        &self,
+        unmet: &Unmet,
+        headers: HeaderMap,
+        audience: Audience,
+        entry: &mut Entry,
+    ) -> Result<Ending, Refused> {
+        let caller = unmet.authenticated.caller();
+        let provider = unmet.authenticated.principal().map(|known| &known.provider);
+        entry.decided(Outcome::SignIn, "step_up_required");
+        match (audience, provider) {
+            (Audience::Navigation, Some(provider)) if caller.rides_on_a_cookie() => {
+                let step_up = StepUp {
+                    provider: Arc::clone(provider),
+                    require: unmet.require.clone(),
+                };
+                let request = unmet.authenticated.routed().request();
+                own::begin_sign_in(&self.edge, request, headers, Some(step_up), entry)
+                    .await
+                    .map(Ending::Own)
+            }
+            (Audience::Navigation | Audience::Program | Audience::Grpc, _) => {
+                Err(Refused::StepUpRequired(unmet.require.clone()))
+            }
+        }
+    }
+
     /// A navigation is sent to sign in; everything else is told that it has to.
     async fn sign_in(
         &self,
@@ -181,7 +218,7 @@ impl<U: Upstreams> Worker<U> {
         match audience {
             Audience::Navigation => {
                 let request = nobody.routed().request();
-                own::begin_sign_in(&self.edge, request, headers, entry)
+                own::begin_sign_in(&self.edge, request, headers, None, entry)
                     .await
                     .map(Ending::Own)
             }

@@ -14,7 +14,7 @@ use crate::edge::metrics::Outcome;
 use crate::edge::normalise::RequestFault;
 use crate::edge::streams::Cut;
 use crate::edge::upstream::SendError;
-use crate::identity::principal::{Groups, Principal};
+use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::mesh::svid::SvidError;
 use crate::policy::compile::MapFault;
 use crate::policy::decide::DenyReason;
@@ -41,6 +41,9 @@ pub enum Refused {
     /// Somebody has to sign in, and it is no navigation.
     #[error("nobody is signed in")]
     SignInRequired,
+    /// Somebody would have to sign in otherwise than they did, and it is no navigation of theirs.
+    #[error("the sign-in is not as a rule asks")]
+    StepUpRequired(Requirement),
     /// The bearer token is not good.
     #[error("the bearer token is refused: {0}")]
     BadToken(BearerFault),
@@ -125,6 +128,12 @@ impl Refused {
                 "Signing in is needed",
                 "Open the application in a browser and sign in, or send a bearer token.",
             ),
+            Self::StepUpRequired(_) => words(
+                StatusCode::UNAUTHORIZED,
+                "step_up_required",
+                "Signing in again is needed",
+                "This asks for a more recent or stronger sign-in than yours. Open the application in a browser, or send a token of such a sign-in.",
+            ),
             Self::BadToken(fault) => bad_token(fault),
             Self::Stale => words(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -171,7 +180,7 @@ impl Refused {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Fault(_) | Self::Loop | Self::NoRoute => Outcome::Rejected,
-            Self::SignInRequired | Self::BadToken(_) => Outcome::SignIn,
+            Self::SignInRequired | Self::StepUpRequired(_) | Self::BadToken(_) => Outcome::SignIn,
             Self::Cut(cut) => cut.outcome(),
             Self::Stale
             | Self::StoreUnavailable
@@ -189,6 +198,7 @@ impl Refused {
     fn challenge(&self) -> Option<String> {
         match self {
             Self::SignInRequired => Some("Bearer".to_owned()),
+            Self::StepUpRequired(require) => Some(step_up_challenge(require)),
             Self::BadToken(BearerFault::KeysUnavailable) => None,
             Self::BadToken(_) => Some("Bearer error=\"invalid_token\"".to_owned()),
             Self::Cut(Cut::ProofEnded) => Some("Bearer".to_owned()),
@@ -207,6 +217,18 @@ impl Refused {
             | Self::OwnPage => None,
         }
     }
+}
+
+/// RFC 9470 §3.
+fn step_up_challenge(require: &Requirement) -> String {
+    let mut challenge = "Bearer error=\"insufficient_user_authentication\"".to_owned();
+    if let Some(acr) = &require.acr {
+        challenge.push_str(&format!(", acr_values=\"{}\"", acr.join(" ")));
+    }
+    if let Some(max_age) = require.max_age {
+        challenge.push_str(&format!(", max_age=\"{max_age}\""));
+    }
+    challenge
 }
 
 /// Asks a browser to ask again: what it was to be shown was cut off because its session ended, and it may have another by now, as when two of its tabs

@@ -333,8 +333,8 @@ impl<U: Upstreams> Worker<U> {
         exchange.unclear.set(0);
         let is_same = Rc::ptr_eq(&caller, permit.caller())
             && std::sync::Arc::ptr_eq(&view.policy, &permit.routed().view().policy);
-        if !is_same {
-            let again = permit.again(view, &caller).ok_or(Cut::NotAllowed)?;
+        if !is_same || view.policy.varies() {
+            let again = permit.again(view, &caller, now).ok_or(Cut::NotAllowed)?;
             *exchange.permit.borrow_mut() = Rc::new(again);
         }
         Ok(())

@@ -172,6 +172,9 @@ mod tests {
             email: email.map(|email| Email::parse(email).unwrap()),
             display_name: None,
             groups: Groups::Missing,
+            claims: std::collections::BTreeMap::new(),
+            acr: None,
+            auth_time: None,
         }
     }
 

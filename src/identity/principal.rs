@@ -1,6 +1,6 @@
 //! The authenticated caller.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,50 @@ pub struct Principal {
     pub display_name: Option<Arc<str>>,
     /// Compared exactly, case and all.
     pub groups: Groups,
+    /// Values of the claims that the provider is configured to keep, by name; one that it left out has no values. What is not among them, or
+    /// had another shape than texts, numbers and flags, is not known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// How well the provider made sure who it is (OIDC Core §2 `acr`), if it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Arc<str>>,
+    /// When the provider last saw them authenticate (OIDC Core §2 `auth_time`), in seconds since the Unix epoch, if it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+}
+
+/// How somebody has to have signed in; all that is present must be so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirement {
+    /// Authentication context classes (OIDC Core §2 `acr`), any of which will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Vec<Arc<str>>>,
+    /// How long ago they may have authenticated at the provider, in seconds (OIDC Core §3.1.2.1 `max_age`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<u32>,
+}
+
+impl Requirement {
+    /// Whether the class is one of those wanted; one that the provider did not say is not.
+    pub fn acr_is_met(&self, principal: &Principal) -> bool {
+        let acr = principal.acr.as_ref();
+        let named = |wanted: &Vec<Arc<str>>| acr.is_some_and(|acr| wanted.contains(acr));
+        self.acr.as_ref().is_none_or(named)
+    }
+
+    /// Whether the sign-in is recent enough at `now` (seconds since the Unix epoch); one of unknown age is not.
+    pub fn age_is_met(&self, principal: &Principal, now: i64) -> bool {
+        let is_recent = |limit: u32| {
+            let at = principal.auth_time;
+            at.is_some_and(|at| now.saturating_sub(at) <= i64::from(limit))
+        };
+        self.max_age.is_none_or(is_recent)
+    }
+
+    /// Whether all is met.
+    pub fn is_met(&self, principal: &Principal, now: i64) -> bool {
+        self.acr_is_met(principal) && self.age_is_met(principal, now)
+    }
 }
 
 impl Principal {

@@ -24,6 +24,7 @@ pub fn principal(
     claims: &Claims,
 ) -> Result<Principal, OidcError> {
     check_tenant(config, modes, claims)?;
+    let (acr, auth_time) = claims::sign_in_facts(claims);
     Ok(Principal {
         kind: PrincipalKind::User,
         provider: config.name.clone(),
@@ -32,6 +33,9 @@ pub fn principal(
         email: email(config, claims),
         display_name: claims.get("name").and_then(Value::as_str).map(Into::into),
         groups: groups(config, modes, claims),
+        claims: claims::kept(claims, &config.claims),
+        acr,
+        auth_time,
     })
 }
 

@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::IdentityProviderConfig;
+use crate::identity::principal::Requirement;
 use crate::oidc::exchange::{self, CodeClient, TokenAnswer};
 use crate::oidc::preset::{self, LogoutStyle, Modes, Offline, SubjectClaims};
 use crate::oidc::verify::{self, Expected};
@@ -197,6 +198,7 @@ impl Provider {
         &self,
         redirect_uri: &Url,
         state: &SecretString,
+        require: Option<Requirement>,
     ) -> Result<(Url, PendingExchange), OidcError> {
         let ready = self.ready().await?;
         let client = self
@@ -221,6 +223,9 @@ impl Provider {
         for (name, value) in self.modes.authorize {
             request = request.add_extra_param(*name, *value);
         }
+        for (name, value) in asked(require.as_ref()) {
+            request = request.add_extra_param(name, value);
+        }
         let offered = ready
             .metadata
             .scopes_supported
@@ -240,6 +245,7 @@ impl Provider {
             nonce,
             pkce_verifier: verifier,
             redirect_uri: redirect_uri.to_string(),
+            require,
         };
         Ok((url, pending))
     }
@@ -282,8 +288,15 @@ impl Provider {
             .and_then(|sid| sid.as_str())
             .map(str::to_owned);
         let claims = self.with_userinfo(&ready, claims, &answer).await?;
+        let principal = claims::principal(&self.config, &self.modes, &claims)?;
+        // Asking is not getting: a provider may know no such class, or have let its own session count.
+        let now = self.clock.now().seconds();
+        let is_met = |require: &Requirement| require.is_met(&principal, now);
+        if !pending.require.as_ref().is_none_or(is_met) {
+            return Err(OidcError::NotAsRequired);
+        }
         Ok(SignedIn {
-            principal: claims::principal(&self.config, &self.modes, &claims)?,
+            principal,
             tokens: tokens(&answer, None),
             provider_sid,
         })
@@ -352,15 +365,17 @@ impl Provider {
         Ok(token.claims)
     }
 
-    /// Adds userinfo (OIDC Core §5.3) where the ID token is absent or lacks the groups; the ID token's claims win.
+    /// Adds userinfo (OIDC Core §5.3) where the ID token is absent or lacks groups or claims that are wanted; the ID token's claims win, and how
+    /// somebody signed in is told by it alone.
     async fn with_userinfo(
         &self,
         ready: &Ready,
         mut claims: Claims,
         answer: &TokenAnswer,
     ) -> Result<Claims, OidcError> {
-        let wanted = claims::groups_claim(&self.config, &self.modes)
-            .is_some_and(|name| crate::token::claims::select(&claims, name).is_none());
+        let lacks = |name: &str| crate::token::claims::select(&claims, name).is_none();
+        let wanted = claims::groups_claim(&self.config, &self.modes).is_some_and(lacks)
+            || self.config.claims.iter().any(|name| lacks(name));
         let Some(url) = ready.metadata.userinfo_endpoint.as_ref() else {
             return Ok(claims);
         };
@@ -378,7 +393,8 @@ impl Provider {
         if !claims.is_empty() && claims.get("sub").and_then(|sub| sub.as_str()) != Some(subject) {
             return Err(OidcError::Claims("userinfo is about somebody else".into()));
         }
-        for (name, value) in said {
+        let is_fact = |name: &str| matches!(name, "acr" | "auth_time");
+        for (name, value) in said.into_iter().filter(|(name, _)| !is_fact(name)) {
             claims.entry(name).or_insert(value);
         }
         Ok(claims)
@@ -493,4 +509,13 @@ fn exchange_fault(error: &ExchangeError) -> OidcError {
             OidcError::Unavailable("the token endpoint's answer makes no sense".into())
         }
     }
+}
+
+/// The parameters that ask for a sign-in of some class or age (OIDC Core §3.1.2.1).
+fn asked(require: Option<&Requirement>) -> Vec<(&'static str, String)> {
+    let acr = require.and_then(|require| require.acr.as_ref());
+    let acr = acr.map(|classes| ("acr_values", classes.join(" ")));
+    let max_age = require.and_then(|require| require.max_age);
+    let max_age = max_age.map(|seconds| ("max_age", seconds.to_string()));
+    acr.into_iter().chain(max_age).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::policy::model::{Policy, Route, Source, Target, Transport};
+use crate::policy::model::{Policy, Route, Source, Transport};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
 
@@ -17,23 +17,98 @@ pub fn check(policy: &Policy) -> Vec<PolicyFault> {
         .map(|mapping| &mapping.name)
         .collect();
     let rule_names: Vec<&Arc<str>> = policy.rules.iter().map(|rule| &rule.name).collect();
+    let group_names: Vec<&Arc<str>> = policy
+        .route_groups
+        .iter()
+        .map(|group| &group.name)
+        .collect();
+    let people_names: Vec<&Arc<str>> = policy.people.iter().map(|people| &people.name).collect();
     unique_names(&mut faults, "routes", &route_names);
+    unique_names(&mut faults, "route_groups", &group_names);
+    unique_names(&mut faults, "people", &people_names);
     unique_names(&mut faults, "mappings", &mapping_names);
     unique_names(&mut faults, "rules", &rule_names);
     routes(&mut faults, &policy.routes);
     mappings(&mut faults, policy);
-    let known: HashSet<&str> = route_names.iter().map(|name| &***name).collect();
+    references(&mut faults, policy);
+    faults
+}
+
+/// Names that lead nowhere.
+fn references(faults: &mut Vec<PolicyFault>, policy: &Policy) {
+    let mut routes = Names::new("route", policy.routes.iter().map(|route| &*route.name));
+    let groups = policy.route_groups.iter();
+    let mut groups_known = Names::new("route group", groups.map(|group| &*group.name));
+    let mut people = Names::new("people", policy.people.iter().map(|people| &*people.name));
+    for (index, group) in policy.route_groups.iter().enumerate() {
+        routes.look(
+            &format!("route_groups[{index}].routes"),
+            Some(&group.routes),
+        );
+    }
+    for (key, from) in sources(policy) {
+        for (at, source) in from.iter().enumerate() {
+            people.look(&format!("{key}.from[{at}].people"), source.people.as_ref());
+            let key = format!("{key}.from[{at}].not_people");
+            people.look(&key, source.not_people.as_ref());
+        }
+    }
     for (index, rule) in policy.rules.iter().enumerate() {
         for (at, target) in rule.to.iter().flatten().enumerate() {
-            named_routes(
-                &mut faults,
-                &format!("rules[{index}].to[{at}]"),
-                target,
-                &known,
+            let key = format!("rules[{index}].to[{at}]");
+            routes.look(&format!("{key}.routes"), target.routes.as_ref());
+            routes.look(&format!("{key}.not_routes"), target.not_routes.as_ref());
+            let key_of = |field| format!("{key}.{field}");
+            groups_known.look(&key_of("route_groups"), target.route_groups.as_ref());
+            groups_known.look(
+                &key_of("not_route_groups"),
+                target.not_route_groups.as_ref(),
             );
         }
     }
-    faults
+    for names in [routes, groups_known, people] {
+        faults.extend(names.faults);
+    }
+}
+
+/// The names of one kind, and what refers to others.
+struct Names<'a> {
+    kind: &'static str,
+    known: HashSet<&'a str>,
+    faults: Vec<PolicyFault>,
+}
+
+impl<'a> Names<'a> {
+    fn new(kind: &'static str, known: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            kind,
+            known: known.collect(),
+            faults: Vec::new(),
+        }
+    }
+
+    fn look(&mut self, key: &str, names: Option<&Vec<Arc<str>>>) {
+        for (index, name) in names.into_iter().flatten().enumerate() {
+            if !self.known.contains(&**name) {
+                let message = match self.kind {
+                    "people" => format!("there are no people called {name}"),
+                    kind => format!("there is no {kind} called {name}"),
+                };
+                self.faults.push(fault(format!("{key}[{index}]"), message));
+            }
+        }
+    }
+}
+
+/// Every `from` of a policy, with the key of the object that has it.
+fn sources(policy: &Policy) -> impl Iterator<Item = (String, &Vec<Source>)> {
+    let named = policy.people.iter().enumerate();
+    let mapped = policy.mappings.iter().enumerate();
+    let ruled = policy.rules.iter().enumerate();
+    named
+        .map(|(index, people)| (format!("people[{index}]"), &people.from))
+        .chain(mapped.map(|(index, mapping)| (format!("mappings[{index}]"), &mapping.from)))
+        .chain(ruled.map(|(index, rule)| (format!("rules[{index}]"), &rule.from)))
 }
 
 /// Names of providers in the policy that are not among those configured.
@@ -53,17 +128,7 @@ pub fn unknown_providers(policy: &Policy, known: &[&str]) -> Vec<PolicyFault> {
             route.providers.as_ref(),
         );
     }
-    let mapped = policy
-        .mappings
-        .iter()
-        .enumerate()
-        .map(|(index, mapping)| (format!("mappings[{index}]"), &mapping.from));
-    let ruled = policy
-        .rules
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| (format!("rules[{index}]"), &rule.from));
-    for (key, from) in mapped.chain(ruled) {
+    for (key, from) in sources(policy) {
         for (at, source) in from.iter().enumerate() {
             look(
                 format!("{key}.from[{at}].providers"),
@@ -145,20 +210,4 @@ fn mappings(faults: &mut Vec<PolicyFault>, policy: &Policy) {
 
 fn is_anyone(source: &Source) -> bool {
     source.anyone
-}
-
-fn named_routes(faults: &mut Vec<PolicyFault>, key: &str, target: &Target, known: &HashSet<&str>) {
-    for (field, names) in [
-        ("routes", &target.routes),
-        ("not_routes", &target.not_routes),
-    ] {
-        for (index, name) in names.iter().flatten().enumerate() {
-            if !known.contains(&**name) {
-                faults.push(fault(
-                    format!("{key}.{field}[{index}]"),
-                    format!("there is no route called {name}"),
-                ));
-            }
-        }
-    }
 }

@@ -1,16 +1,17 @@
 //! Policy compiled for deciding: indexes by host, path prefix and route, so that the cost of a decision does not grow with rules that cannot apply.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::address::host::Host;
-use crate::identity::principal::Principal;
+use crate::identity::principal::{Principal, Requirement};
 use crate::identity::spiffe_id::{MeshIdentity, TrustDomain};
 use crate::policy::check;
+use crate::policy::decide::Facts;
 use crate::policy::index::{Entry, RuleIndex};
 use crate::policy::matcher::{PathMatch, TextMatch};
-use crate::policy::model::{Action, Mapping, Policy, Revision, Route, Rule, Target};
-use crate::policy::source::CompiledSource;
+use crate::policy::model::{Action, Mode, Policy, Revision, Route, RouteGroup, Rule, Target, When};
+use crate::policy::source::{self, CompiledSource, Named};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
 
@@ -28,7 +29,20 @@ pub struct CompiledPolicy {
     hosts: foldhash::HashMap<Host, Prefixes>,
     mappings: Vec<CompiledMapping>,
     pub(super) rules: Vec<CompiledRule>,
-    /// By route.
+    /// Rules that count.
+    pub(super) enforced: RuleSet,
+    /// Rules in shadow mode, if there are any.
+    pub(super) shadow: Option<RuleSet>,
+    /// Whether any rule that counts asks how the caller signed in.
+    pub(super) has_requirements: bool,
+    varies: bool,
+    header_names: Vec<Arc<str>>,
+}
+
+/// Rules of one mode, found by route.
+#[derive(Debug)]
+pub(super) struct RuleSet {
+    /// By position of the route.
     pub(super) of_route: Vec<Indexes>,
     /// Rules that do not name the routes they are for.
     pub(super) everywhere: Indexes,
@@ -81,11 +95,22 @@ pub(super) struct Indexes {
     pub(super) deny: RuleIndex,
 }
 
+impl Indexes {
+    pub(super) fn of(&self, action: Action) -> &RuleIndex {
+        match action {
+            Action::Allow => &self.allow,
+            Action::Deny => &self.deny,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct CompiledRule {
     pub(super) name: Arc<str>,
     pub(super) from: Vec<CompiledSource>,
     to: Option<Vec<CompiledTarget>>,
+    when: Option<When>,
+    pub(super) require: Option<Requirement>,
 }
 
 #[derive(Debug)]
@@ -107,7 +132,7 @@ impl CompiledPolicy {
         trust_domain: &TrustDomain,
     ) -> Result<Self, Vec<PolicyFault>> {
         let mut faults = check::check(&policy);
-        let mappings = compile_mappings(&policy.mappings, trust_domain, &mut faults);
+        let mappings = compile_mappings(&policy, trust_domain, &mut faults);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -124,21 +149,27 @@ impl CompiledPolicy {
             .enumerate()
             .map(|(index, route)| (&*route.name, index))
             .collect();
+        let named = source::named(&policy.people);
         let rules: Vec<CompiledRule> = policy
             .rules
             .iter()
-            .map(|rule| CompiledRule::new(rule, &names))
+            .map(|rule| CompiledRule::new(rule, &policy, &names, &named))
             .collect();
-        let (of_route, everywhere) = index_rules(&policy.rules, &rules, routes.len());
+        let of_mode = |mode| RuleSet::new(mode, &policy.rules, &rules, routes.len());
+        let has_shadow = policy.rules.iter().any(|rule| rule.mode == Mode::Shadow);
+        let requires = |rule: &CompiledRule| rule.require.is_some();
         Ok(Self {
             revision,
             trust_domain: trust_domain.clone(),
             hosts: index_hosts(&routes),
+            enforced: of_mode(Mode::Enforce),
+            shadow: has_shadow.then(|| of_mode(Mode::Shadow)),
+            has_requirements: rules.iter().any(requires),
+            varies: rules.iter().any(CompiledRule::varies),
+            header_names: header_names(&policy.rules),
             routes,
             mappings,
             rules,
-            of_route,
-            everywhere,
             policy,
         })
     }
@@ -146,6 +177,16 @@ impl CompiledPolicy {
     /// The policy as written.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Whether time alone can change a decision, so that what is under way has to be decided again.
+    pub fn varies(&self) -> bool {
+        self.varies
+    }
+
+    /// Lower-case names of the request headers that rules look at, each once.
+    pub fn header_names(&self) -> &[Arc<str>] {
+        &self.header_names
     }
 
     /// Whether any route has this host.
@@ -193,20 +234,39 @@ impl CompiledPolicy {
 }
 
 impl CompiledRule {
-    fn new(rule: &Rule, routes: &HashMap<&str, usize>) -> Self {
-        let compile = |target: &Target| CompiledTarget::new(target, routes);
+    fn new(rule: &Rule, policy: &Policy, routes: &HashMap<&str, usize>, named: &Named) -> Self {
+        let compile = |target: &Target| CompiledTarget::new(target, &policy.route_groups, routes);
         Self {
             name: rule.name.clone(),
-            from: rule.from.iter().map(CompiledSource::new).collect(),
+            from: source::compile(&rule.from, &policy.people, named),
             to: rule.to.as_ref().map(|to| to.iter().map(compile).collect()),
+            when: rule.when.clone(),
+            require: rule.require.clone(),
         }
     }
 
-    /// Whether the request is one that the rule is about.
-    pub(super) fn is_about(&self, route: usize, method: &str, path: &str) -> bool {
-        self.to
+    /// Whether the request, and its circumstances, are those that the rule is about.
+    pub(super) fn is_about(&self, facts: &Facts<'_>, action: Action) -> bool {
+        let holds =
+            |target: &CompiledTarget| target.holds(facts.route.index, facts.method, facts.path);
+        let to = self.to.as_ref();
+        let when = self.when.as_ref();
+        to.is_none_or(|to| to.iter().any(holds))
+            && when.is_none_or(|when| when.holds(facts, action))
+    }
+
+    /// Whether the caller signed in as the rule asks, if it does.
+    pub(super) fn is_met(&self, principal: &Principal, now: jiff::Timestamp) -> bool {
+        let require = self.require.as_ref();
+        require.is_none_or(|require| require.is_met(principal, now.as_second()))
+    }
+
+    fn varies(&self) -> bool {
+        let ages = self
+            .require
             .as_ref()
-            .is_none_or(|to| to.iter().any(|target| target.holds(route, method, path)))
+            .is_some_and(|require| require.max_age.is_some());
+        ages || self.when.as_ref().is_some_and(When::varies)
     }
 
     /// Positions of the routes it can apply to, if it names them.
@@ -241,16 +301,27 @@ impl CompiledRule {
 }
 
 impl CompiledTarget {
-    fn new(target: &Target, routes: &HashMap<&str, usize>) -> Self {
-        let positions = |names: &Vec<Arc<str>>| {
-            let found = names.iter().filter_map(|name| routes.get(&**name).copied());
+    fn new(target: &Target, groups: &[RouteGroup], routes: &HashMap<&str, usize>) -> Self {
+        let positions = |names: &Option<Vec<Arc<str>>>, grouped: &Option<Vec<Arc<str>>>| {
+            if names.is_none() && grouped.is_none() {
+                return None;
+            }
+            let is_meant =
+                |group: &&RouteGroup| grouped.iter().flatten().any(|name| *name == group.name);
+            let in_groups = groups
+                .iter()
+                .filter(is_meant)
+                .flat_map(|group| &group.routes);
+            let all = names.iter().flatten().chain(in_groups);
+            let found = all.filter_map(|name| routes.get(&**name).copied());
             let mut positions: Vec<usize> = found.collect();
             positions.sort_unstable();
-            positions
+            positions.dedup();
+            Some(positions)
         };
         Self {
-            routes: target.routes.as_ref().map(positions),
-            not_routes: target.not_routes.as_ref().map(positions),
+            routes: positions(&target.routes, &target.route_groups),
+            not_routes: positions(&target.not_routes, &target.not_route_groups),
             methods: target.methods.clone(),
             not_methods: target.not_methods.clone(),
             paths: target.paths.clone(),
@@ -278,13 +349,20 @@ pub(super) fn lists_method(methods: &[String], method: &str) -> bool {
         .any(|listed| listed == method || (method == "HEAD" && listed == "GET"))
 }
 
+fn header_names(rules: &[Rule]) -> Vec<Arc<str>> {
+    let whens = rules.iter().filter_map(|rule| rule.when.as_ref());
+    let names: BTreeSet<&Arc<str>> = whens.flat_map(When::header_names).collect();
+    names.into_iter().cloned().collect()
+}
+
 fn compile_mappings(
-    mappings: &[Mapping],
+    policy: &Policy,
     own: &TrustDomain,
     faults: &mut Vec<PolicyFault>,
 ) -> Vec<CompiledMapping> {
-    let mut compiled = Vec::with_capacity(mappings.len());
-    for (index, mapping) in mappings.iter().enumerate() {
+    let named = source::named(&policy.people);
+    let mut compiled = Vec::with_capacity(policy.mappings.len());
+    for (index, mapping) in policy.mappings.iter().enumerate() {
         // A template that cannot be read is among the faults already.
         let Ok(template) = IdentityTemplate::parse(&mapping.spiffe_id) else {
             continue;
@@ -299,7 +377,7 @@ fn compile_mappings(
         }
         compiled.push(CompiledMapping {
             name: mapping.name.clone(),
-            from: mapping.from.iter().map(CompiledSource::new).collect(),
+            from: source::compile(&mapping.from, &policy.people, &named),
             template,
         });
     }
@@ -317,40 +395,43 @@ fn index_hosts(routes: &[Arc<CompiledRoute>]) -> foldhash::HashMap<Host, Prefixe
     hosts
 }
 
-fn index_rules(
-    rules: &[Rule],
-    compiled: &[CompiledRule],
-    routes: usize,
-) -> (Vec<Indexes>, Indexes) {
-    let mut of_route: Vec<Indexes> = (0..routes).map(|_| Indexes::default()).collect();
-    let mut everywhere = Indexes::default();
-    for (number, (rule, compiled)) in (0u32..).zip(rules.iter().zip(compiled)) {
-        let named = compiled.named_routes();
-        let paths = compiled.exact_paths();
-        for (at, source) in (0u32..).zip(&compiled.from) {
+impl RuleSet {
+    fn new(mode: Mode, rules: &[Rule], compiled: &[CompiledRule], routes: usize) -> Self {
+        let mut set = Self {
+            of_route: (0..routes).map(|_| Indexes::default()).collect(),
+            everywhere: Indexes::default(),
+        };
+        for (number, (rule, compiled)) in (0u32..).zip(rules.iter().zip(compiled)) {
+            if rule.mode == mode {
+                set.enter(number, rule.action, compiled);
+            }
+        }
+        set
+    }
+
+    fn enter(&mut self, number: u32, action: Action, rule: &CompiledRule) {
+        let named = rule.named_routes();
+        let paths = rule.exact_paths();
+        for (at, source) in (0u32..).zip(&rule.from) {
             let entry = Entry {
                 rule: number,
                 source: at,
             };
-            let mut enter = |indexes: &mut Indexes| match rule.action {
-                Action::Allow => {
-                    indexes
-                        .allow
-                        .enter(entry, source, Action::Allow, paths.as_deref())
-                }
-                Action::Deny => indexes
-                    .deny
-                    .enter(entry, source, Action::Deny, paths.as_deref()),
+            let enter = |indexes: &mut Indexes| {
+                let index = match action {
+                    Action::Allow => &mut indexes.allow,
+                    Action::Deny => &mut indexes.deny,
+                };
+                index.enter(entry, source, action, paths.as_deref());
             };
             match &named {
                 Some(named) => {
                     for &route in named {
-                        of_route.get_mut(route).into_iter().for_each(&mut enter);
+                        self.of_route.get_mut(route).into_iter().for_each(enter);
                     }
                 }
-                None => enter(&mut everywhere),
+                None => enter(&mut self.everywhere),
             }
         }
     }
-    (of_route, everywhere)
 }

@@ -1,12 +1,14 @@
 //! Deciding: DENY before ALLOW, and nothing is allowed unless a rule allows it.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::identity::principal::Principal;
-use crate::policy::compile::{CompiledPolicy, CompiledRoute, Indexes};
+use crate::identity::principal::{Principal, Requirement};
+use crate::policy::compile::{CompiledPolicy, CompiledRoute, CompiledRule, Indexes, RuleSet};
 use crate::policy::index::{Entry, RuleIndex};
 use crate::policy::model::{Action, Route};
+use crate::policy::when::RequestHeaders;
 
 /// What is known of a request when it is decided.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,12 @@ pub struct Facts<'a> {
     pub method: &'a str,
     /// Canonical path, without query.
     pub path: &'a str,
+    /// The present moment.
+    pub now: jiff::Timestamp,
+    /// The connection's other end; `None` when it is not known.
+    pub peer: Option<IpAddr>,
+    /// The request's headers as they came; `None` when they are not known.
+    pub headers: Option<&'a RequestHeaders>,
 }
 
 /// What the rules say of a request.
@@ -31,6 +39,13 @@ pub enum Verdict {
     },
     /// Nobody is signed in, and somebody who is might be allowed.
     SignIn,
+    /// The caller would be allowed if they signed in again in this way.
+    StepUp {
+        /// The first allow rule, in the order written, that applies but for this.
+        rule: Arc<str>,
+        /// What it asks for.
+        require: Requirement,
+    },
     /// It is refused, and signing in would not help.
     Deny(DenyReason),
 }
@@ -49,6 +64,21 @@ pub enum DenyReason {
     Provider,
 }
 
+/// What a rule in shadow mode would have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shadow {
+    /// It was allowed, and this rule would have denied it.
+    WouldDeny {
+        /// The first such rule, in the order written.
+        rule: Arc<str>,
+    },
+    /// It was not allowed, and this rule would have allowed it.
+    WouldAllow {
+        /// The first such rule, in the order written.
+        rule: Arc<str>,
+    },
+}
+
 impl CompiledPolicy {
     /// Decides one request. Pure and total: no error can let a request through.
     ///
@@ -56,11 +86,11 @@ impl CompiledPolicy {
     /// asked to, unless a rule denies `anyone`: a stranger does not learn which paths have rules. They are asked as well where a deny rule
     /// only says who is excepted (`not_…`), since leaving that to strangers would let everybody through who signs out.
     pub fn decide(&self, facts: &Facts<'_>) -> Verdict {
-        let Some(of_route) = self.of_route.get(facts.route.index) else {
-            return Verdict::Deny(DenyReason::NoRule);
-        };
-        let Some(path) = path_for_rules(&facts.route.route, facts.path) else {
-            return Verdict::Deny(DenyReason::NoRule);
+        let refused = Verdict::Deny(DenyReason::NoRule);
+        let rules = self.enforced.of_route.get(facts.route.index);
+        let path = path_for_rules(&facts.route.route, facts.path);
+        let (Some(of_route), Some(path)) = (rules, path) else {
+            return refused;
         };
         let facts = Facts {
             path: &path,
@@ -69,6 +99,27 @@ impl CompiledPolicy {
         match facts.principal {
             Some(principal) => self.decide_known(&facts, principal, of_route),
             None => self.decide_stranger(&facts, of_route),
+        }
+    }
+
+    /// What rules in shadow mode would have made of a request that got this verdict.
+    pub fn shadow(&self, facts: &Facts<'_>, verdict: &Verdict) -> Option<Shadow> {
+        let rules = self.shadow.as_ref()?;
+        let path = path_for_rules(&facts.route.route, facts.path)?;
+        let facts = Facts {
+            path: &path,
+            ..*facts
+        };
+        let denies = self.first_of(rules, &facts, Action::Deny);
+        match verdict {
+            Verdict::Allow { .. } => denies.map(|rule| Shadow::WouldDeny { rule }),
+            Verdict::Deny(DenyReason::NoRule) | Verdict::SignIn | Verdict::StepUp { .. }
+                if denies.is_none() =>
+            {
+                let allows = self.first_of(rules, &facts, Action::Allow);
+                allows.map(|rule| Shadow::WouldAllow { rule })
+            }
+            Verdict::Deny(_) | Verdict::SignIn | Verdict::StepUp { .. } => None,
         }
     }
 
@@ -81,46 +132,103 @@ impl CompiledPolicy {
         if !accepts_provider(&facts.route.route, principal) {
             return Verdict::Deny(DenyReason::Provider);
         }
-        let first = |action, own: &RuleIndex, shared: &RuleIndex| {
-            let lists = own
-                .candidates(principal, facts.path)
-                .chain(shared.candidates(principal, facts.path));
-            self.first(facts, lists, |entry| {
-                let rule = self.rules.get(entry.rule as usize);
-                let source = rule.and_then(|rule| rule.from.get(entry.source as usize));
-                source.is_some_and(|source| source.holds(principal, action))
-            })
+        let shared = &self.enforced.everywhere;
+        let first = |action, accepts: &dyn Fn(&CompiledRule) -> bool| {
+            self.first_known(facts, principal, action, [of_route, shared], accepts)
         };
-        if let Some(rule) = first(Action::Deny, &of_route.deny, &self.everywhere.deny) {
+        if let Some(rule) = first(Action::Deny, &|_| true) {
             return Verdict::Deny(DenyReason::Rule { rule });
         }
-        match first(Action::Allow, &of_route.allow, &self.everywhere.allow) {
-            Some(rule) => Verdict::Allow { rule },
+        if let Some(rule) = first(Action::Allow, &|rule| rule.is_met(principal, facts.now)) {
+            return Verdict::Allow { rule };
+        }
+        // What is left are rules that ask for more than the caller has shown.
+        match self.first_asking(facts, principal, of_route) {
+            Some((rule, require)) => Verdict::StepUp { rule, require },
             None => Verdict::Deny(DenyReason::NoRule),
         }
     }
 
+    fn first_asking(
+        &self,
+        facts: &Facts<'_>,
+        principal: &Principal,
+        of_route: &Indexes,
+    ) -> Option<(Arc<str>, Requirement)> {
+        if !self.has_requirements {
+            return None;
+        }
+        let lists = [of_route, &self.enforced.everywhere];
+        let asks = |rule: &CompiledRule| rule.require.is_some();
+        let name = self.first_known(facts, principal, Action::Allow, lists, &asks)?;
+        let named = self.rules.iter().find(|rule| rule.name == name)?;
+        Some((name, named.require.clone()?))
+    }
+
     fn decide_stranger(&self, facts: &Facts<'_>, of_route: &Indexes) -> Verdict {
-        let shared = &self.everywhere;
-        let first = |lists: [&[Entry]; 2]| self.first(facts, lists.into_iter(), |_| true);
-        if let Some(rule) = first([&of_route.deny.anyone, &shared.deny.anyone]) {
+        let shared = &self.enforced.everywhere;
+        let first = |action, lists: [&[Entry]; 2]| {
+            self.first(facts, action, lists.into_iter(), |_, _| true)
+        };
+        let denies = first(Action::Deny, [&of_route.deny.anyone, &shared.deny.anyone]);
+        if let Some(rule) = denies {
             return Verdict::Deny(DenyReason::Rule { rule });
         }
-        if first([&of_route.deny.excluding, &shared.deny.excluding]).is_some() {
+        let excluding = [&*of_route.deny.excluding, &*shared.deny.excluding];
+        if first(Action::Deny, excluding).is_some() {
             return Verdict::SignIn;
         }
-        match first([&of_route.allow.anyone, &shared.allow.anyone]) {
+        match first(
+            Action::Allow,
+            [&of_route.allow.anyone, &shared.allow.anyone],
+        ) {
             Some(rule) => Verdict::Allow { rule },
             None => Verdict::SignIn,
         }
+    }
+
+    /// The first rule of a set that applies to the caller, whoever they are.
+    fn first_of(&self, rules: &RuleSet, facts: &Facts<'_>, action: Action) -> Option<Arc<str>> {
+        let of_route = rules.of_route.get(facts.route.index)?;
+        let both = [of_route, &rules.everywhere];
+        match facts.principal {
+            Some(principal) => {
+                let is_met = |rule: &CompiledRule| rule.is_met(principal, facts.now);
+                self.first_known(facts, principal, action, both, &is_met)
+            }
+            None => {
+                let lists = both.map(|indexes| indexes.of(action).anyone.as_slice());
+                self.first(facts, action, lists.into_iter(), |_, _| true)
+            }
+        }
+    }
+
+    /// The first rule of an action that applies to somebody who is signed in.
+    fn first_known(
+        &self,
+        facts: &Facts<'_>,
+        principal: &Principal,
+        action: Action,
+        rules: [&Indexes; 2],
+        accepts: &dyn Fn(&CompiledRule) -> bool,
+    ) -> Option<Arc<str>> {
+        let [own, shared] = rules.map(|indexes| -> &RuleIndex { indexes.of(action) });
+        let lists = own
+            .candidates(principal, facts.path)
+            .chain(shared.candidates(principal, facts.path));
+        self.first(facts, action, lists, |rule, entry| {
+            let source = rule.from.get(entry.source as usize);
+            source.is_some_and(|source| source.holds(principal, action)) && accepts(rule)
+        })
     }
 
     /// The first rule, in the order written, with an entry that holds and that is about the request.
     fn first<'a>(
         &self,
         facts: &Facts<'_>,
+        action: Action,
         lists: impl Iterator<Item = &'a [Entry]>,
-        holds: impl Fn(Entry) -> bool,
+        holds: impl Fn(&CompiledRule, Entry) -> bool,
     ) -> Option<Arc<str>> {
         let mut first: Option<u32> = None;
         for list in lists {
@@ -129,11 +237,9 @@ impl CompiledPolicy {
                 if first.is_some_and(|first| first <= entry.rule) {
                     break;
                 }
-                let is_about = self
-                    .rules
-                    .get(entry.rule as usize)
-                    .is_some_and(|rule| rule.is_about(facts.route.index, facts.method, facts.path));
-                if is_about && holds(entry) {
+                let applies =
+                    |rule: &CompiledRule| rule.is_about(facts, action) && holds(rule, entry);
+                if self.rules.get(entry.rule as usize).is_some_and(applies) {
                     first = Some(entry.rule);
                     break;
                 }

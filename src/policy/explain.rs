@@ -3,12 +3,14 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::identity::principal::{Groups, Principal};
+use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::policy::compile::{CompiledPolicy, lists_method};
 use crate::policy::decide::{DenyReason, Facts, Verdict, accepts_provider, path_for_rules};
 use crate::policy::matcher::TextMatch;
-use crate::policy::model::{Action, Rule, Source, Target};
+use crate::policy::model::{Action, Mode, Policy, Rule, Source, Target};
+use crate::policy::when::{Failure, claims_differ, claims_hold};
 
 /// Why a request gets the verdict it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Considered {
     pub rule: Arc<str>,
     /// What it would do.
     pub action: Action,
+    /// Whether it counts.
+    pub mode: Mode,
     /// `None` when it applies; else, in plain words, the first condition that fails, of the alternative that comes nearest.
     pub fails: Option<String>,
 }
@@ -35,6 +39,8 @@ enum Outcome {
     Applies,
     /// Only a `not_…` condition is left, of which nothing is known for somebody who is not signed in.
     Unknown,
+    /// Only what the rule requires is not met.
+    Unmet(Requirement, String),
     Fails(String),
 }
 
@@ -53,105 +59,182 @@ impl CompiledPolicy {
             path: &path,
             ..*facts
         };
-        let rules = self
-            .policy()
-            .rules
-            .iter()
-            .filter(|rule| is_for_route(rule, &facts));
-        let judged: Vec<(&Rule, Outcome)> = rules.map(|rule| (rule, judge(rule, &facts))).collect();
+        let policy = self.policy();
+        let rules = policy.rules.iter();
+        let judged: Vec<(&Rule, Outcome)> = rules
+            .filter(|rule| is_for_route(policy, rule, &facts))
+            .map(|rule| (rule, judge(policy, rule, &facts)))
+            .collect();
         Explanation {
             verdict: verdict(&facts, &judged),
-            considered: judged
-                .into_iter()
-                .map(|(rule, outcome)| Considered {
-                    rule: Arc::clone(&rule.name),
-                    action: rule.action,
-                    fails: match outcome {
-                        Outcome::Applies => None,
-                        Outcome::Unknown => Some(
-                            "you are not signed in, so nobody knows whether you are excepted"
-                                .to_owned(),
-                        ),
-                        Outcome::Fails(why) => Some(why),
-                    },
-                })
-                .collect(),
+            considered: judged.into_iter().map(considered).collect(),
         }
     }
 }
 
-fn verdict(facts: &Facts<'_>, judged: &[(&Rule, Outcome)]) -> Verdict {
-    if facts
-        .principal
-        .is_some_and(|principal| !accepts_provider(&facts.route.route, principal))
-    {
-        return Verdict::Deny(DenyReason::Provider);
-    }
-    let applies = |wanted: Action| {
-        let mut found = judged
-            .iter()
-            .filter(|(rule, outcome)| rule.action == wanted && matches!(outcome, Outcome::Applies));
-        found.next().map(|(rule, _)| Arc::clone(&rule.name))
-    };
-    let is_unknown = judged
-        .iter()
-        .any(|(_, outcome)| matches!(outcome, Outcome::Unknown));
-    match (
-        applies(Action::Deny),
-        applies(Action::Allow),
-        facts.principal,
-    ) {
-        (Some(rule), _, _) => Verdict::Deny(DenyReason::Rule { rule }),
-        (None, Some(rule), _) if !is_unknown => Verdict::Allow { rule },
-        (None, _, None) => Verdict::SignIn,
-        (None, _, Some(_)) => Verdict::Deny(DenyReason::NoRule),
+fn considered((rule, outcome): (&Rule, Outcome)) -> Considered {
+    let unknown = "you are not signed in, so nobody knows whether you are excepted";
+    Considered {
+        rule: Arc::clone(&rule.name),
+        action: rule.action,
+        mode: rule.mode,
+        fails: match outcome {
+            Outcome::Applies => None,
+            Outcome::Unknown => Some(unknown.to_owned()),
+            Outcome::Unmet(_, why) | Outcome::Fails(why) => Some(why),
+        },
     }
 }
 
-fn is_for_route(rule: &Rule, facts: &Facts<'_>) -> bool {
-    let name = &facts.route.route.name;
+fn verdict(facts: &Facts<'_>, judged: &[(&Rule, Outcome)]) -> Verdict {
+    let refused = |principal| !accepts_provider(&facts.route.route, principal);
+    if facts.principal.is_some_and(refused) {
+        return Verdict::Deny(DenyReason::Provider);
+    }
+    let counting = || judged.iter().filter(|(rule, _)| rule.mode == Mode::Enforce);
+    let applies = |wanted: Action| {
+        let mut found = counting()
+            .filter(|(rule, outcome)| rule.action == wanted && matches!(outcome, Outcome::Applies));
+        found.next().map(|(rule, _)| Arc::clone(&rule.name))
+    };
+    if let Some(rule) = applies(Action::Deny) {
+        return Verdict::Deny(DenyReason::Rule { rule });
+    }
+    let is_unknown = counting().any(|(_, outcome)| matches!(outcome, Outcome::Unknown));
+    if let Some(rule) = applies(Action::Allow).filter(|_| !is_unknown) {
+        return Verdict::Allow { rule };
+    }
+    let unmet = counting().find_map(|(rule, outcome)| match outcome {
+        Outcome::Unmet(require, _) => Some((Arc::clone(&rule.name), require.clone())),
+        Outcome::Applies | Outcome::Unknown | Outcome::Fails(_) => None,
+    });
+    match (facts.principal, unmet) {
+        (None, _) => Verdict::SignIn,
+        (Some(_), Some((rule, require))) => Verdict::StepUp { rule, require },
+        (Some(_), None) => Verdict::Deny(DenyReason::NoRule),
+    }
+}
+
+/// Whether a route is among those named, alone or in groups.
+fn names_route(
+    policy: &Policy,
+    route: &Arc<str>,
+    names: &Option<Vec<Arc<str>>>,
+    groups: &Option<Vec<Arc<str>>>,
+) -> Option<bool> {
+    if names.is_none() && groups.is_none() {
+        return None;
+    }
+    let in_group = |name: &Arc<str>| {
+        let mut named = policy
+            .route_groups
+            .iter()
+            .filter(|group| group.name == *name);
+        named.any(|group| group.routes.contains(route))
+    };
+    let is_named = names.iter().flatten().any(|name| name == route);
+    Some(is_named || groups.iter().flatten().any(in_group))
+}
+
+fn is_for_route(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> bool {
+    let route = &facts.route.route.name;
     let is_for = |target: &Target| {
-        target
-            .routes
-            .as_ref()
-            .is_none_or(|routes| routes.contains(name))
-            && !target
-                .not_routes
-                .as_ref()
-                .is_some_and(|routes| routes.contains(name))
+        names_route(policy, route, &target.routes, &target.route_groups) != Some(false)
+            && names_route(policy, route, &target.not_routes, &target.not_route_groups)
+                != Some(true)
     };
     rule.to.as_ref().is_none_or(|to| to.iter().any(is_for))
 }
 
 /// The target is told of before the source: who somebody is matters only where the rule is about the request.
-fn judge(rule: &Rule, facts: &Facts<'_>) -> Outcome {
+fn judge(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> Outcome {
     if let Some(to) = &rule.to {
         let failures: Option<Vec<String>> = to
             .iter()
-            .map(|target| target_fails(target, facts))
+            .map(|target| target_fails(policy, target, facts))
             .collect();
         if let Some(failures) = failures {
-            return Outcome::Fails(
-                failures
-                    .into_iter()
-                    .next()
-                    .unwrap_or_else(|| "it is for no request".to_owned()),
-            );
+            let first = failures.into_iter().next();
+            return Outcome::Fails(first.unwrap_or_else(|| "it is for no request".to_owned()));
         }
     }
+    let when = rule.when.as_ref();
+    if let Some(failure) = when.and_then(|when| when.failure(facts, rule.action)) {
+        return Outcome::Fails(circumstance(&failure, facts));
+    }
+    let outcome = judge_from(policy, rule, facts.principal);
+    match (outcome, &rule.require, facts.principal) {
+        (Outcome::Applies, Some(require), Some(principal)) => {
+            match unmet(require, principal, facts.now) {
+                Some(why) => Outcome::Unmet(require.clone(), why),
+                None => Outcome::Applies,
+            }
+        }
+        (outcome, _, _) => outcome,
+    }
+}
+
+fn judge_from(policy: &Policy, rule: &Rule, principal: Option<&Principal>) -> Outcome {
     let mut nearest = None;
     let mut is_unknown = false;
     for source in &rule.from {
-        match judge_source(source, facts.principal, rule.action) {
+        match judge_source(policy, source, principal, rule.action) {
             Outcome::Applies => return Outcome::Applies,
             Outcome::Unknown => is_unknown = true,
-            Outcome::Fails(why) => nearest = nearest.or(Some(why)),
+            Outcome::Fails(why) | Outcome::Unmet(_, why) => nearest = nearest.or(Some(why)),
         }
     }
     if is_unknown {
         return Outcome::Unknown;
     }
     Outcome::Fails(nearest.unwrap_or_else(|| "it is for nobody".to_owned()))
+}
+
+fn unmet(require: &Requirement, principal: &Principal, now: jiff::Timestamp) -> Option<String> {
+    if !require.acr_is_met(principal) {
+        let wanted = require.acr.as_deref().unwrap_or_default();
+        return Some(format!(
+            "it asks for a sign-in of the class {}",
+            list(wanted)
+        ));
+    }
+    let is_met = require.age_is_met(principal, now.as_second());
+    let limit = require.max_age.filter(|_| !is_met)?;
+    let limit = Duration::from_secs(u64::from(limit));
+    let limit = humantime::format_duration(limit);
+    Some(format!("it asks for a sign-in that is at most {limit} old"))
+}
+
+fn circumstance(failure: &Failure<'_>, facts: &Facts<'_>) -> String {
+    let peer = facts.peer.map_or_else(
+        || "an unknown address".to_owned(),
+        |peer| peer.to_canonical().to_string(),
+    );
+    match failure {
+        Failure::Until(until) => format!("it held until {until}"),
+        Failure::Hours(hours) => format!("it holds {}", list(hours)),
+        Failure::SourceIps(wanted) => {
+            format!(
+                "it is for connections from {}, and this comes from {peer}",
+                list(wanted)
+            )
+        }
+        Failure::NotSourceIps(other) => {
+            format!(
+                "it is not for connections from {}, and this comes from {peer}",
+                list(other)
+            )
+        }
+        Failure::Header(name, wanted) => {
+            format!("it is for requests whose header {name} is {}", list(wanted))
+        }
+        Failure::NotHeader(name, other) => {
+            format!(
+                "it is not for requests whose header {name} is or may be {}",
+                list(other)
+            )
+        }
+    }
 }
 
 fn list<T: Display>(values: &[T]) -> String {
@@ -162,7 +245,7 @@ fn list<T: Display>(values: &[T]) -> String {
     texts.join(", ")
 }
 
-fn target_fails(target: &Target, facts: &Facts<'_>) -> Option<String> {
+fn target_fails(policy: &Policy, target: &Target, facts: &Facts<'_>) -> Option<String> {
     let Facts {
         method,
         path,
@@ -170,15 +253,17 @@ fn target_fails(target: &Target, facts: &Facts<'_>) -> Option<String> {
         ..
     } = facts;
     let name = &route.route.name;
-    if let Some(routes) = &target.routes
-        && !routes.contains(name)
-    {
-        return Some(format!("it is for {}", list(routes)));
+    let named = |names: &Option<Vec<Arc<str>>>, groups: &Option<Vec<Arc<str>>>| {
+        let all: Vec<&Arc<str>> = names.iter().chain(groups).flatten().collect();
+        list(&all)
+    };
+    let (wanted, groups) = (&target.routes, &target.route_groups);
+    if names_route(policy, name, wanted, groups) == Some(false) {
+        return Some(format!("it is for {}", named(wanted, groups)));
     }
-    if let Some(routes) = &target.not_routes
-        && routes.contains(name)
-    {
-        return Some(format!("it is not for {}", list(routes)));
+    let (other, groups) = (&target.not_routes, &target.not_route_groups);
+    if names_route(policy, name, other, groups) == Some(true) {
+        return Some(format!("it is not for {}", named(other, groups)));
     }
     if let Some(methods) = &target.methods
         && !lists_method(methods, method)
@@ -206,7 +291,12 @@ fn target_fails(target: &Target, facts: &Facts<'_>) -> Option<String> {
     None
 }
 
-fn judge_source(source: &Source, principal: Option<&Principal>, action: Action) -> Outcome {
+fn judge_source(
+    policy: &Policy,
+    source: &Source,
+    principal: Option<&Principal>,
+    action: Action,
+) -> Outcome {
     if source.anyone {
         return Outcome::Applies;
     }
@@ -217,6 +307,8 @@ fn judge_source(source: &Source, principal: Option<&Principal>, action: Action) 
                 not_subjects: source.not_subjects.clone(),
                 not_groups: source.not_groups.clone(),
                 not_providers: source.not_providers.clone(),
+                not_claims: source.not_claims.clone(),
+                not_people: source.not_people.clone(),
                 ..Source::default()
             };
         return match action {
@@ -226,7 +318,9 @@ fn judge_source(source: &Source, principal: Option<&Principal>, action: Action) 
     };
     let failure = label_fails(source, principal)
         .or_else(|| email_fails(source, principal, action))
-        .or_else(|| groups_fail(source, &principal.groups, action));
+        .or_else(|| groups_fail(source, &principal.groups, action))
+        .or_else(|| claims_fail(source, principal, action))
+        .or_else(|| people_fail(policy, source, principal, action));
     failure.map_or(Outcome::Applies, Outcome::Fails)
 }
 
@@ -322,6 +416,61 @@ fn groups_fail(source: &Source, groups: &Groups, action: Action) -> Option<Strin
         && names.iter().any(|name| matches(other, name))
     {
         return Some(format!("it is not for the groups {}", list(other)));
+    }
+    None
+}
+
+fn claims_fail(source: &Source, principal: &Principal, action: Action) -> Option<String> {
+    if let Some(wanted) = &source.claims
+        && !claims_hold(wanted, principal, action)
+    {
+        let names: Vec<&Arc<str>> = wanted.keys().collect();
+        return Some(format!("it is for other values of {}", list(&names)));
+    }
+    if let Some(other) = &source.not_claims
+        && !claims_differ(other, principal, action)
+    {
+        let names: Vec<&Arc<str>> = other.keys().collect();
+        return Some(format!("it is not for your values of {}", list(&names)));
+    }
+    None
+}
+
+fn people_fail(
+    policy: &Policy,
+    source: &Source,
+    principal: &Principal,
+    action: Action,
+) -> Option<String> {
+    let described = |names: &[Arc<str>]| -> Vec<&Source> {
+        let named = policy
+            .people
+            .iter()
+            .filter(|people| names.contains(&people.name));
+        named.flat_map(|people| &people.from).collect()
+    };
+    let is_among = |sources: &[&Source], action: Action| {
+        sources.iter().any(|source| {
+            let outcome = judge_source(policy, source, Some(principal), action);
+            matches!(outcome, Outcome::Applies)
+        })
+    };
+    if let Some(names) = &source.people
+        && !is_among(&described(names), action)
+    {
+        return Some(format!(
+            "it is for {}, and you are not among them",
+            list(names)
+        ));
+    }
+    if let Some(names) = &source.not_people {
+        let sources = described(names);
+        let asks = |source: &&Source| source.emails.is_some() || source.email_domains.is_some();
+        let may_be =
+            action == Action::Allow && principal.email.is_none() && sources.iter().any(asks);
+        if may_be || is_among(&sources, action.opposite()) {
+            return Some(format!("it is not for {}", list(names)));
+        }
     }
     None
 }

@@ -1,13 +1,16 @@
 //! Policy objects as JSON in the shape of the policy file: what the store keeps. Reading goes through the reader of the file itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::identity::principal::Requirement;
 use crate::policy::check;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{
-    Action, Mapping, Policy, Route, Rule, Source, Target, Transport, Upstream,
+    Action, Mapping, Mode, People, Policy, Route, RouteGroup, Rule, Source, Target, Transport,
+    Upstream, When,
 };
 use crate::policy::yaml::{self, Node, PolicyFault};
 
@@ -16,6 +19,10 @@ use crate::policy::yaml::{self, Node, PolicyFault};
 pub struct PolicyJson {
     /// Routes.
     pub routes: Vec<Value>,
+    /// Routes that are named together.
+    pub route_groups: Vec<Value>,
+    /// Callers who are named together.
+    pub people: Vec<Value>,
     /// Identity mappings.
     pub mappings: Vec<Value>,
     /// Access rules.
@@ -26,6 +33,8 @@ pub struct PolicyJson {
 pub fn to_json(policy: &Policy) -> PolicyJson {
     PolicyJson {
         routes: policy.routes.iter().map(route).collect(),
+        route_groups: policy.route_groups.iter().map(route_group).collect(),
+        people: policy.people.iter().map(people).collect(),
         mappings: policy.mappings.iter().map(mapping).collect(),
         rules: policy.rules.iter().map(rule).collect(),
     }
@@ -35,6 +44,8 @@ pub fn to_json(policy: &Policy) -> PolicyJson {
 pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
     let root = Node::from_json(json!({
         "routes": json.routes,
+        "route_groups": json.route_groups,
+        "people": json.people,
         "mappings": json.mappings,
         "rules": json.rules,
     }));
@@ -85,6 +96,14 @@ fn texts(conditions: Option<&Vec<TextMatch>>) -> Option<Value> {
 
 fn paths(conditions: Option<&Vec<PathMatch>>) -> Option<Value> {
     conditions.map(|conditions| conditions.iter().map(PathMatch::to_string).collect())
+}
+
+fn conditions(by_name: Option<&BTreeMap<Arc<str>, Vec<TextMatch>>>) -> Option<Value> {
+    let written = |(name, conditions): (&Arc<str>, &Vec<TextMatch>)| {
+        let conditions: Value = conditions.iter().map(TextMatch::to_string).collect();
+        (name.to_string(), conditions)
+    };
+    by_name.map(|by_name| Value::Object(by_name.iter().map(written).collect()))
 }
 
 fn word<T: Copy + PartialEq>(value: T, words: &[(&'static str, T)]) -> Option<&'static str> {
@@ -159,6 +178,15 @@ fn upstream(upstream: &Upstream) -> Value {
     }
 }
 
+fn route_group(group: &RouteGroup) -> Value {
+    json!({ "name": &*group.name, "routes": names(Some(&group.routes)) })
+}
+
+fn people(people: &People) -> Value {
+    let from: Value = people.from.iter().map(source).collect();
+    json!({ "name": &*people.name, "from": from })
+}
+
 fn mapping(mapping: &Mapping) -> Value {
     json!({
         "name": &*mapping.name,
@@ -179,8 +207,39 @@ fn rule(rule: &Rule) -> Value {
     Object::default()
         .with("name", &*rule.name)
         .with("action", action)
+        .with_some("mode", Some("shadow").filter(|_| rule.mode == Mode::Shadow))
         .with("from", rule.from.iter().map(source).collect::<Value>())
         .with_some("to", to)
+        .with_some("when", rule.when.as_ref().map(when))
+        .with_some("require", rule.require.as_ref().map(requirement))
+        .end()
+}
+
+fn when(when: &When) -> Value {
+    let networks =
+        |networks: &Vec<ipnet::IpNet>| networks.iter().map(ToString::to_string).collect::<Value>();
+    let hours = when.hours.as_ref();
+    Object::default()
+        .with_some("source_ips", when.source_ips.as_ref().map(networks))
+        .with_some("not_source_ips", when.not_source_ips.as_ref().map(networks))
+        .with_some("headers", conditions(when.headers.as_ref()))
+        .with_some("not_headers", conditions(when.not_headers.as_ref()))
+        .with_some(
+            "hours",
+            hours.map(|hours| hours.iter().map(ToString::to_string).collect::<Value>()),
+        )
+        .with_some("until", when.until.map(|until| until.to_string()))
+        .end()
+}
+
+fn requirement(requirement: &Requirement) -> Value {
+    let age = |seconds: u32| {
+        let age = std::time::Duration::from_secs(u64::from(seconds));
+        humantime::format_duration(age).to_string()
+    };
+    Object::default()
+        .with_some("acr", names(requirement.acr.as_ref()))
+        .with_some("max_age", requirement.max_age.map(age))
         .end()
 }
 
@@ -198,19 +257,25 @@ fn source(source: &Source) -> Value {
         .with_some("groups", texts(source.groups.as_ref()))
         .with_some("providers", names(source.providers.as_ref()))
         .with_some("kinds", kinds)
+        .with_some("claims", conditions(source.claims.as_ref()))
+        .with_some("people", names(source.people.as_ref()))
         .with_some("not_emails", texts(source.not_emails.as_ref()))
         .with_some("not_subjects", texts(source.not_subjects.as_ref()))
         .with_some("not_groups", texts(source.not_groups.as_ref()))
         .with_some("not_providers", names(source.not_providers.as_ref()))
+        .with_some("not_claims", conditions(source.not_claims.as_ref()))
+        .with_some("not_people", names(source.not_people.as_ref()))
         .end()
 }
 
 fn target(target: &Target) -> Value {
     Object::default()
         .with_some("routes", names(target.routes.as_ref()))
+        .with_some("route_groups", names(target.route_groups.as_ref()))
         .with_some("methods", target.methods.clone())
         .with_some("paths", paths(target.paths.as_ref()))
         .with_some("not_routes", names(target.not_routes.as_ref()))
+        .with_some("not_route_groups", names(target.not_route_groups.as_ref()))
         .with_some("not_methods", target.not_methods.clone())
         .with_some("not_paths", paths(target.not_paths.as_ref()))
         .end()

@@ -1,11 +1,15 @@
 //! Policy as data: what the YAML file says and the store keeps.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::address::host::Host;
-use crate::identity::principal::PrincipalKind;
+use crate::identity::principal::{PrincipalKind, Requirement};
 use crate::identity::spiffe_id::SpiffeId;
+use crate::policy::hours::Hours;
 use crate::policy::matcher::{PathMatch, TextMatch};
 
 /// A numbered, immutable state of all policy.
@@ -17,6 +21,10 @@ pub struct Revision(pub i64);
 pub struct Policy {
     /// Where requests go.
     pub routes: Vec<Route>,
+    /// Routes that are named together.
+    pub route_groups: Vec<RouteGroup>,
+    /// Callers who are named together.
+    pub people: Vec<People>,
     /// Who is who in the mesh; the first that matches is used.
     pub mappings: Vec<Mapping>,
     /// Who may do what; their order says nothing.
@@ -124,6 +132,24 @@ pub enum UpstreamProtocol {
     Http2,
 }
 
+/// Routes under one name, so that rules need not list them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteGroup {
+    /// Unique among its kind; 1 to 100 letters, digits, `.`, `-`, `_`.
+    pub name: Arc<str>,
+    /// Names of routes. Empty matches nothing.
+    pub routes: Vec<Arc<str>>,
+}
+
+/// Callers under one name, so that rules and mappings need not describe them again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct People {
+    /// Unique among its kind; 1 to 100 letters, digits, `.`, `-`, `_`.
+    pub name: Arc<str>,
+    /// Items are alternatives; none has `anyone`, `people` or `not_people`. Empty matches nobody.
+    pub from: Vec<Source>,
+}
+
 /// An identity mapping: whom it is for, and the SPIFFE ID they travel under. The first that matches is used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapping {
@@ -143,10 +169,43 @@ pub struct Rule {
     pub name: Arc<str>,
     /// What follows when it applies.
     pub action: Action,
+    /// Whether it counts.
+    pub mode: Mode,
     /// Items are alternatives. Empty matches nobody.
     pub from: Vec<Source>,
     /// Items are alternatives; `None` is any route, method and path. `Some` of nothing matches nothing.
     pub to: Option<Vec<Target>>,
+    /// Under which circumstances; `None` is any.
+    pub when: Option<When>,
+    /// How the caller must have signed in; only allow rules have it.
+    pub require: Option<Requirement>,
+}
+
+/// Whether a rule counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It is evaluated, and what it would have changed is reported; it changes nothing.
+    Shadow,
+}
+
+/// Circumstances: all fields that are present must hold (AND); a field's values are alternatives (OR).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct When {
+    /// Networks of the connection's other end.
+    pub source_ips: Option<Vec<IpNet>>,
+    /// As `source_ips`; none may contain it.
+    pub not_source_ips: Option<Vec<IpNet>>,
+    /// Conditions on request headers, by lower-case name; all names must hold.
+    pub headers: Option<BTreeMap<Arc<str>, Vec<TextMatch>>>,
+    /// As `headers`; none may hold.
+    pub not_headers: Option<BTreeMap<Arc<str>, Vec<TextMatch>>>,
+    /// Windows of the week.
+    pub hours: Option<Vec<Hours>>,
+    /// The first moment at which it does not hold any more.
+    pub until: Option<jiff::Timestamp>,
 }
 
 /// What a rule does.
@@ -156,6 +215,16 @@ pub enum Action {
     Allow,
     /// The request is refused, whatever allow rules say.
     Deny,
+}
+
+impl Action {
+    /// The other one.
+    pub(super) const fn opposite(self) -> Self {
+        match self {
+            Self::Allow => Self::Deny,
+            Self::Deny => Self::Allow,
+        }
+    }
 }
 
 /// One alternative of `from`: all fields that are present must match (AND); a field's values are alternatives (OR).
@@ -177,6 +246,10 @@ pub struct Source {
     pub providers: Option<Vec<Arc<str>>>,
     /// Users or workloads.
     pub kinds: Option<Vec<PrincipalKind>>,
+    /// Conditions on claims that the provider is configured to keep, by name; all names must hold.
+    pub claims: Option<BTreeMap<Arc<str>, Vec<TextMatch>>>,
+    /// Names of [`People`].
+    pub people: Option<Vec<Arc<str>>>,
     /// As `emails`; none may match.
     pub not_emails: Option<Vec<TextMatch>>,
     /// As `subjects`; none may match.
@@ -185,6 +258,10 @@ pub struct Source {
     pub not_groups: Option<Vec<TextMatch>>,
     /// As `providers`; none may match.
     pub not_providers: Option<Vec<Arc<str>>>,
+    /// As `claims`; none may hold.
+    pub not_claims: Option<BTreeMap<Arc<str>, Vec<TextMatch>>>,
+    /// As `people`; none may match.
+    pub not_people: Option<Vec<Arc<str>>>,
 }
 
 /// One alternative of `to`.
@@ -192,12 +269,16 @@ pub struct Source {
 pub struct Target {
     /// Names of routes.
     pub routes: Option<Vec<Arc<str>>>,
+    /// Names of [`RouteGroup`]s. With `routes` beside it a route of either will do.
+    pub route_groups: Option<Vec<Arc<str>>>,
     /// Upper-case; `GET` stands for `HEAD` as well.
     pub methods: Option<Vec<String>>,
     /// Conditions on the public canonical path, before any prefix is taken off.
     pub paths: Option<Vec<PathMatch>>,
     /// As `routes`; none may match.
     pub not_routes: Option<Vec<Arc<str>>>,
+    /// As `route_groups`; none may match.
+    pub not_route_groups: Option<Vec<Arc<str>>>,
     /// As `methods`; none may match.
     pub not_methods: Option<Vec<String>>,
     /// As `paths`; none may match.

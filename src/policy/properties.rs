@@ -1,5 +1,7 @@
 //! Properties of deciding, over random policies, people and requests, with [`explain`](crate::policy::explain) as an oracle that shares no index.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -9,13 +11,15 @@ use proptest::sample::select;
 
 use crate::address::host::Host;
 use crate::identity::email::Email;
-use crate::identity::principal::{Groups, Principal, PrincipalKind};
+use crate::identity::principal::{Groups, Principal, PrincipalKind, Requirement};
 use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{DenyReason, Facts, Verdict};
+use crate::policy::decide::{DenyReason, Facts, Shadow, Verdict};
+use crate::policy::hours::Hours;
 use crate::policy::json::{from_json, to_json};
 use crate::policy::matcher::{PathMatch, TextMatch};
-use crate::policy::model::{Action, Policy, Revision, Rule, Source, Target};
+use crate::policy::model::{Action, Mode, Policy, Revision, Rule, Source, Target, When};
+use crate::policy::when::RequestHeaders;
 use crate::policy::yaml;
 
 const ROUTES: [&str; 3] = ["a", "b", "c"];
@@ -28,6 +32,12 @@ const EMAILS: [&str; 4] = [
 ];
 const PATHS: [&str; 8] = [
     "/", "/a", "/a/", "/a/b", "/a/b/c", "/admin", "/admin/x", "/d;v=1/b",
+];
+/// The second is a moment after the first.
+const MOMENTS: [&str; 3] = [
+    "2026-11-27T23:59:59.999999Z",
+    "2026-11-28T00:00:00Z",
+    "2026-11-29T23:00:00Z",
 ];
 const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "DELETE"];
 
@@ -64,7 +74,16 @@ fn source() -> impl Strategy<Value = Source> {
         )),
     );
     let other = (groups(), emails(), subjects(), providers());
-    (0..6, any::<bool>(), wanted, other).prop_map(|(kind, signed_in, wanted, other)| {
+    let claims = || {
+        let conditions = texts(&["eng", "e*", "*"]).prop_map(Option::unwrap_or_default);
+        let name = select(&["team", "unknown"][..]);
+        rarely(
+            (name, conditions).prop_map(|(name, wanted)| BTreeMap::from([(name.into(), wanted)])),
+        )
+    };
+    let people = || names(&["mixed", "nobody"]);
+    let more = (claims(), claims(), people(), people());
+    (0..6, any::<bool>(), wanted, other, more).prop_map(|(kind, signed_in, wanted, other, more)| {
         if kind == 0 {
             return Source {
                 anyone: true,
@@ -82,6 +101,10 @@ fn source() -> impl Strategy<Value = Source> {
             not_emails: other.1,
             not_subjects: other.2,
             not_providers: other.3,
+            claims: more.0,
+            not_claims: more.1,
+            people: more.2,
+            not_people: more.3,
             ..Source::default()
         };
         source.signed_in = signed_in || source == Source::default();
@@ -101,39 +124,126 @@ fn target() -> impl Strategy<Value = Target> {
             0..3,
         ))
     };
-    (routes(), methods(), paths(), routes(), methods(), paths()).prop_map(|fields| {
-        let target = Target {
-            routes: fields.0,
-            methods: fields.1,
-            paths: fields.2,
-            not_routes: fields.3,
-            not_methods: fields.4,
-            not_paths: fields.5,
+    let groups = || names(&["ab", "none"]);
+    let groups = (groups(), groups());
+    (
+        routes(),
+        methods(),
+        paths(),
+        routes(),
+        methods(),
+        paths(),
+        groups,
+    )
+        .prop_map(|fields| {
+            let target = Target {
+                routes: fields.0,
+                methods: fields.1,
+                paths: fields.2,
+                not_routes: fields.3,
+                not_methods: fields.4,
+                not_paths: fields.5,
+                route_groups: fields.6.0,
+                not_route_groups: fields.6.1,
+            };
+            if target == Target::default() {
+                return Target {
+                    methods: Some(vec!["GET".to_owned()]),
+                    ..target
+                };
+            }
+            target
+        })
+}
+
+fn when() -> impl Strategy<Value = When> {
+    let networks = || {
+        let forms = &["10.0.0.0/8", "10.1.2.3/32", "fd00::/8"][..];
+        rarely(vec(
+            select(forms).prop_map(|form| form.parse().unwrap()),
+            0..2,
+        ))
+    };
+    let headers = || {
+        let conditions = texts(&["prod", "pre-*", "*"]).prop_map(Option::unwrap_or_default);
+        let named =
+            conditions.prop_map(|conditions| BTreeMap::from([("x-env".into(), conditions)]));
+        rarely(named)
+    };
+    let hours = &["Mon-Fri 08:00-19:00 UTC", "Sat,Sun 22:00-06:00 UTC"][..];
+    let hours = rarely(vec(
+        select(hours).prop_map(|form| Hours::parse(form).unwrap()),
+        0..2,
+    ));
+    let until = rarely(select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()));
+    let networks = (networks(), networks());
+    (networks, headers(), headers(), hours, until).prop_map(|fields| {
+        let when = When {
+            source_ips: fields.0.0,
+            not_source_ips: fields.0.1,
+            headers: fields.1,
+            not_headers: fields.2,
+            hours: fields.3,
+            until: fields.4,
         };
-        if target == Target::default() {
-            return Target {
-                methods: Some(vec!["GET".to_owned()]),
-                ..target
+        if when == When::default() {
+            return When {
+                source_ips: Some(Vec::new()),
+                ..when
             };
         }
-        target
+        when
     })
 }
 
-fn rules() -> impl Strategy<Value = Vec<Rule>> {
+fn requirement() -> impl Strategy<Value = Requirement> {
+    let acr = rarely(vec(select(&["mfa", "hwk"][..]).prop_map(Arc::from), 0..2));
+    (acr, option::of(select(&[60u32, 3600][..]))).prop_map(|(acr, max_age)| Requirement {
+        max_age: max_age.or(acr.is_none().then_some(60)),
+        acr,
+    })
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
     let action = select(&[Action::Allow, Action::Allow, Action::Deny][..]);
-    let rule = (action, vec(source(), 0..3), option::of(vec(target(), 0..3)));
-    vec(rule, 0..8).prop_map(|rules| {
-        let named = rules.into_iter().enumerate();
-        named
-            .map(|(index, (action, from, to))| Rule {
-                name: format!("r{index}").into(),
+    let mode = select(&[Mode::Enforce, Mode::Enforce, Mode::Shadow][..]);
+    let parts = (vec(source(), 0..3), option::of(vec(target(), 0..3)));
+    (action, mode, parts, rarely(when()), rarely(requirement())).prop_map(
+        |(action, mode, (from, to), when, require)| {
+            let can_require = action == Action::Allow && !from.iter().any(|source| source.anyone);
+            Rule {
+                name: "".into(),
                 action,
+                mode,
                 from,
                 to,
-            })
-            .collect()
+                when,
+                require: require.filter(|_| can_require),
+            }
+        },
+    )
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    vec(rule(), 0..8).prop_map(|mut rules| {
+        for (index, rule) in rules.iter_mut().enumerate() {
+            rule.name = format!("r{index}").into();
+        }
+        rules
     })
+}
+
+/// A rule of this name that is about everything.
+fn plain(name: &str, action: Action, from: Vec<Source>) -> Rule {
+    Rule {
+        name: name.into(),
+        action,
+        mode: Mode::Enforce,
+        from,
+        to: None,
+        when: None,
+        require: None,
+    }
 }
 
 fn principal() -> impl Strategy<Value = Option<Principal>> {
@@ -148,16 +258,24 @@ fn principal() -> impl Strategy<Value = Option<Principal>> {
         select(&["okta", "entra", "other"][..]),
         select(&["1", "2", "3"][..]),
     );
-    option::weighted(0.8, (groups, email, kind, names)).prop_map(|principal| {
-        principal.map(|(groups, email, kind, (provider, subject))| Principal {
-            kind,
-            provider: provider.into(),
-            issuer: format!("https://{provider}").into(),
-            subject: subject.into(),
-            email,
-            display_name: None,
-            groups,
-        })
+    let team = option::of(vec(select(&["eng", "ops"][..]).prop_map(Arc::from), 0..2));
+    let acr = option::of(select(&["mfa", "pwd"][..]).prop_map(Arc::from));
+    let sign_in = (team, acr, option::of(0i64..7200));
+    option::weighted(0.8, (groups, email, kind, names, sign_in)).prop_map(|principal| {
+        principal.map(
+            |(groups, email, kind, (provider, subject), (team, acr, ago))| Principal {
+                kind,
+                provider: provider.into(),
+                issuer: format!("https://{provider}").into(),
+                subject: subject.into(),
+                email,
+                display_name: None,
+                groups,
+                claims: team.map(|team| ("team".into(), team)).into_iter().collect(),
+                acr,
+                auth_time: ago.map(|ago| now().as_second() - ago),
+            },
+        )
     })
 }
 
@@ -167,6 +285,10 @@ routes:
   - { name: a, host: a.example, upstream: { addresses: ["u:1"], tls: { server_name: u } } }
   - { name: b, host: b.example, providers: [okta], upstream: { addresses: ["u:1"], tls: { server_name: u } } }
   - { name: c, host: c.example, allow_path_parameters: true, upstream: { addresses: ["u:1"], tls: { server_name: u } } }
+route_groups: [{ name: ab, routes: [a, b] }, { name: none, routes: [] }]
+people:
+  - { name: mixed, from: [{ groups: [sre], providers: [okta] }, { emails: ["*@corp.com"] }, { not_claims: { team: [eng] } }] }
+  - { name: nobody, from: [] }
 "#;
     Policy {
         rules,
@@ -174,7 +296,7 @@ routes:
     }
 }
 
-fn compile(rules: Vec<Rule>) -> CompiledPolicy {
+pub(super) fn compile(rules: Vec<Rule>) -> CompiledPolicy {
     CompiledPolicy::new(
         policy(rules),
         Revision(1),
@@ -183,27 +305,68 @@ fn compile(rules: Vec<Rule>) -> CompiledPolicy {
     .unwrap()
 }
 
+/// A Tuesday.
+fn now() -> jiff::Timestamp {
+    "2026-11-24T12:00:00Z".parse().unwrap()
+}
+
+/// A stranger who gets the root of the first route, of whom nothing more is known.
+pub(super) fn facts(policy: &CompiledPolicy) -> Facts<'_> {
+    Facts {
+        principal: None,
+        route: &policy.routes()[0],
+        method: "GET",
+        path: "/",
+        now: now(),
+        peer: None,
+        headers: None,
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Request {
     principal: Option<Principal>,
     route: usize,
     method: &'static str,
     path: &'static str,
+    now: jiff::Timestamp,
+    peer: Option<IpAddr>,
+    headers: Option<RequestHeaders>,
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    (
-        principal(),
-        0..3usize,
-        select(&METHODS[..]),
-        select(&PATHS[..]),
-    )
-        .prop_map(|(principal, route, method, path)| Request {
+    let peers = &[
+        "10.1.2.3",
+        "10.9.9.9",
+        "192.0.2.1",
+        "::ffff:10.0.0.1",
+        "fd00::1",
+    ][..];
+    let peer = option::weighted(0.8, select(peers).prop_map(|text| text.parse().unwrap()));
+    let line = select(&["prod", "pre-1", "test", "test,prod", "\u{e9}", ""][..]);
+    let headers = option::weighted(0.8, vec(line, 0..3)).prop_map(|lines| {
+        lines.map(|lines| {
+            let mut headers = RequestHeaders::default();
+            headers.insert(&"x-env".into(), lines.iter().map(|line| line.as_bytes()));
+            headers
+        })
+    });
+    let now = prop_oneof![
+        Just(now()),
+        select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()),
+    ];
+    let what = (0..3usize, select(&METHODS[..]), select(&PATHS[..]));
+    (principal(), what, now, peer, headers).prop_map(
+        |(principal, (route, method, path), now, peer, headers)| Request {
             principal,
             route,
             method,
             path,
-        })
+            now,
+            peer,
+            headers,
+        },
+    )
 }
 
 impl Request {
@@ -213,6 +376,9 @@ impl Request {
             route: &policy.routes()[self.route],
             method: self.method,
             path: self.path,
+            now: self.now,
+            peer: self.peer,
+            headers: self.headers.as_ref(),
         }
     }
 
@@ -225,7 +391,7 @@ impl Request {
 fn outcome(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Allow { .. } => 0,
-        Verdict::SignIn => 1,
+        Verdict::SignIn | Verdict::StepUp { .. } => 1,
         Verdict::Deny(_) => 2,
     }
 }
@@ -243,6 +409,26 @@ proptest! {
     }
 
     #[test]
+    fn rules_in_shadow_change_no_verdict(rules in rules(), request in request()) {
+        let enforced: Vec<Rule> = rules.iter().filter(|rule| rule.mode == Mode::Enforce).cloned().collect();
+        prop_assert_eq!(request.verdict(&rules), request.verdict(&enforced));
+    }
+
+    #[test]
+    fn what_rules_in_shadow_would_change_is_what_they_change_when_enforced(rules in rules(), request in request()) {
+        let policy = compile(rules.clone());
+        let facts = request.facts(&policy);
+        let verdict = policy.decide(&facts);
+        let enforced: Vec<Rule> = rules.into_iter().map(|rule| Rule { mode: Mode::Enforce, ..rule }).collect();
+        let after = request.verdict(&enforced);
+        match policy.shadow(&facts, &verdict) {
+            Some(Shadow::WouldDeny { .. }) => prop_assert!(is_allowed(&verdict) && !is_allowed(&after)),
+            Some(Shadow::WouldAllow { .. }) => prop_assert!(!is_allowed(&verdict)),
+            None => prop_assert!(is_allowed(&verdict) == is_allowed(&after) || request.principal.is_none()),
+        }
+    }
+
+    #[test]
     fn without_an_allow_rule_nothing_is_allowed(rules in rules(), request in request()) {
         let rules: Vec<Rule> = rules.into_iter().filter(|rule| rule.action == Action::Deny).collect();
         prop_assert_ne!(outcome(&request.verdict(&rules)), 0);
@@ -252,7 +438,7 @@ proptest! {
     fn b12_adding_a_deny_rule_never_allows(rules in rules(), from in vec(source(), 0..3), to in option::of(vec(target(), 0..2)), at in 0..8usize, request in request()) {
         let before = request.verdict(&rules);
         let mut more = rules.clone();
-        more.insert(at.min(rules.len()), Rule { name: "extra".into(), action: Action::Deny, from, to });
+        more.insert(at.min(rules.len()), Rule { to, ..plain("extra", Action::Deny, from) });
         prop_assert!(outcome(&request.verdict(&more)) >= outcome(&before));
     }
 
@@ -260,7 +446,7 @@ proptest! {
     fn b12_adding_an_allow_rule_never_widens_a_deny(rules in rules(), from in vec(source(), 0..3), request in request()) {
         let before = request.verdict(&rules);
         let mut more = rules.clone();
-        more.push(Rule { name: "extra".into(), action: Action::Allow, from, to: None });
+        more.push(plain("extra", Action::Allow, from));
         let after = request.verdict(&more);
         if matches!(before, Verdict::Deny(DenyReason::Rule { .. } | DenyReason::Provider)) {
             prop_assert_eq!(before, after);
@@ -314,6 +500,9 @@ fn person(email: Option<&str>, groups: Groups) -> Principal {
         email: email.map(|email| Email::parse(email).unwrap()),
         display_name: None,
         groups,
+        claims: BTreeMap::new(),
+        acr: None,
+        auth_time: None,
     }
 }
 
@@ -333,6 +522,7 @@ fn decide(rules: &str, principal: Option<&Principal>, method: &str, path: &str) 
         route,
         method,
         path,
+        ..facts(&policy)
     })
 }
 
@@ -440,27 +630,22 @@ fn b11_head_is_decided_as_get() {
 
 #[test]
 fn b4_path_parameters_do_not_hide_a_path() {
+    let everybody = Source {
+        signed_in: true,
+        ..Source::default()
+    };
+    let anyone = Source {
+        anyone: true,
+        ..Source::default()
+    };
     let rules = vec![
+        plain("all", Action::Allow, vec![everybody]),
         Rule {
-            name: "all".into(),
-            action: Action::Allow,
-            from: vec![Source {
-                signed_in: true,
-                ..Source::default()
-            }],
-            to: None,
-        },
-        Rule {
-            name: "admin".into(),
-            action: Action::Deny,
-            from: vec![Source {
-                anyone: true,
-                ..Source::default()
-            }],
             to: Some(vec![Target {
                 paths: Some(vec![PathMatch::parse("/admin/{**}").unwrap()]),
                 ..Target::default()
             }]),
+            ..plain("admin", Action::Deny, vec![anyone])
         },
     ];
     let policy = compile(rules);
@@ -478,8 +663,8 @@ fn b4_path_parameters_do_not_hide_a_path() {
         let facts = Facts {
             principal: Some(&member),
             route: &policy.routes()[route],
-            method: "GET",
             path,
+            ..facts(&policy)
         };
         assert_eq!(is_allowed(&policy.decide(&facts)), expected, "{path}");
     }
@@ -559,21 +744,15 @@ fn the_first_mapping_that_matches_gives_the_mesh_identity() {
 
 #[test]
 fn an_explanation_says_what_fails() {
-    let policy = compile(vec![Rule {
-        name: "sre".into(),
-        action: Action::Allow,
-        from: vec![Source {
-            groups: Some(vec![TextMatch::parse("sre").unwrap()]),
-            ..Source::default()
-        }],
-        to: None,
-    }]);
+    let sre = Source {
+        groups: Some(vec![TextMatch::parse("sre").unwrap()]),
+        ..Source::default()
+    };
+    let policy = compile(vec![plain("sre", Action::Allow, vec![sre])]);
     let person = person(None, Groups::Known(std::collections::BTreeSet::new()));
     let facts = Facts {
         principal: Some(&person),
-        route: &policy.routes()[0],
-        method: "GET",
-        path: "/",
+        ..facts(&policy)
     };
     let explanation = policy.explain(&facts);
     assert_eq!(explanation.verdict, Verdict::Deny(DenyReason::NoRule));
@@ -581,4 +760,136 @@ fn an_explanation_says_what_fails() {
         explanation.considered[0].fails.as_deref(),
         Some("it is for the groups sre, and you are in none of them")
     );
+}
+
+/// A document's rules, decided for a person at a moment.
+fn decide_at(rules: &str, principal: &Principal, now: &str) -> (Verdict, Option<Shadow>) {
+    let text = format!(
+        "routes: [{{ name: a, host: a.example, upstream: {{ addresses: ['u:1'], tls: {{ server_name: u }} }} }}]\n{rules}"
+    );
+    let trust_domain = TrustDomain::parse("td").unwrap();
+    let policy =
+        CompiledPolicy::new(yaml::parse(&text).unwrap(), Revision(1), &trust_domain).unwrap();
+    let facts = Facts {
+        principal: Some(principal),
+        now: now.parse().unwrap(),
+        ..facts(&policy)
+    };
+    let verdict = policy.decide(&facts);
+    let shadow = policy.shadow(&facts, &verdict);
+    (verdict, shadow)
+}
+
+#[test]
+fn i9_a_rule_ends_at_its_moment() {
+    let member = person(None, Groups::Missing);
+    let rules = "rules: [{ name: r, action: allow, from: [{ signed_in: true }], when: { until: '2027-01-31T18:00:00Z' } }]";
+    let at = |now| is_allowed(&decide_at(rules, &member, now).0);
+    assert!(at("2027-01-31T17:59:59.999999Z"));
+    assert!(!at("2027-01-31T18:00:00Z"));
+}
+
+#[test]
+fn what_is_required_is_asked_for_where_nothing_else_allows() {
+    let now = "2027-01-31T18:00:00Z";
+    let seconds = now.parse::<jiff::Timestamp>().unwrap().as_second();
+    let signed_in = |acr: Option<&str>, ago: Option<i64>| Principal {
+        acr: acr.map(Into::into),
+        auth_time: ago.map(|ago| seconds - ago),
+        ..person(None, Groups::Missing)
+    };
+    let rules = "rules:
+  - { name: strong, action: allow, from: [{ signed_in: true }], require: { acr: [mfa, hwk], max_age: 1h } }";
+    for (acr, ago, expected) in [
+        (Some("mfa"), Some(0), true),
+        (Some("hwk"), Some(3600), true),
+        (Some("mfa"), Some(3601), false),
+        (Some("pwd"), Some(0), false),
+        (None, Some(0), false),
+        (Some("mfa"), None, false),
+    ] {
+        let (verdict, _) = decide_at(rules, &signed_in(acr, ago), now);
+        assert_eq!(is_allowed(&verdict), expected, "{acr:?} {ago:?}");
+        assert_eq!(matches!(verdict, Verdict::StepUp { .. }), !expected);
+    }
+    let denied =
+        format!("{rules}\n  - {{ name: no, action: deny, from: [{{ signed_in: true }}] }}");
+    let (verdict, _) = decide_at(&denied, &signed_in(None, None), now);
+    assert_eq!(
+        verdict,
+        Verdict::Deny(DenyReason::Rule { rule: "no".into() })
+    );
+    let open =
+        format!("{rules}\n  - {{ name: yes, action: allow, from: [{{ signed_in: true }}] }}");
+    let (verdict, _) = decide_at(&open, &signed_in(None, None), now);
+    assert_eq!(verdict, Verdict::Allow { rule: "yes".into() });
+}
+
+#[test]
+fn rules_in_shadow_are_reported_and_change_nothing() {
+    let member = person(None, Groups::Missing);
+    let now = "2027-01-31T18:00:00Z";
+    let allow = "{ name: yes, action: allow, from: [{ signed_in: true }]";
+    let deny = "{ name: no, action: deny, from: [{ signed_in: true }]";
+    for (rules, allowed, shadow) in [
+        (
+            format!("{allow} }}, {deny}, mode: shadow }}"),
+            true,
+            Some(Shadow::WouldDeny { rule: "no".into() }),
+        ),
+        (
+            format!("{allow}, mode: shadow }}"),
+            false,
+            Some(Shadow::WouldAllow { rule: "yes".into() }),
+        ),
+        (
+            format!("{allow}, mode: shadow }}, {deny}, mode: shadow }}"),
+            false,
+            None,
+        ),
+        (format!("{allow}, mode: shadow }}, {deny} }}"), false, None),
+        (format!("{allow} }}"), true, None),
+    ] {
+        let text = format!("rules: [{rules}]");
+        let (verdict, found) = decide_at(&text, &member, now);
+        assert_eq!((is_allowed(&verdict), found), (allowed, shadow), "{rules}");
+    }
+}
+
+#[test]
+fn j3_what_is_not_known_of_a_claim_counts_against_the_caller() {
+    let now = "2027-01-31T18:00:00Z";
+    let with = |team: Option<&[&str]>| Principal {
+        claims: team
+            .map(|team| {
+                (
+                    "team".into(),
+                    team.iter().map(|value| Arc::from(*value)).collect(),
+                )
+            })
+            .into_iter()
+            .collect(),
+        ..person(None, Groups::Missing)
+    };
+    let deny = |from: &str| {
+        format!(
+            "rules: [{{ name: all, action: allow, from: [{{ signed_in: true }}] }}, {{ name: no, action: deny, from: [{from}] }}]"
+        )
+    };
+    let allow = |from: &str| format!("rules: [{{ name: yes, action: allow, from: [{from}] }}]");
+    let (is, is_not) = (
+        "{ claims: { team: [eng] } }",
+        "{ not_claims: { team: [eng] } }",
+    );
+    // The team is eng; it is another; the provider names none; nobody knows.
+    let teams = [Some(&["eng"][..]), Some(&["ops"]), Some(&[]), None];
+    for (rules, expected) in [
+        (allow(is), [true, false, false, false]),
+        (allow(is_not), [false, true, true, false]),
+        (deny(is), [false, true, true, false]),
+        (deny(is_not), [true, false, false, false]),
+    ] {
+        let found = teams.map(|team| is_allowed(&decide_at(&rules, &with(team), now).0));
+        assert_eq!(found, expected, "{rules}");
+    }
 }

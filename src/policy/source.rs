@@ -3,12 +3,19 @@
 //! What is not known about a caller counts against them: in an allow rule or mapping an unknown group list satisfies no condition,
 //! negated or not; in a deny rule it satisfies every one that could hold. E-mail conditions need a vouched-for address in both.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::identity::email::Email;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
 use crate::policy::matcher::TextMatch;
-use crate::policy::model::{Action, Source};
+use crate::policy::model::{Action, People, Source};
+use crate::policy::when::{claims_differ, claims_hold};
+
+type Claims = BTreeMap<Arc<str>, Vec<TextMatch>>;
+
+/// The compiled [`People`] of a policy, by name.
+pub(super) type Named = HashMap<Arc<str>, Arc<[CompiledSource]>>;
 
 /// Values of one field: exact ones by hash, the others in turn.
 #[derive(Debug)]
@@ -28,10 +35,48 @@ pub(super) struct CompiledSource {
     pub(super) groups: Option<TextSet>,
     providers: Option<Vec<Arc<str>>>,
     kinds: Option<Vec<PrincipalKind>>,
+    claims: Option<Claims>,
+    people: Option<Vec<Arc<[CompiledSource]>>>,
     not_emails: Option<TextSet>,
     not_subjects: Option<TextSet>,
     not_groups: Option<TextSet>,
     not_providers: Option<Vec<Arc<str>>>,
+    not_claims: Option<Claims>,
+    not_people: Option<Vec<Arc<[CompiledSource]>>>,
+}
+
+/// Compiles each of a policy's named people.
+pub(super) fn named(people: &[People]) -> Named {
+    // Nobody is named within what is named.
+    let none = Named::new();
+    let compile = |people: &People| {
+        let sources = people
+            .from
+            .iter()
+            .map(|source| CompiledSource::new(source, &none));
+        (Arc::clone(&people.name), sources.collect())
+    };
+    people.iter().map(compile).collect()
+}
+
+/// Compiles a `from`. An item that says nothing but who is named elsewhere is replaced by what stands there, so that indexes can see it.
+pub(super) fn compile(from: &[Source], people: &[People], named: &Named) -> Vec<CompiledSource> {
+    let mut compiled = Vec::with_capacity(from.len());
+    for source in from {
+        let only_named = Source {
+            people: source.people.clone(),
+            ..Source::default()
+        };
+        match &source.people {
+            Some(names) if *source == only_named => {
+                let meant = people.iter().filter(|people| names.contains(&people.name));
+                let sources = meant.flat_map(|people| &people.from);
+                compiled.extend(sources.map(|source| CompiledSource::new(source, named)));
+            }
+            _ => compiled.push(CompiledSource::new(source, named)),
+        }
+    }
+    compiled
 }
 
 impl TextSet {
@@ -83,8 +128,16 @@ impl TextSet {
 }
 
 impl CompiledSource {
-    pub(super) fn new(source: &Source) -> Self {
+    fn new(source: &Source, named: &Named) -> Self {
         let texts = |conditions: &Option<Vec<TextMatch>>| conditions.as_deref().map(TextSet::new);
+        // Every name is known; one that were not would match nobody here and everybody in `not_people` of a deny rule.
+        let people = |names: &Option<Vec<Arc<str>>>| {
+            let found = |names: &Vec<Arc<str>>| {
+                let found = names.iter().filter_map(|name| named.get(name).cloned());
+                found.collect()
+            };
+            names.as_ref().map(found)
+        };
         Self {
             anyone: source.anyone,
             signed_in: source.signed_in,
@@ -99,10 +152,14 @@ impl CompiledSource {
             groups: texts(&source.groups),
             providers: source.providers.clone(),
             kinds: source.kinds.clone(),
+            claims: source.claims.clone(),
+            people: people(&source.people),
             not_emails: texts(&source.not_emails),
             not_subjects: texts(&source.not_subjects),
             not_groups: texts(&source.not_groups),
             not_providers: source.not_providers.clone(),
+            not_claims: source.not_claims.clone(),
+            not_people: people(&source.not_people),
         }
     }
 
@@ -115,7 +172,9 @@ impl CompiledSource {
             || self.subjects.is_some()
             || self.groups.is_some()
             || self.providers.is_some()
-            || self.kinds.is_some();
+            || self.kinds.is_some()
+            || self.claims.is_some()
+            || self.people.is_some();
         !asks
     }
 
@@ -131,7 +190,40 @@ impl CompiledSource {
         self.anyone
             || (self.labels_hold(principal)
                 && self.email_holds(principal.email.as_ref(), action)
-                && self.groups_hold(&principal.groups, action))
+                && self.groups_hold(&principal.groups, action)
+                && self.claims_are_held(principal, action)
+                && self.people_hold(principal, action))
+    }
+
+    fn claims_are_held(&self, principal: &Principal, action: Action) -> bool {
+        let wanted = self.claims.as_ref();
+        let other = self.not_claims.as_ref();
+        wanted.is_none_or(|wanted| claims_hold(wanted, principal, action))
+            && other.is_none_or(|other| claims_differ(other, principal, action))
+    }
+
+    /// Being meant by `not_people` is decided the other way round: who may be excepted from an allow rule is.
+    fn people_hold(&self, principal: &Principal, action: Action) -> bool {
+        let among = |named: &[Arc<[Self]>], action: Action| {
+            let mut sources = named.iter().flat_map(|sources| sources.iter());
+            sources.any(|source| source.holds(principal, action))
+        };
+        let wanted = self.people.as_ref();
+        let other = self.not_people.as_ref();
+        wanted.is_none_or(|named| among(named, action))
+            && other.is_none_or(|named| {
+                let may_be = action == Action::Allow
+                    && principal.email.is_none()
+                    && named
+                        .iter()
+                        .flat_map(|sources| sources.iter())
+                        .any(Self::asks_for_email);
+                !may_be && !among(named, action.opposite())
+            })
+    }
+
+    fn asks_for_email(&self) -> bool {
+        self.emails.is_some() || self.email_domains.is_some()
     }
 
     fn labels_hold(&self, principal: &Principal) -> bool {
@@ -164,7 +256,7 @@ impl CompiledSource {
 
     fn email_holds(&self, email: Option<&Email>, action: Action) -> bool {
         let Some(email) = email else {
-            let asks = self.emails.is_some() || self.email_domains.is_some();
+            let asks = self.asks_for_email();
             let excludes = self.not_emails.is_some();
             return !asks && (!excludes || action == Action::Deny);
         };

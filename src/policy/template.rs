@@ -156,6 +156,9 @@ mod tests {
             email: None,
             display_name: None,
             groups: Groups::Missing,
+            claims: std::collections::BTreeMap::new(),
+            acr: None,
+            auth_time: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading policy YAML: every fault at once, each with its place.
 //!
-//! The text becomes a tree of nodes with places ([`tree`]), bounded before it is built; the tree is read by hand ([`reader`], [`parts`])
+//! The text becomes a tree of nodes with places ([`tree`]), bounded before it is built; the tree is read by hand ([`reader`], [`parts`], [`routes`], [`rules`])
 //! instead of by derived types, which would stop at the first fault. What the store keeps of an object is read by the same code.
 //!
 //! A document with every key there is; what is marked optional may be left out:
@@ -22,6 +22,10 @@
 //!     upstream_host: grafana.internal    # optional; the public host
 //!     timeouts: { response_head: 30s, idle: 5m }           # optional, each
 //!     allow_path_parameters: false       # optional; false
+//! route_groups:                          # optional; routes that rules name together
+//!   - { name: tools, routes: [grafana] }
+//! people:                                # optional; callers that rules and mappings name together
+//!   - { name: admins, from: [{ groups: [sre-leads] }, { emails: [root@corp.example] }] }
 //! mappings:
 //!   - name: people
 //!     from: [{ signed_in: true }]
@@ -29,13 +33,20 @@
 //! rules:
 //!   - name: sre-may-write
 //!     action: allow                      # or deny
+//!     mode: enforce                      # optional; or shadow: evaluated and reported, not enforced
 //!     from:                              # items are alternatives, fields of an item all hold
 //!       - { groups: [sre, "sre-*"], providers: [okta] }
 //!       # anyone: true (alone), signed_in: true, emails, email_domains, subjects, groups, providers, kinds: [user, workload],
-//!       # not_emails, not_subjects, not_groups, not_providers
+//!       # claims: { department: [eng, "eng-*"] }, people, and not_emails, not_subjects, not_groups, not_providers, not_claims, not_people
 //!     to:                                # optional; everything
 //!       - { routes: [grafana], methods: [GET, POST], paths: ["/d/{*}", "/api/*"] }
-//!       # routes, methods, paths, not_routes, not_methods, not_paths
+//!       # routes, route_groups, methods, paths, and not_routes, not_route_groups, not_methods, not_paths
+//!     when:                              # optional; all fields hold, values of a field are alternatives
+//!       source_ips: [10.0.0.0/8]         # and not_source_ips: the connection's other end
+//!       headers: { x-env: [prod] }       # and not_headers
+//!       hours: Mon-Fri 08:00-19:00 Europe/Berlin           # or a list
+//!       until: 2027-01-31                # that day to its end in UTC, or a moment (RFC 3339)
+//!     require: { acr: mfa, max_age: 8h } # optional; how somebody must have signed in, or sign in again
 //! ```
 
 use std::fmt;
@@ -43,11 +54,15 @@ use std::fmt;
 use crate::policy::check;
 use crate::policy::model::Policy;
 
+mod circumstances;
 mod parts;
 mod reader;
+mod routes;
+mod rules;
 mod tree;
 
-pub(super) use parts::{IDENTITY_HEADERS, KINDS, PROTOCOLS};
+pub(super) use routes::{IDENTITY_HEADERS, PROTOCOLS};
+pub(super) use rules::KINDS;
 pub(super) use tree::Node;
 
 /// One fault of a policy document.

@@ -162,7 +162,11 @@ impl Sessions {
             refresh_token: refreshed.tokens.refresh_token.or(before.refresh_token),
             id_token: refreshed.tokens.id_token.or(before.id_token),
         };
-        record.principal = refreshed.principal;
+        let before = std::mem::replace(&mut record.principal, refreshed.principal);
+        // A refresh is no sign-in: an ID token that comes with one may say nothing of that (OIDC Core §12.2).
+        let after = &mut record.principal;
+        after.acr = after.acr.take().or(before.acr);
+        after.auth_time = after.auth_time.or(before.auth_time);
         record.refresh_at = self.clock.now().plus(self.config.refresh_every);
         let mut attempt = 0;
         loop {

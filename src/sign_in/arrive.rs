@@ -62,7 +62,7 @@ impl SignIn {
         let Some(cookie) = self.sessions.add_cookie(&hand_back.session, host).await? else {
             // It has ended in between, most likely because another tab of this browser signed in: back to where the newer one is known.
             let mut again = self
-                .start_attempt(info, &attempt.return_to, headers)
+                .start_attempt(info, &attempt.return_to, headers, attempt.step_up)
                 .await?;
             if let Some(cookie) = pending_cookie::clear(scheme, &id) {
                 again.headers_mut().append(SET_COOKIE, cookie);

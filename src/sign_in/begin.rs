@@ -4,7 +4,7 @@ use axum::body::Body;
 use http::{HeaderMap, Response};
 
 use crate::secret::Token;
-use crate::sign_in::pending::Attempt;
+use crate::sign_in::pending::{Attempt, StepUp};
 use crate::sign_in::return_to::safe_return;
 use crate::sign_in::{SignIn, SignInError, pending_cookie, reply};
 use crate::web::request_info::RequestInfo;
@@ -15,12 +15,14 @@ impl SignIn {
         info: &RequestInfo,
         return_to: &str,
         headers: &HeaderMap,
+        step_up: Option<StepUp>,
     ) -> Result<Response<Body>, SignInError> {
         let (id, binding) = (Token::generate(), Token::generate());
         let attempt = Attempt {
             origin: info.origin.to_string(),
             return_to: safe_return(&info.origin, return_to),
             binding: binding.hash().to_hex(),
+            step_up,
         };
         self.remember(&id, &attempt).await?;
         let home = info.origin.at_host(self.home_host.clone());

@@ -12,7 +12,7 @@ use url::Url;
 use crate::address::host::Host;
 use crate::secret::{SecretString, Token};
 use crate::session::Session;
-use crate::sign_in::pending::{Attempt, Exchange, HandBack};
+use crate::sign_in::pending::{Attempt, Exchange, HandBack, StepUp};
 use crate::sign_in::{SignIn, SignInError, pending_cookie, query, reply};
 use crate::web::request_info::RequestInfo;
 use crate::web::stylesheet;
@@ -92,9 +92,19 @@ impl SignIn {
             },
             None => None,
         };
-        if let Some(session) = self.live_session(info, headers).await? {
+        let step_up = attempt
+            .as_ref()
+            .and_then(|attempt| attempt.step_up.as_ref());
+        if let Some(session) = self.live_session(info, headers).await?
+            && step_up.is_none_or(|step_up| self.is_met(step_up, &session))
+        {
             return self
                 .hand_back(info, &session, id.as_ref(), Vec::new())
+                .await;
+        }
+        if let Some(step_up) = step_up {
+            return self
+                .to_provider(info, headers, &step_up.provider, id.as_ref())
                 .await;
         }
         let providers = self.accepted(attempt.as_ref());
@@ -123,6 +133,12 @@ impl SignIn {
         reply::page(info, StatusCode::OK, &page)
     }
 
+    /// Whether another tab has signed in as a rule asks meanwhile.
+    fn is_met(&self, step_up: &StepUp, session: &Session) -> bool {
+        let now = self.clock.now().seconds();
+        step_up.require.is_met(&session.principal, now)
+    }
+
     /// The providers at which signing in is of use: those that the route of the attempt accepts.
     fn accepted(&self, attempt: Option<&Attempt>) -> Vec<(Arc<str>, String)> {
         let mut providers = self.providers.list();
@@ -148,13 +164,20 @@ impl SignIn {
         if !self.providers.is_known(provider) {
             return Err(SignInError::NotFound);
         }
+        let begun = match attempt {
+            Some(id) => self.peek::<Attempt>(id).await?,
+            None => None,
+        };
+        let require = begun
+            .and_then(|attempt| attempt.step_up)
+            .map(|step_up| step_up.require);
         let (state, binding) = (Token::generate(), Token::generate());
         let redirect_uri = Url::parse(&format!("{}/.wayleave/callback/{provider}", info.origin))
             .map_err(|_| SignInError::State)?;
         let secret_state = SecretString::from(state.expose().to_owned());
         let (location, pending) = self
             .providers
-            .begin(provider, &redirect_uri, &secret_state)
+            .begin(provider, &redirect_uri, &secret_state, require)
             .await?;
         let exchange = Exchange {
             pending,

@@ -97,6 +97,9 @@ impl SignIn {
                 route,
                 method: "GET",
                 path: &route.route.prefix,
+                now: self.clock.now().to_jiff(),
+                peer: Some(info.client),
+                headers: None,
             };
             if matches!(policy.decide(&facts), Verdict::Allow { .. }) {
                 let origin = info.origin.at_host(route.route.host.clone());

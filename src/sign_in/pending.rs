@@ -1,10 +1,12 @@
 //! What the store remembers of a sign-in under way: attempts, exchanges with a provider, hand-backs. Each is sealed, short-lived and used once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::identity::principal::Requirement;
 use crate::oidc::PendingExchange;
 use crate::secret::{Token, TokenHash};
 use crate::session::SessionId;
@@ -16,6 +18,15 @@ const ATTEMPT: Duration = Duration::from_secs(600);
 /// How long a hand-back code lives.
 const HAND_BACK: Duration = Duration::from_secs(60);
 
+/// Signing in again, as an access rule asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StepUp {
+    /// Where the person signed in before, and does again.
+    pub provider: Arc<str>,
+    /// How they have to.
+    pub require: Requirement,
+}
+
 /// Where a sign-in started, on a route host.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Attempt {
@@ -25,6 +36,9 @@ pub(crate) struct Attempt {
     pub(crate) return_to: String,
     /// Hash of the token in the browser's cookie on that host, hexadecimal.
     pub(crate) binding: String,
+    /// Set when a session is there already and does not suffice.
+    #[serde(default)]
+    pub(crate) step_up: Option<StepUp>,
 }
 
 /// A visit to a provider.

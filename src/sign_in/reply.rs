@@ -92,6 +92,12 @@ const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, 
             "Signing in is not possible at the moment",
             "Something that signing in needs does not answer as it should. Please try again in a moment.",
         ),
+        SignInError::Oidc(OidcError::NotAsRequired) => (
+            StatusCode::FORBIDDEN,
+            "step_up_not_met",
+            "This sign-in does not suffice",
+            "What you opened asks for a more recent or stronger sign-in, and your identity provider did not confirm one. You are still signed in for everything else.",
+        ),
         SignInError::Oidc(_) => (
             StatusCode::BAD_REQUEST,
             "sign_in_refused",

@@ -10,6 +10,8 @@ pub fn to_objects(policy: &Policy) -> Vec<PolicyObject> {
     let json = json::to_json(policy);
     let kinds = [
         (ObjectKind::Route, json.routes),
+        (ObjectKind::RouteGroup, json.route_groups),
+        (ObjectKind::People, json.people),
         (ObjectKind::Mapping, json.mappings),
         (ObjectKind::Rule, json.rules),
     ];
@@ -41,6 +43,8 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
             })?;
         match object.kind {
             ObjectKind::Route => json.routes.push(body),
+            ObjectKind::RouteGroup => json.route_groups.push(body),
+            ObjectKind::People => json.people.push(body),
             ObjectKind::Mapping => json.mappings.push(body),
             ObjectKind::Rule => json.rules.push(body),
         }

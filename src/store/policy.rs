@@ -10,6 +10,10 @@ use crate::store::{Store, StoreError, within};
 pub enum ObjectKind {
     /// A host and where it leads.
     Route,
+    /// Routes that are named together.
+    RouteGroup,
+    /// Callers who are named together.
+    People,
     /// Who somebody is in the mesh.
     Mapping,
     /// What is allowed or denied.
@@ -65,6 +69,8 @@ impl ObjectKind {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Route => "route",
+            Self::RouteGroup => "route_group",
+            Self::People => "people",
             Self::Mapping => "mapping",
             Self::Rule => "rule",
         }
@@ -77,6 +83,8 @@ impl TryFrom<ObjectRow> for PolicyObject {
     fn try_from(row: ObjectRow) -> Result<Self, StoreError> {
         let kind = match row.kind.as_str() {
             "route" => ObjectKind::Route,
+            "route_group" => ObjectKind::RouteGroup,
+            "people" => ObjectKind::People,
             "mapping" => ObjectKind::Mapping,
             "rule" => ObjectKind::Rule,
             _ => {

@@ -204,6 +204,7 @@ impl Issuer {
                 return Err(BearerFault::Claim(name.clone()));
             }
         }
+        let (acr, auth_time) = claims::sign_in_facts(claims);
         let principal = Principal {
             kind: self.config.kind,
             provider: self.config.name.clone(),
@@ -212,6 +213,9 @@ impl Issuer {
             email: self.email(claims),
             display_name: claims.get("name").and_then(Value::as_str).map(Into::into),
             groups: self.groups(claims),
+            claims: claims::kept(claims, &self.config.claims),
+            acr,
+            auth_time,
         };
         Ok((principal, expires_at.plus(LEEWAY)))
     }

@@ -1,6 +1,6 @@
 //! Reading claims strictly: a claim of the wrong type is never taken for an absent one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,6 +117,37 @@ pub fn select<'a>(claims: &'a Claims, selector: &str) -> Option<&'a Value> {
     };
     let value = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
     rest.map_or(Some(value), |rest| value.pointer(&format!("/{rest}")))
+}
+
+/// The values of the claims that are to be kept, by selector: texts, numbers and flags, or lists of these. One that is absent has no values; one of
+/// another shape is left out, so that it is never taken for absent.
+pub fn kept(claims: &Claims, selectors: &[Arc<str>]) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {
+    let one = |value: &Value| -> Option<Arc<str>> {
+        match value {
+            Value::String(text) => Some(text.as_str().into()),
+            Value::Number(number) => Some(number.to_string().into()),
+            Value::Bool(flag) => Some(flag.to_string().into()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    };
+    let values = |selector: &Arc<str>| match select(claims, selector) {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(many)) => many.iter().map(one).collect(),
+        Some(value) => Some(vec![one(value)?]),
+    };
+    let named = selectors
+        .iter()
+        .map(|selector| (Arc::clone(selector), values(selector)));
+    named
+        .filter_map(|(name, values)| Some((name, values?)))
+        .collect()
+}
+
+/// How somebody signed in, as an ID token or access token says: `acr` and `auth_time` (OIDC Core §2, RFC 9068 §2.2.1).
+pub fn sign_in_facts(claims: &Claims) -> (Option<Arc<str>>, Option<i64>) {
+    let acr = claims.get("acr").and_then(Value::as_str).map(Into::into);
+    let auth_time = optional_time(claims, "auth_time").ok().flatten();
+    (acr, auth_time.map(Timestamp::seconds))
 }
 
 /// The groups a claim names: a list of texts, one text, or the keys of an object. `None` if it is absent or anything else,

@@ -97,6 +97,7 @@ impl Idp {
             client_secret: Some(SecretString::from(SECRET)),
             scopes: Some(vec!["groups".into()]),
             groups_claim: None,
+            claims: Vec::new(),
             groups_strip_prefix: None,
             trust_email: None,
             allowed_tenants: None,

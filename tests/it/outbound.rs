@@ -81,6 +81,7 @@ fn provider(preset: Preset, issuer: &str) -> Arc<Providers> {
         client_secret: None,
         scopes: None,
         groups_claim: None,
+        claims: Vec::new(),
         groups_strip_prefix: None,
         trust_email: None,
         allowed_tenants: None,

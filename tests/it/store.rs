@@ -81,6 +81,9 @@ fn principal() -> Principal {
         email: None,
         display_name: None,
         groups: Groups::Missing,
+        claims: std::collections::BTreeMap::new(),
+        acr: None,
+        auth_time: None,
     }
 }
 

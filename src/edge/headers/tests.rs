@@ -34,6 +34,9 @@ fn principal(email: Option<&str>) -> Principal {
         email: email.map(|email| Email::parse(email).unwrap()),
         display_name: Some("Ada Löve\r\n".into()),
         groups: Groups::Known(["sre".into(), "a,admins".into()].into()),
+        claims: std::collections::BTreeMap::new(),
+        acr: None,
+        auth_time: None,
     }
 }
 

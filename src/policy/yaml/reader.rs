@@ -119,6 +119,28 @@ impl Reader {
         })
     }
 
+    /// The entries of a mapping whose keys are anything.
+    pub(super) fn entries<'a>(&mut self, at: &At<'a>) -> Option<Vec<(&'a str, At<'a>)>> {
+        let Value::Map(entries) = &at.node.value else {
+            self.wrong_kind(at, "a mapping");
+            return None;
+        };
+        let mut named = Vec::new();
+        for (key, node) in entries {
+            let Value::Text(name) = &key.value else {
+                self.push(
+                    key,
+                    at.key.clone(),
+                    "a key must be a text; put it in quotes".to_owned(),
+                );
+                continue;
+            };
+            let key = format!("{}.{name}", at.key);
+            named.push((name.as_str(), At { node, key }));
+        }
+        Some(named)
+    }
+
     /// A field that must be there.
     pub(super) fn required<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Option<At<'a>> {
         let field = fields.field(name);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::policy::check::unknown_providers;
 use crate::policy::matcher::TextMatch;
-use crate::policy::model::Action;
+use crate::policy::model::{Action, Mode};
 
 const WHOLE: &str = r#"
 routes:
@@ -314,4 +314,112 @@ fn the_example_in_the_documentation_is_read() {
         })
         .collect();
     assert_eq!(parse(&example).unwrap().rules.len(), 1);
+}
+
+const CIRCUMSTANCES: &str = r#"
+routes:
+  - { name: a, host: a.example, upstream: { addresses: ['u:1'], tls: { server_name: u } } }
+route_groups: [{ name: all, routes: [a] }]
+people: [{ name: admins, from: [{ groups: [sre] }] }]
+rules:
+  - name: r
+    action: allow
+    mode: shadow
+    from: [{ people: [admins], claims: { department: [eng, "e*"] }, not_claims: { "https://x/y": ["*"] } }]
+    to: [{ route_groups: [all] }]
+    when:
+      source_ips: [10.0.0.0/8, 192.0.2.1, "fd00::/8"]
+      headers: { X-Env: [prod] }
+      hours: Mon-Fri 08:00-19:00 Europe/Berlin
+      until: 2027-01-31
+    require: { acr: mfa, max_age: 8h }
+"#;
+
+#[test]
+fn circumstances_are_read() {
+    let policy = parse(CIRCUMSTANCES).unwrap();
+    let rule = &policy.rules[0];
+    let when = rule.when.as_ref().unwrap();
+    assert_eq!(rule.mode, Mode::Shadow);
+    assert_eq!(when.until.unwrap().to_string(), "2027-02-01T00:00:00Z");
+    assert!(when.headers.as_ref().unwrap().contains_key("x-env"));
+    assert_eq!(
+        when.source_ips.as_ref().unwrap()[1].to_string(),
+        "192.0.2.1/32"
+    );
+    let require = rule.require.as_ref().unwrap();
+    assert_eq!(require.max_age, Some(8 * 60 * 60));
+    assert_eq!(require.acr.as_deref(), Some(&["mfa".into()][..]));
+    let json = crate::policy::json::to_json(&policy);
+    assert_eq!(crate::policy::json::from_json(json), Ok(policy));
+}
+
+#[test]
+fn j4_circumstances_that_cannot_be_read_refuse_the_document() {
+    let whole = CIRCUMSTANCES;
+    for (good, bad, key) in [
+        ("10.0.0.0/8", "10.0.0.1/8", "rules[0].when.source_ips[0]"),
+        ("10.0.0.0/8", "10.0.0.0/33", "rules[0].when.source_ips[0]"),
+        (
+            "10.0.0.0/8",
+            "'::ffff:10.0.0.0/104'",
+            "rules[0].when.source_ips[0]",
+        ),
+        ("10.0.0.0/8", "example.com", "rules[0].when.source_ips[0]"),
+        ("X-Env:", "Cookie:", "rules[0].when.headers.Cookie"),
+        ("X-Env:", "x_env:", "rules[0].when.headers.x_env"),
+        (
+            "X-Env:",
+            "X-Forwarded-For:",
+            "rules[0].when.headers.X-Forwarded-For",
+        ),
+        (
+            "{ X-Env: [prod] }",
+            "{ X-Env: [a], x-env: [b] }",
+            "rules[0].when.headers.x-env",
+        ),
+        ("{ X-Env: [prod] }", "{}", "rules[0].when.headers"),
+        ("[prod]", "['p*d']", "rules[0].when.headers.X-Env[0]"),
+        ("Europe/Berlin", "Europe/Bonn", "rules[0].when.hours"),
+        ("2027-01-31", "2027-02-30", "rules[0].when.until"),
+        ("2027-01-31", "'2027-01-31 10:00'", "rules[0].when.until"),
+        ("2027-01-31", "tomorrow", "rules[0].when.until"),
+        ("acr: mfa", "acr: 'm fa'", "rules[0].require.acr"),
+        ("acr: mfa", "acr: 'm\"fa'", "rules[0].require.acr"),
+        ("max_age: 8h", "max_age: 10s", "rules[0].require.max_age"),
+        ("{ acr: mfa, max_age: 8h }", "{}", "rules[0].require"),
+        ("mode: shadow", "mode: dark", "rules[0].mode"),
+        ("action: allow", "action: deny", "rules[0].require"),
+        (
+            "people: [admins], ",
+            "people: [other], ",
+            "rules[0].from[0].people[0]",
+        ),
+        (
+            "route_groups: [all] }",
+            "route_groups: [none] }",
+            "rules[0].to[0].route_groups[0]",
+        ),
+        (
+            "routes: [a] }",
+            "routes: [b] }",
+            "route_groups[0].routes[0]",
+        ),
+        (
+            "from: [{ groups: [sre] }]",
+            "from: [{ anyone: true }]",
+            "people[0].from[0]",
+        ),
+        (
+            "from: [{ groups: [sre] }]",
+            "from: [{ people: [admins] }]",
+            "people[0].from[0]",
+        ),
+    ] {
+        assert!(whole.contains(good), "{good}");
+        let found = faults(&whole.replacen(good, bad, 1));
+        let keys: Vec<&str> = found.iter().map(|(_, key)| key.as_str()).collect();
+        assert_eq!(keys, [key], "{good} -> {bad}");
+        assert!(found[0].0 > 1, "{bad} has no line");
+    }
 }

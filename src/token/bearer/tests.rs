@@ -40,6 +40,7 @@ fn issuer(iss: &str) -> TrustedIssuerConfig {
         algorithms: vec![Algorithm::ES256],
         kind: PrincipalKind::Workload,
         groups_claim: None,
+        claims: Vec::new(),
         trust_email: false,
         required_claims: BTreeMap::from([("ref".into(), "main".into())]),
         ca_file: None,

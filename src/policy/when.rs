@@ -1,0 +1,271 @@
+//! Conditions of which not everything may be known: the circumstances of a request, and claims.
+//!
+//! What is not known counts against the caller, as it does in `from`: in an allow rule it satisfies no condition, in a deny rule every one.
+//! Headers are the client's word. Since servers differ in how they read a header that comes twice or as a list, an allow rule wants every line
+//! to match as a whole, while for a deny rule one line, or one element of a list, is enough.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::identity::principal::Principal;
+use crate::policy::decide::Facts;
+use crate::policy::matcher::TextMatch;
+use crate::policy::model::{Action, When};
+
+/// The header lines of a request that rules are about, by lower-case name. A name that is not in it was not looked at, so nothing is known of it.
+#[derive(Clone, Default)]
+pub struct RequestHeaders(BTreeMap<Arc<str>, Vec<Box<[u8]>>>);
+
+impl RequestHeaders {
+    /// Says what all the lines of one name are; none at all is knowledge too.
+    pub fn insert<'a>(&mut self, name: &Arc<str>, lines: impl Iterator<Item = &'a [u8]>) {
+        self.0
+            .insert(Arc::clone(name), lines.map(Into::into).collect());
+    }
+}
+
+/// Values may be secrets.
+impl fmt::Debug for RequestHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What is known of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Truth {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl Truth {
+    /// Whether a condition that must hold does, for a rule of this action.
+    pub(super) fn holds(self, action: Action) -> bool {
+        match self {
+            Self::Yes => true,
+            Self::No => false,
+            Self::Unknown => action == Action::Deny,
+        }
+    }
+
+    pub(super) fn negated(self) -> Self {
+        match self {
+            Self::Yes => Self::No,
+            Self::No => Self::Yes,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl When {
+    /// Whether all circumstances are as a rule of this action wants them.
+    pub(super) fn holds(&self, facts: &Facts<'_>, action: Action) -> bool {
+        self.failure(facts, action).is_none()
+    }
+
+    /// The first field that does not hold.
+    pub(super) fn failure(&self, facts: &Facts<'_>, action: Action) -> Option<Failure<'_>> {
+        if let Some(until) = self.until
+            && facts.now >= until
+        {
+            return Some(Failure::Until(until));
+        }
+        if let Some(hours) = &self.hours
+            && !hours.iter().any(|hours| hours.contains(facts.now))
+        {
+            return Some(Failure::Hours(hours));
+        }
+        if let Some(wanted) = &self.source_ips
+            && !within(wanted, facts.peer).holds(action)
+        {
+            return Some(Failure::SourceIps(wanted));
+        }
+        if let Some(other) = &self.not_source_ips
+            && !within(other, facts.peer).negated().holds(action)
+        {
+            return Some(Failure::NotSourceIps(other));
+        }
+        self.header_failure(facts, action)
+    }
+
+    fn header_failure(&self, facts: &Facts<'_>, action: Action) -> Option<Failure<'_>> {
+        let wanted = self.headers.iter().flatten();
+        for (name, conditions) in wanted {
+            if !header(facts, name, conditions).holds(action) {
+                return Some(Failure::Header(name, conditions));
+            }
+        }
+        let other = self.not_headers.iter().flatten();
+        for (name, conditions) in other {
+            if !header(facts, name, conditions).negated().holds(action) {
+                return Some(Failure::NotHeader(name, conditions));
+            }
+        }
+        None
+    }
+
+    /// Whether time alone can change what it says.
+    pub(super) fn varies(&self) -> bool {
+        self.hours.is_some() || self.until.is_some()
+    }
+
+    /// The request headers that it looks at.
+    pub(super) fn header_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let both = self.headers.iter().chain(&self.not_headers);
+        both.flat_map(BTreeMap::keys)
+    }
+}
+
+/// Which circumstance is not as wanted.
+#[derive(Debug)]
+pub(super) enum Failure<'a> {
+    Until(jiff::Timestamp),
+    Hours(&'a [crate::policy::hours::Hours]),
+    SourceIps(&'a [IpNet]),
+    NotSourceIps(&'a [IpNet]),
+    Header(&'a str, &'a [TextMatch]),
+    NotHeader(&'a str, &'a [TextMatch]),
+}
+
+fn within(networks: &[IpNet], peer: Option<IpAddr>) -> Truth {
+    match peer {
+        _ if networks.is_empty() => Truth::No,
+        // An IPv4 address on an IPv6 socket is an IPv4 address.
+        Some(peer) => {
+            let peer = peer.to_canonical();
+            networks
+                .iter()
+                .any(|network| network.contains(&peer))
+                .into()
+        }
+        None => Truth::Unknown,
+    }
+}
+
+/// `Unknown` where readers could differ.
+fn header(facts: &Facts<'_>, name: &str, conditions: &[TextMatch]) -> Truth {
+    if conditions.is_empty() {
+        return Truth::No;
+    }
+    let Some(lines) = facts.headers.and_then(|headers| headers.0.get(name)) else {
+        return Truth::Unknown;
+    };
+    let matches = |text: &str| conditions.iter().any(|condition| condition.matches(text));
+    let (mut any, mut all) = (false, true);
+    for line in lines {
+        let Ok(line) = std::str::from_utf8(line) else {
+            (any, all) = (true, false);
+            continue;
+        };
+        let is_whole = matches(line);
+        all &= is_whole;
+        any |= is_whole || line.split(',').any(|element| matches(element.trim()));
+    }
+    match (any, all) {
+        (false, _) => Truth::No,
+        (true, true) => Truth::Yes,
+        (true, false) => Truth::Unknown,
+    }
+}
+
+/// Whether the caller's claims are as wanted. A claim that the caller's provider is not configured to keep is not known.
+pub(super) fn claims_hold(
+    wanted: &BTreeMap<Arc<str>, Vec<TextMatch>>,
+    principal: &Principal,
+    action: Action,
+) -> bool {
+    let mut each = wanted.iter();
+    each.all(|(name, conditions)| claim(principal, name, conditions).holds(action))
+}
+
+/// Whether none of the claims is as described.
+pub(super) fn claims_differ(
+    other: &BTreeMap<Arc<str>, Vec<TextMatch>>,
+    principal: &Principal,
+    action: Action,
+) -> bool {
+    let mut each = other.iter();
+    each.all(|(name, conditions)| claim(principal, name, conditions).negated().holds(action))
+}
+
+fn claim(principal: &Principal, name: &str, conditions: &[TextMatch]) -> Truth {
+    if conditions.is_empty() {
+        return Truth::No;
+    }
+    match principal.claims.get(name) {
+        Some(values) => {
+            let matches = |text: &Arc<str>| conditions.iter().any(|wanted| wanted.matches(text));
+            values.iter().any(matches).into()
+        }
+        None => Truth::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_can_be_read_in_two_ways_helps_nobody() {
+        let policy = crate::policy::properties::compile(Vec::new());
+        let conditions = [
+            TextMatch::parse("prod").unwrap(),
+            TextMatch::parse("pre-*").unwrap(),
+        ];
+        for (lines, expected) in [
+            (&[][..], Truth::No),
+            (&[&b"prod"[..]][..], Truth::Yes),
+            (&[b"pre-1"], Truth::Yes),
+            (&[b"prod", b"pre-1"], Truth::Yes),
+            (&[b"test"], Truth::No),
+            (&[b"prod", b"test"], Truth::Unknown),
+            (&[b"test,prod"], Truth::Unknown),
+            (&[b"test, prod"], Truth::Unknown),
+            (&[b"\xff"], Truth::Unknown),
+            (&[b""], Truth::No),
+        ] {
+            let mut headers = RequestHeaders::default();
+            headers.insert(&"x-env".into(), lines.iter().copied());
+            let facts = Facts {
+                headers: Some(&headers),
+                ..crate::policy::properties::facts(&policy)
+            };
+            assert_eq!(header(&facts, "x-env", &conditions), expected, "{lines:?}");
+            assert_eq!(header(&facts, "x-other", &conditions), Truth::Unknown);
+        }
+        let nobody_knows = crate::policy::properties::facts(&policy);
+        assert_eq!(header(&nobody_knows, "x-env", &conditions), Truth::Unknown);
+        assert_eq!(header(&nobody_knows, "x-env", &[]), Truth::No);
+    }
+
+    #[test]
+    fn an_ipv4_address_is_one_on_an_ipv6_socket_too() {
+        let networks = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        for (peer, expected) in [
+            ("10.1.2.3", Truth::Yes),
+            ("::ffff:10.1.2.3", Truth::Yes),
+            ("11.1.2.3", Truth::No),
+            ("fd12::1", Truth::Yes),
+            ("::1", Truth::No),
+        ] {
+            assert_eq!(
+                within(&networks, Some(peer.parse().unwrap())),
+                expected,
+                "{peer}"
+            );
+        }
+        assert_eq!(within(&networks, None), Truth::Unknown);
+        assert_eq!(within(&[], None), Truth::No);
+    }
+}
