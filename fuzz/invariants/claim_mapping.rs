@@ -24,6 +24,7 @@ fn provider(preset: Preset, groups_claim: Option<&str>) -> IdentityProviderConfi
         client_secret: None,
         scopes: None,
         groups_claim: groups_claim.map(str::to_owned),
+        claims: vec!["department".into()],
         groups_strip_prefix: None,
         trust_email: None,
         allowed_tenants: None,

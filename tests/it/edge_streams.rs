@@ -46,7 +46,7 @@ async fn websocket(
 }
 
 /// A stream of events of which the first has come.
-async fn events(house: &House, browser: &Browser, host: &str) -> Incoming {
+pub(crate) async fn events(house: &House, browser: &Browser, host: &str) -> Incoming {
     let request = Request::get(house.url(host, "/sse"))
         .header("cookie", browser.cookies(&format!("{host}.localhost")))
         .body(empty())

@@ -8,6 +8,7 @@
 
 mod browser;
 mod check;
+mod conditions;
 mod edge;
 mod edge_bodies;
 mod edge_floods;

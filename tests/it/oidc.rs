@@ -148,7 +148,7 @@ impl Idp {
         let redirect_uri = Url::parse(CALLBACK).unwrap();
         let state = SecretString::from("state");
         let (url, pending) = providers
-            .begin("test", &redirect_uri, &state)
+            .begin("test", &redirect_uri, &state, None)
             .await
             .unwrap();
         let mut said = self.walk(url, "bob").await;

@@ -160,7 +160,7 @@ async fn e13_metadata_of_another_issuer_is_refused() {
         let providers = provider(Preset::Oidc, &format!("{server}/{what}"));
         let back = Url::parse("https://access.example/.wayleave/callback/test").unwrap();
         let begun = providers
-            .begin("test", &back, &SecretString::from("state"))
+            .begin("test", &back, &SecretString::from("state"), None)
             .await;
         begun.map(|_| ())
     };

@@ -21,8 +21,9 @@ use super::browser::Browser;
 use super::client::{Page, Sender, Version};
 use super::files::{configuration, policy};
 use super::issuer::Issuer;
+use super::program::eventually;
 use super::upstream::Upstream;
-use super::{Body, beside, until};
+use super::{Body, beside, empty, until};
 
 /// Names that the front door's certificate has.
 const HOSTS: [&str; 4] = [
@@ -196,6 +197,23 @@ impl House {
         let new = self.folder.path().join("policy.new");
         write_private(new.clone(), &changed);
         fs::rename(new, path).unwrap();
+    }
+
+    /// Replaces the policy file's text, and waits until the edge decides by it.
+    pub(crate) async fn put_in_force(&self, change: impl FnOnce(String) -> String) {
+        let newest = async || self.running.store.current_revision().await.unwrap();
+        let before = newest().await;
+        self.change_policy(change);
+        eventually("a new revision", async || newest().await != before).await;
+        let wanted = newest().await.unwrap().0;
+        let decides = async || {
+            let path = format!("/{}", hex::encode(random::<8>()));
+            let request = Request::get(self.url("public", &path)).body(empty());
+            self.send(request.unwrap()).await;
+            let lines = self.lines(1, |line| line["path"] == path.as_str()).await;
+            lines[0]["revision"] == wanted
+        };
+        eventually("the new revision in force", decides).await;
     }
 
     /// The access log's lines of the requests that fit, as soon as there are so many.

@@ -32,6 +32,8 @@ pub(crate) struct Issuer {
     pub(crate) answers: Arc<watch::Sender<bool>>,
     /// How many have asked the token endpoint.
     pub(crate) exchanges: Arc<AtomicUsize>,
+    /// Whether it heeds `acr_values` and `max_age`.
+    pub(crate) steps_up: Arc<AtomicBool>,
 }
 
 struct SigningKey {
@@ -59,6 +61,7 @@ impl Issuer {
             promises_iss: Arc::default(),
             answers: Arc::new(watch::Sender::new(true)),
             exchanges: Arc::default(),
+            steps_up: Arc::new(AtomicBool::new(true)),
         };
         let keys = this.clone();
         let jwks = async move || {
@@ -111,13 +114,21 @@ impl Issuer {
         self.typed("JWT", &SigningKey::new(kid), |_| ())
     }
 
-    /// The identity provider: everybody is `partner-1` at once. The code is the nonce, so nothing has to be remembered.
+    /// The identity provider: everybody is `partner-1` at once. The code is the nonce and what was asked for, so nothing has to be remembered.
     fn provider(&self) -> axum::Router {
         let this = self.clone();
         let discovery = async move || Json(this.discovery());
-        let authorize = async |Query(asked): Query<HashMap<String, String>>| {
+        let this = self.clone();
+        let authorize = async move |Query(asked): Query<HashMap<String, String>>| {
             let (back, state, nonce) = (&asked["redirect_uri"], &asked["state"], &asked["nonce"]);
-            Redirect::to(&format!("{back}?code={nonce}&state={state}"))
+            let heeds = this.steps_up.load(Ordering::SeqCst);
+            let acr = asked.get("acr_values").filter(|_| heeds);
+            let acr = acr
+                .and_then(|values| values.split(' ').next())
+                .unwrap_or("");
+            let is_dated = heeds && asked.contains_key("max_age");
+            let code = format!("{nonce}~{acr}~{is_dated}");
+            Redirect::to(&format!("{back}?code={code}&state={state}"))
         };
         let this = self.clone();
         let token = async move |Form(asked): Form<HashMap<String, String>>| {
@@ -148,10 +159,20 @@ impl Issuer {
     }
 
     fn token_answer(&self, code: &str) -> Value {
+        let parts: Vec<&str> = code.split('~').collect();
+        let [nonce, acr, is_dated] = parts.as_slice() else {
+            panic!("{code} is no code of ours");
+        };
         let id_token = self.token(|claims| {
+            if !acr.is_empty() {
+                claims["acr"] = (*acr).into();
+            }
+            if *is_dated == "true" {
+                claims["auth_time"] = claims["iat"].clone();
+            }
             claims["aud"] = "wayleave".into();
             claims["sub"] = "partner-1".into();
-            claims["nonce"] = code.into();
+            claims["nonce"] = (*nonce).into();
             claims["sid"] = "sid-1".into();
             // As Entra ID tells who somebody is.
             claims["tid"] = "tenant-1".into();
