@@ -9,6 +9,8 @@
 pub mod check;
 pub mod compile;
 pub mod decide;
+pub mod diff;
+pub mod document;
 pub mod explain;
 pub mod hours;
 mod index;

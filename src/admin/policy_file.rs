@@ -66,7 +66,7 @@ pub async fn load(
     known_providers: &[&str],
 ) -> Result<Written, PolicyFileError> {
     let policy = check(text, trust_domain, known_providers).map_err(PolicyFileError::Faults)?;
-    let objects = to_objects(&policy);
+    let objects = to_objects(&policy, text);
     let author = format!("file:{file_name}");
     let mut parent = store.current_revision().await?;
     // Another replica that loads the same file may come first; then the second attempt finds nothing to write.

@@ -29,6 +29,31 @@ pub struct PolicyJson {
     pub rules: Vec<Value>,
 }
 
+impl PolicyJson {
+    /// The objects of each kind, by the kind's name, in the order of a policy file.
+    pub fn by_kind(&self) -> [(&'static str, &[Value]); 5] {
+        [
+            ("route", &self.routes),
+            ("route_group", &self.route_groups),
+            ("people", &self.people),
+            ("mapping", &self.mappings),
+            ("rule", &self.rules),
+        ]
+    }
+
+    #[cfg(test)]
+    pub(super) fn kind_mut(&mut self, kind: &str) -> &mut Vec<Value> {
+        match kind {
+            "route" => &mut self.routes,
+            "route_group" => &mut self.route_groups,
+            "people" => &mut self.people,
+            "mapping" => &mut self.mappings,
+            "rule" => &mut self.rules,
+            _ => panic!("{kind} is no kind"),
+        }
+    }
+}
+
 /// Writes a policy; what has its default is left out.
 pub fn to_json(policy: &Policy) -> PolicyJson {
     PolicyJson {

@@ -18,7 +18,7 @@ use crate::policy::decide::{DenyReason, Facts, Shadow, Verdict};
 use crate::policy::hours::Hours;
 use crate::policy::json::{from_json, to_json};
 use crate::policy::matcher::{PathMatch, TextMatch};
-use crate::policy::model::{Action, Mode, Policy, Revision, Rule, Source, Target, When};
+use crate::policy::model::{Action, Mapping, Mode, Policy, Revision, Rule, Source, Target, When};
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml;
 
@@ -276,6 +276,29 @@ fn principal() -> impl Strategy<Value = Option<Principal>> {
                 auth_time: ago.map(|ago| now().as_second() - ago),
             },
         )
+    })
+}
+
+/// Whole policies, with mappings in some order.
+pub(super) fn policies() -> impl Strategy<Value = Policy> {
+    let mapping = (select(&["m1", "m2", "m3"][..]), vec(source(), 0..2));
+    let mappings = vec(mapping, 0..4).prop_map(|mappings| {
+        let mut named: Vec<Mapping> = Vec::new();
+        for (name, mut from) in mappings {
+            from.retain(|source| !source.anyone);
+            if named.iter().all(|other| *other.name != *name) {
+                named.push(Mapping {
+                    name: name.into(),
+                    from,
+                    spiffe_id: "spiffe://{trust_domain}/ns/people/sa/{user}".to_owned(),
+                });
+            }
+        }
+        named
+    });
+    (rules(), mappings).prop_map(|(rules, mappings)| Policy {
+        mappings,
+        ..policy(rules)
     })
 }
 

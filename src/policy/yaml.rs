@@ -113,6 +113,32 @@ pub fn parse(text: &str) -> Result<Policy, Vec<PolicyFault>> {
     }
 }
 
+/// Where a part of a document and its objects stand, in lines from 0.
+pub(super) struct PlacedPart {
+    pub(super) name: String,
+    pub(super) line: usize,
+    pub(super) items: Vec<usize>,
+}
+
+/// Where everything stands in a document; `None` where that cannot be told.
+pub(super) fn lines_of_items(text: &str) -> Option<Vec<PlacedPart>> {
+    let line_of = |node: &Node| usize::try_from(node.line.checked_sub(1)?).ok();
+    let tree::Value::Map(parts) = tree::from_yaml(text).ok()?.value else {
+        return None;
+    };
+    let placed = parts.into_iter().map(|(key, part)| {
+        let (tree::Value::Text(name), tree::Value::List(items)) = (&key.value, &part.value) else {
+            return None;
+        };
+        Some(PlacedPart {
+            name: name.clone(),
+            line: line_of(&key)?,
+            items: items.iter().map(line_of).collect::<Option<_>>()?,
+        })
+    });
+    placed.collect()
+}
+
 /// Gives the places of faults whose keys lead into this document, which has been read without a fault before.
 pub fn place(text: &str, faults: &mut [PolicyFault]) {
     if let Ok(root) = tree::from_yaml(text) {

@@ -1,31 +1,87 @@
 //! Policy as the store's objects, and back.
 
+use serde_json::Value;
+
+use crate::policy::document::{Document, PARTS, Part, written};
 use crate::policy::json::{self, PolicyJson};
 use crate::policy::model::Policy;
+use crate::policy::yaml;
 use crate::snapshot::SnapshotError;
 use crate::store::policy::{ObjectKind, PolicyObject};
 
-/// The objects of a policy: each with its name and its position among its kind.
-pub fn to_objects(policy: &Policy) -> Vec<PolicyObject> {
+/// The kinds of the [`PARTS`] of a document.
+const KINDS: [ObjectKind; 5] = [
+    ObjectKind::Route,
+    ObjectKind::RouteGroup,
+    ObjectKind::People,
+    ObjectKind::Mapping,
+    ObjectKind::Rule,
+];
+
+/// The objects of a policy that was read from a text: each with its name, its position among its kind, and its piece of the text.
+pub fn to_objects(policy: &Policy, text: &str) -> Vec<PolicyObject> {
+    let document = Document::of(text, policy);
     let json = json::to_json(policy);
-    let kinds = [
-        (ObjectKind::Route, json.routes),
-        (ObjectKind::RouteGroup, json.route_groups),
-        (ObjectKind::People, json.people),
-        (ObjectKind::Mapping, json.mappings),
-        (ObjectKind::Rule, json.rules),
-    ];
-    kinds
-        .into_iter()
-        .flat_map(|(kind, bodies)| {
-            (0..).zip(bodies).map(move |(position, body)| PolicyObject {
+    let mut objects = Vec::new();
+    for ((part, kind), (_, bodies)) in PARTS.into_iter().zip(KINDS).zip(json.by_kind()) {
+        let part = document.parts.iter().find(|written| written.name == part);
+        let mut items = part.into_iter().flat_map(|part| &part.items);
+        for (position, body) in (0..).zip(bodies) {
+            objects.push(PolicyObject {
                 kind,
                 name: body["name"].as_str().unwrap_or_default().to_owned(),
                 position,
                 body: body.to_string(),
-            })
-        })
-        .collect()
+                text: items.next().cloned().unwrap_or_default(),
+            });
+        }
+    }
+    objects.extend(
+        (0..)
+            .zip(document.parts)
+            .map(|(position, part)| PolicyObject {
+                kind: ObjectKind::Part,
+                name: part.name,
+                position,
+                body: String::new(),
+                text: part.heading,
+            }),
+    );
+    objects
+}
+
+/// What the author wrote; where that is not known of all, the policy written anew.
+pub fn to_text(objects: &[PolicyObject], policy: &Policy) -> String {
+    let of_kind = |kind| {
+        let mut found: Vec<&PolicyObject> = objects
+            .iter()
+            .filter(|object| object.kind == kind)
+            .collect();
+        found.sort_by_key(|object| object.position);
+        found
+    };
+    let items = |part: &str| {
+        let kind = PARTS.iter().zip(KINDS).find(|(name, _)| **name == part);
+        let objects = kind.map(|(_, kind)| of_kind(kind)).unwrap_or_default();
+        objects
+            .into_iter()
+            .map(|object| object.text.clone())
+            .collect()
+    };
+    let parts = of_kind(ObjectKind::Part).into_iter().map(|heading| Part {
+        items: items(&heading.name),
+        name: heading.name.clone(),
+        heading: heading.text.clone(),
+    });
+    let text = Document {
+        parts: parts.collect(),
+    }
+    .text();
+    // What is handed out has to say what is in force, whoever wrote the rows.
+    match yaml::parse(&text) {
+        Ok(read) if read == *policy => text,
+        Ok(_) | Err(_) => written(policy),
+    }
 }
 
 /// The policy that objects make up, in whatever order they come.
@@ -34,9 +90,12 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
     sorted.sort_by_key(|object| (object.kind, object.position));
     let mut json = PolicyJson::default();
     for object in sorted {
-        let body: serde_json::Value = serde_json::from_str(&object.body)
+        if object.kind == ObjectKind::Part {
+            continue;
+        }
+        let body: Value = serde_json::from_str(&object.body)
             .ok()
-            .filter(|body: &serde_json::Value| body["name"].as_str() == Some(&object.name))
+            .filter(|body: &Value| body["name"].as_str() == Some(&object.name))
             .ok_or_else(|| SnapshotError::Object {
                 kind: object.kind,
                 name: object.name.clone(),
@@ -47,6 +106,7 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
             ObjectKind::People => json.people.push(body),
             ObjectKind::Mapping => json.mappings.push(body),
             ObjectKind::Rule => json.rules.push(body),
+            ObjectKind::Part => {}
         }
     }
     json::from_json(json).map_err(SnapshotError::Faults)
@@ -55,7 +115,6 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::yaml;
 
     const TEXT: &str = "
 routes:
@@ -71,11 +130,15 @@ rules:
     #[test]
     fn objects_make_up_the_same_policy_in_any_order() {
         let policy = yaml::parse(TEXT).unwrap();
-        let mut objects = to_objects(&policy);
-        assert_eq!(objects.len(), 5);
+        let mut objects = to_objects(&policy, TEXT);
+        assert_eq!(objects.len(), 8);
         assert_eq!((objects[4].name.as_str(), objects[4].position), ("y", 1));
         objects.reverse();
         assert_eq!(from_objects(&objects).unwrap(), policy);
+        assert_eq!(to_text(&objects, &policy), TEXT);
+        // Rows of before texts were kept.
+        objects.retain(|object| object.kind != ObjectKind::Part);
+        assert_eq!(yaml::parse(&to_text(&objects, &policy)).unwrap(), policy);
     }
 
     #[test]
@@ -89,7 +152,7 @@ rules:
         ];
         for spoil in spoil {
             for index in 0..5 {
-                let mut objects = to_objects(&policy);
+                let mut objects = to_objects(&policy, TEXT);
                 spoil(&mut objects[index]);
                 assert!(from_objects(&objects).is_err());
             }

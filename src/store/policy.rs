@@ -1,9 +1,14 @@
 //! Policy as revision-numbered rows: each row knows from which revision until which it holds.
 
+use std::collections::HashSet;
+
+use crate::clock::Timestamp;
 use crate::policy::model::Revision;
 use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, Turn, args};
 use crate::store::{Store, StoreError, within};
+
+mod positions;
 
 /// The kind of a policy object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,10 +23,12 @@ pub enum ObjectKind {
     Mapping,
     /// What is allowed or denied.
     Rule,
+    /// No object: what heads a part of the document.
+    Part,
 }
 
 /// One policy object as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyObject {
     /// What it is; names are unique among their kind.
     pub kind: ObjectKind,
@@ -31,6 +38,8 @@ pub struct PolicyObject {
     pub position: i64,
     /// JSON of the object in the YAML file's own shape.
     pub body: String,
+    /// What its author wrote, with the comments; empty where that is not known.
+    pub text: String,
 }
 
 /// A revision's own data.
@@ -44,6 +53,8 @@ pub struct RevisionRecord {
     pub author: String,
     /// Why, in their words.
     pub message: String,
+    /// When.
+    pub created_at: Timestamp,
 }
 
 /// What became of an attempt to write a revision.
@@ -63,6 +74,28 @@ struct ObjectRow {
     name: String,
     position: i64,
     body: String,
+    text: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct RevisionRow {
+    revision: i64,
+    parent: Option<i64>,
+    author: String,
+    message: String,
+    created_at: i64,
+}
+
+impl From<RevisionRow> for RevisionRecord {
+    fn from(row: RevisionRow) -> Self {
+        Self {
+            revision: Revision(row.revision),
+            parent: row.parent.map(Revision),
+            author: row.author,
+            message: row.message,
+            created_at: Timestamp::from_micros(row.created_at),
+        }
+    }
 }
 
 impl ObjectKind {
@@ -73,6 +106,7 @@ impl ObjectKind {
             Self::People => "people",
             Self::Mapping => "mapping",
             Self::Rule => "rule",
+            Self::Part => "part",
         }
     }
 }
@@ -87,6 +121,7 @@ impl TryFrom<ObjectRow> for PolicyObject {
             "people" => ObjectKind::People,
             "mapping" => ObjectKind::Mapping,
             "rule" => ObjectKind::Rule,
+            "part" => ObjectKind::Part,
             _ => {
                 return Err(StoreError::Inconsistent {
                     table: "policy_objects",
@@ -100,6 +135,7 @@ impl TryFrom<ObjectRow> for PolicyObject {
             name: row.name,
             position: row.position,
             body: row.body,
+            text: row.text,
         })
     }
 }
@@ -117,13 +153,38 @@ impl Store {
         Ok(newest(&rows))
     }
 
+    /// The newest revisions before one, or of all, newest first; at most `limit`.
+    pub async fn revisions(
+        &self,
+        before: Option<Revision>,
+        limit: u16,
+    ) -> Result<Vec<RevisionRecord>, StoreError> {
+        let before = before.map_or(i64::MAX, |revision| revision.0);
+        let rows: Vec<RevisionRow> = within(self.database.fetch(
+            "SELECT revision, parent, author, message, created_at FROM revisions \
+             WHERE revision < $1 ORDER BY revision DESC LIMIT $2",
+            args![before, i64::from(limit)],
+        ))
+        .await?;
+        Ok(rows.into_iter().map(RevisionRecord::from).collect())
+    }
+
+    /// One revision's own data.
+    pub async fn revision(&self, revision: Revision) -> Result<Option<RevisionRecord>, StoreError> {
+        let after = Revision(revision.0.saturating_add(1));
+        let newest = self.revisions(Some(after), 1).await?;
+        Ok(newest
+            .into_iter()
+            .find(|record| record.revision == revision))
+    }
+
     /// All objects of a revision, by kind and position.
     pub async fn policy_objects(
         &self,
         revision: Revision,
     ) -> Result<Vec<PolicyObject>, StoreError> {
         let rows: Vec<ObjectRow> = within(self.database.fetch(
-            "SELECT kind, name, position, body FROM policy_objects \
+            "SELECT kind, name, position, body, text FROM policy_objects \
              WHERE valid_from <= $1 AND (valid_until IS NULL OR valid_until > $1)",
             args![revision.0],
         ))
@@ -136,7 +197,8 @@ impl Store {
         Ok(objects)
     }
 
-    /// Writes a revision whose parent must still be the current one; only rows that differ are touched.
+    /// Writes a revision whose parent must still be the current one; only rows that differ are touched. Positions say the order of the objects given;
+    /// what is stored keeps that order.
     /// Two objects of one kind and name are refused by the table's key.
     pub async fn write_revision(
         &self,
@@ -154,7 +216,7 @@ impl Store {
             }
             let rows: Vec<ObjectRow> = transaction
                 .fetch(
-                    "SELECT kind, name, position, body FROM policy_objects WHERE valid_until IS NULL",
+                    "SELECT kind, name, position, body, text FROM policy_objects WHERE valid_until IS NULL",
                     args![],
                 )
                 .await?;
@@ -162,8 +224,10 @@ impl Store {
                 .into_iter()
                 .map(PolicyObject::try_from)
                 .collect::<Result<Vec<_>, _>>()?;
-            let gone: Vec<_> = present.iter().filter(|o| !objects.contains(o)).collect();
-            let new: Vec<_> = objects.iter().filter(|o| !present.contains(o)).collect();
+            let objects = positions::assign(&present, objects);
+            let (old, now): (HashSet<_>, HashSet<_>) = (present.iter().collect(), objects.iter().collect());
+            let gone: Vec<_> = present.iter().filter(|object| !now.contains(object)).collect();
+            let new: Vec<_> = objects.iter().filter(|object| !old.contains(object)).collect();
             if let Some(current) = current
                 && gone.is_empty()
                 && new.is_empty()
@@ -205,13 +269,14 @@ impl Transaction {
         }
         for object in new {
             self.execute(
-                "INSERT INTO policy_objects (kind, name, position, body, valid_from) \
-                 VALUES ($1, $2, $3, $4, $5)",
+                "INSERT INTO policy_objects (kind, name, position, body, text, valid_from) \
+                 VALUES ($1, $2, $3, $4, $5, $6)",
                 args![
                     object.kind.as_str(),
                     object.name.as_str(),
                     object.position,
                     object.body.as_str(),
+                    object.text.as_str(),
                     revision.0
                 ],
             )

@@ -162,6 +162,7 @@ async fn one_revision_of_fifty(place: Place) {
         name: "r".into(),
         position: 0,
         body: n.to_string(),
+        text: String::new(),
     };
     let objects: Vec<_> = (0..50).map(|n| [object(n)]).collect();
     let writes = objects

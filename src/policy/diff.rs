@@ -1,0 +1,212 @@
+//! What differs between two policies, object by object and field by field. Order counts among identity mappings alone, whose first match is used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::policy::json::PolicyJson;
+
+/// One difference. Values are JSON in the shape of the policy file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// An object that was not there.
+    Added {
+        /// `route`, `route_group`, `people`, `mapping` or `rule`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// All of it.
+        object: Value,
+    },
+    /// An object that is there no more.
+    Removed {
+        /// As with `Added`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// All that it was.
+        object: Value,
+    },
+    /// An object that is another.
+    Changed {
+        /// As with `Added`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// At least one.
+        fields: Vec<FieldChange>,
+    },
+    /// The identity mappings are tried in another order than before.
+    Reordered {
+        /// Names of all mappings, as they are tried now.
+        mappings: Vec<String>,
+    },
+}
+
+/// A field that differs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FieldChange {
+    /// Names of fields on the way to it: `["upstream", "protocol"]`. Lists are compared whole.
+    pub field: Vec<String>,
+    /// `None` where it was absent.
+    pub before: Option<Value>,
+    /// `None` where it is absent now.
+    pub after: Option<Value>,
+}
+
+/// All differences, by kind and name.
+pub fn diff(before: &PolicyJson, after: &PolicyJson) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for ((kind, old), (_, new)) in before.by_kind().into_iter().zip(after.by_kind()) {
+        changes.extend(diff_kind(kind, old, new));
+    }
+    changes.extend(reordered(&before.mappings, &after.mappings));
+    changes
+}
+
+fn by_name(objects: &[Value]) -> BTreeMap<&str, &Value> {
+    let named = objects.iter();
+    named.map(|object| (name_of(object), object)).collect()
+}
+
+fn name_of(object: &Value) -> &str {
+    object["name"].as_str().unwrap_or_default()
+}
+
+fn diff_kind(kind: &'static str, before: &[Value], after: &[Value]) -> Vec<Change> {
+    let (old, new) = (by_name(before), by_name(after));
+    let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    let mut changes = Vec::new();
+    for named in names {
+        let name = named.to_owned();
+        match (old.get(named), new.get(named)) {
+            (None, Some(object)) => changes.push(Change::Added {
+                kind,
+                name,
+                object: (*object).clone(),
+            }),
+            (Some(object), None) => changes.push(Change::Removed {
+                kind,
+                name,
+                object: (*object).clone(),
+            }),
+            (Some(old), Some(new)) if old != new => {
+                let mut fields = Vec::new();
+                diff_fields(&mut Vec::new(), old, new, &mut fields);
+                changes.push(Change::Changed { kind, name, fields });
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+    changes
+}
+
+fn diff_fields(at: &mut Vec<String>, old: &Value, new: &Value, fields: &mut Vec<FieldChange>) {
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        fields.push(FieldChange {
+            field: at.clone(),
+            before: Some(old.clone()),
+            after: Some(new.clone()),
+        });
+        return;
+    };
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for name in names {
+        let (old, new) = (before.get(name), after.get(name));
+        at.push(name.clone());
+        match (old, new) {
+            (Some(old), Some(new)) if old == new => {}
+            (Some(old @ Value::Object(_)), Some(new @ Value::Object(_))) => {
+                diff_fields(at, old, new, fields);
+            }
+            (old, new) => fields.push(FieldChange {
+                field: at.clone(),
+                before: old.cloned(),
+                after: new.cloned(),
+            }),
+        }
+        at.pop();
+    }
+}
+
+/// Whether what is in both is tried in another order, or what is new does not come last and by name.
+fn reordered(before: &[Value], after: &[Value]) -> Option<Change> {
+    let now: Vec<&str> = after.iter().map(name_of).collect();
+    let kept = before.iter().map(name_of).filter(|name| now.contains(name));
+    let mut expected: Vec<&str> = kept.collect();
+    let known = by_name(before);
+    let new = by_name(after).into_keys();
+    expected.extend(new.filter(|name| !known.contains_key(name)));
+    let mappings = now.iter().map(|name| (*name).to_owned()).collect();
+    (expected != now).then_some(Change::Reordered { mappings })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::json::to_json;
+    use crate::policy::properties::policies;
+
+    /// Makes the changes to a policy.
+    fn patched(mut policy: PolicyJson, changes: &[Change]) -> PolicyJson {
+        for change in changes {
+            match change {
+                Change::Added { kind, object, .. } => policy.kind_mut(kind).push(object.clone()),
+                Change::Removed { kind, name, .. } => {
+                    policy
+                        .kind_mut(kind)
+                        .retain(|object| name_of(object) != name);
+                }
+                Change::Changed { kind, name, fields } => {
+                    let mut objects = policy.kind_mut(kind).iter_mut();
+                    let object = objects.find(|object| name_of(object) == name).unwrap();
+                    fields.iter().for_each(|field| set(object, field));
+                }
+                Change::Reordered { mappings } => {
+                    let place =
+                        |object: &Value| mappings.iter().position(|name| name == name_of(object));
+                    policy.mappings.sort_by_key(place);
+                }
+            }
+        }
+        policy
+    }
+
+    fn set(object: &mut Value, change: &FieldChange) {
+        let (last, way) = change.field.split_last().unwrap();
+        let mut at = object;
+        for step in way {
+            at = &mut at[step];
+        }
+        let fields = at.as_object_mut().unwrap();
+        assert_eq!(fields.get(last), change.before.as_ref());
+        match &change.after {
+            Some(value) => drop(fields.insert(last.clone(), value.clone())),
+            None => drop(fields.remove(last)),
+        }
+    }
+
+    /// Order counts among mappings only.
+    fn ordered(mut policy: PolicyJson) -> PolicyJson {
+        for kind in ["route", "route_group", "people", "rule"] {
+            policy
+                .kind_mut(kind)
+                .sort_by_key(|object| name_of(object).to_owned());
+        }
+        policy
+    }
+
+    proptest! {
+        #[test]
+        fn a_policy_with_its_differences_is_the_other(a in policies(), b in policies()) {
+            let (a, b) = (to_json(&a), to_json(&b));
+            let changes = diff(&a, &b);
+            prop_assert_eq!(ordered(patched(a.clone(), &changes)), ordered(b));
+            prop_assert_eq!(diff(&a, &a), Vec::new());
+        }
+    }
+}
