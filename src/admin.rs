@@ -1,3 +1,5 @@
 //! Use cases that change state: check, validate, write. Console, API and command line all call these.
 
 pub mod policy_file;
+pub mod policy_rules;
+pub mod revisions;

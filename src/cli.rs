@@ -1,6 +1,6 @@
 //! The command line: one file per subcommand. What people asked to see goes to standard output, complaints to standard error.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (or changes pending, where that is asked for), 4 not allowed, 5 the edge does not answer.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod check;
+pub mod client;
 pub mod demo;
 pub mod init;
+pub mod policy;
 pub mod serve;
 
 /// An identity-aware access proxy that extends service-mesh identity beyond the cluster.
@@ -32,6 +34,8 @@ enum Command {
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
+    /// Look at and change the policy of a running edge: export, plan, apply, history, show, diff, rollback.
+    Policy(Box<policy::PolicyArguments>),
     /// Report every fault of a configuration at once, and try the store, providers, CA and upstreams it names.
     Check(ConfigArgument),
 }
@@ -49,6 +53,7 @@ pub fn run() -> ExitCode {
         Command::Serve(ConfigArgument { config }) => serve::run(&config),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Init { folder } => init::run(&folder),
+        Command::Policy(arguments) => policy::run(&arguments),
         Command::Check(ConfigArgument { config }) => check::run(&config),
     };
     match outcome {
@@ -80,6 +85,13 @@ mod tests {
             "wayleave check --config x.toml",
             "wayleave init",
             "wayleave init /etc/wayleave",
+            "wayleave policy export --revision 3",
+            "wayleave policy plan policy.yaml --config x.toml --json",
+            "wayleave policy apply policy.yaml -m why --parent 3 --yes",
+            "wayleave policy history --limit 5 --server http://127.0.0.1:9901",
+            "wayleave policy show 3",
+            "wayleave policy diff 3 4",
+            "wayleave policy rollback 3 -m why",
             "wayleave demo",
             "wayleave demo --port 9080 --https-port 9443 --admin-port 9902 --identity-provider-port 9081",
         ] {
@@ -89,6 +101,9 @@ mod tests {
             "wayleave check x.toml",
             "wayleave demo --port 99999",
             "wayleave sreve",
+            "wayleave policy",
+            "wayleave policy apply policy.yaml",
+            "wayleave policy history --limit 0",
         ] {
             assert!(
                 Arguments::try_parse_from(line.split(' ')).is_err(),

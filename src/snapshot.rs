@@ -47,18 +47,22 @@ fn first(faults: &[PolicyFault]) -> String {
         .unwrap_or_default()
 }
 
-/// Loads and compiles the store's current revision; `None` if there has never been one.
+/// Stands for the empty policy of a store that has never had a revision.
+pub const NOTHING: Revision = Revision(0);
+
+/// Loads and compiles the store's current revision, or [`NOTHING`].
 pub async fn load(
     store: &Store,
     trust_domain: &TrustDomain,
-) -> Result<Option<CompiledPolicy>, SnapshotError> {
-    let Some(revision) = store.current_revision().await? else {
-        return Ok(None);
+) -> Result<CompiledPolicy, SnapshotError> {
+    let revision = store.current_revision().await?;
+    let objects = match revision {
+        Some(revision) => store.policy_objects(revision).await?,
+        None => Vec::new(),
     };
-    let policy = objects::from_objects(&store.policy_objects(revision).await?)?;
-    let compiled =
-        CompiledPolicy::new(policy, revision, trust_domain).map_err(SnapshotError::Faults)?;
-    Ok(Some(compiled))
+    let policy = objects::from_objects(&objects)?;
+    CompiledPolicy::new(policy, revision.unwrap_or(NOTHING), trust_domain)
+        .map_err(SnapshotError::Faults)
 }
 
 /// What every request is decided by; taken once per request.

@@ -74,7 +74,7 @@ const LIBRARY_HOMES: &[(&str, &[&str])] = &[
         "rustls",
         &["tls", "mesh", "edge/tls", "token/outbound", "demo"],
     ),
-    ("reqwest", &["token/outbound", "oidc"]),
+    ("reqwest", &["token/outbound", "oidc", "cli/client"]),
     ("askama", &["web", "sign_in", "demo"]),
 ];
 

@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use crate::identity::spiffe_id::TrustDomain;
-use crate::policy::check::unknown_providers;
-use crate::policy::compile::CompiledPolicy;
-use crate::policy::model::{Policy, Revision};
-use crate::policy::yaml::{self, PolicyFault};
+use crate::admin::policy_rules::PolicyRules;
+use crate::policy::yaml::PolicyFault;
 use crate::snapshot::objects::to_objects;
 use crate::store::policy::Written;
 use crate::store::{Store, StoreError};
@@ -38,34 +35,14 @@ pub enum PolicyFileError {
     Store(#[from] StoreError),
 }
 
-/// Checks a text wholly: what it says, what it names, and that it compiles.
-pub fn check(
-    text: &str,
-    trust_domain: &TrustDomain,
-    known_providers: &[&str],
-) -> Result<Policy, Vec<PolicyFault>> {
-    let policy = yaml::parse(text)?;
-    let mut faults = unknown_providers(&policy, known_providers);
-    if let Err(more) = CompiledPolicy::new(policy.clone(), Revision(0), trust_domain) {
-        faults.extend(more);
-    }
-    if faults.is_empty() {
-        return Ok(policy);
-    }
-    yaml::place(text, &mut faults);
-    faults.sort_by_key(|fault| (fault.line, fault.column));
-    Err(faults)
-}
-
 /// Makes a text the store's current revision, by author `file:<file_name>`. A text that says what is current already writes nothing.
 pub async fn load(
     store: &Store,
     text: &str,
     file_name: &str,
-    trust_domain: &TrustDomain,
-    known_providers: &[&str],
+    rules: &PolicyRules,
 ) -> Result<Written, PolicyFileError> {
-    let policy = check(text, trust_domain, known_providers).map_err(PolicyFileError::Faults)?;
+    let policy = rules.check(text).map_err(PolicyFileError::Faults)?;
     let objects = to_objects(&policy, text);
     let author = format!("file:{file_name}");
     let mut parent = store.current_revision().await?;
@@ -89,10 +66,8 @@ pub struct FollowedFile {
     pub store: Store,
     /// The file.
     pub path: PathBuf,
-    /// The mesh's own.
-    pub trust_domain: TrustDomain,
-    /// Names of all configured identity providers and trusted issuers.
-    pub known_providers: Vec<String>,
+    /// What it has to comply with.
+    pub rules: PolicyRules,
 }
 
 /// Which contents were seen and dealt with. A content counts only when it is seen twice in a row, since half a file that is just being
@@ -158,9 +133,8 @@ impl FollowedFile {
     /// Makes a content of the file the store's current revision.
     pub async fn load(&self, content: &str) -> Result<Written, PolicyFileError> {
         let name = self.path.file_name().map(|name| name.to_string_lossy());
-        let known: Vec<&str> = self.known_providers.iter().map(String::as_str).collect();
         let name = name.as_deref().unwrap_or_default();
-        load(&self.store, content, name, &self.trust_domain, &known).await
+        load(&self.store, content, name, &self.rules).await
     }
 
     fn log(&self, outcome: &Result<Written, PolicyFileError>) {
@@ -229,23 +203,6 @@ mod tests {
     #[test]
     fn following_can_be_spawned() {
         let _proof = |file: FollowedFile| needs_send(file.follow(|_outcome| ()));
-    }
-
-    #[test]
-    fn all_faults_of_a_file_have_lines() {
-        let text = "mappings:\n  - name: m\n    from: [{ providers: [nobody] }]\n    spiffe_id: spiffe://other/ns/a/sa/b\n";
-        let faults = check(text, &TrustDomain::parse("td").unwrap(), &["okta"]).unwrap_err();
-        let places: Vec<(u64, &str)> = faults
-            .iter()
-            .map(|fault| (fault.line, fault.key.as_str()))
-            .collect();
-        assert_eq!(
-            places,
-            [
-                (3, "mappings[0].from[0].providers[0]"),
-                (4, "mappings[0].spiffe_id")
-            ]
-        );
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The admin listener: health and metrics, on an address of its own that the public never reaches.
+//! The admin listener: health, metrics and the operators' API, on an address of its own that the public never reaches.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ pub async fn start(
     address: SocketAddr,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    api: Router,
     lifecycle: &Lifecycle,
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
@@ -42,7 +43,8 @@ pub async fn start(
         .route("/readyz", get(readyz))
         .route("/startupz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(Admin { health, metrics });
+        .with_state(Admin { health, metrics })
+        .merge(api);
     lifecycle.spawn("admin listener", async move {
         if let Err(error) = serve(listener, router).await {
             tracing::error!(%error, "the admin listener failed");

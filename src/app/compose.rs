@@ -8,10 +8,12 @@ use tokio::runtime::Handle;
 
 use crate::address::origin::{Origin, Scheme};
 use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
+use crate::admin::policy_rules::PolicyRules;
+use crate::admin::revisions::Revisions;
 use crate::app::follow::{self, maintain};
 use crate::app::health::Health;
 use crate::app::reload::Reloading;
-use crate::app::{admin_listener, jwks};
+use crate::app::{admin_listener, jwks, policy_api};
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
 use crate::edge::Edge;
@@ -25,11 +27,12 @@ use crate::lifecycle::Lifecycle;
 use crate::mesh::authority::AuthorityError;
 use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
+use crate::policy::check::Known;
 use crate::policy::yaml::PolicyFault;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
 use crate::snapshot::follow::Follower;
-use crate::snapshot::{self, Freshness, SnapshotError, Snapshots};
+use crate::snapshot::{self, Freshness, NOTHING, SnapshotError, Snapshots};
 use crate::store::changes::ChangeSeq;
 use crate::store::{Store, StoreError};
 use crate::telemetry::access_log::{AccessLog, Writer};
@@ -52,9 +55,6 @@ pub enum StartError {
     /// The policy in the store cannot be put in force.
     #[error("the policy in the store cannot be used")]
     Snapshot(#[from] SnapshotError),
-    /// The policy file was loaded, and nothing is there.
-    #[error("there is no policy in the store")]
-    NoPolicy,
     /// The mesh's authority or bundle cannot be used.
     #[error("the mesh's certificate authority cannot be used")]
     Mesh(#[source] AuthorityError),
@@ -98,7 +98,8 @@ struct Foundation {
     snapshots: Arc<Snapshots>,
     freshness: Arc<Freshness>,
     after: ChangeSeq,
-    policy_file: FollowedFile,
+    revisions: Revisions,
+    policy_file: Option<FollowedFile>,
 }
 
 /// Starts everything; tasks run under `lifecycle`.
@@ -134,7 +135,8 @@ pub async fn start(
         &foundation.metrics,
     );
     let metrics = foundation.metrics.clone();
-    let admin = admin_listener::start(config.admin, Arc::new(health), metrics, lifecycle)
+    let api = policy_api::router(foundation.revisions.clone(), config.operator_token.clone());
+    let admin = admin_listener::start(config.admin, Arc::new(health), metrics, api, lifecycle)
         .await
         .map_err(|error| StartError::Listen(config.admin, error))?;
 
@@ -188,35 +190,56 @@ fn load_certificates(
     }
 }
 
-/// Opens the store, loads the policy file into it, and puts the newest revision in force.
+/// Opens the store, loads the policy file into it, if there is one, and puts the newest revision in force.
 async fn lay_foundation(
     config: &Config,
     clock: SharedClock,
     metrics: Arc<Metrics>,
 ) -> Result<Foundation, StartError> {
     let store = Store::open(&config.store, clock.clone()).await?;
-    let policy_file = FollowedFile {
+    let rules = policy_rules(config);
+    let policy_file = config.policy_file.as_ref().map(|path| FollowedFile {
         store: store.clone(),
-        path: config.policy_file.clone(),
-        trust_domain: config.mesh.trust_domain.clone(),
-        known_providers: config.provider_names(),
-    };
-    load_policy_file(&policy_file).await?;
+        path: path.clone(),
+        rules: rules.clone(),
+    });
+    if let Some(file) = &policy_file {
+        load_policy_file(file).await?;
+    }
     let after = store.change_head().await?;
-    let trust_domain = &config.mesh.trust_domain;
-    let policy = snapshot::load(&store, trust_domain).await?;
-    let policy = policy.ok_or(StartError::NoPolicy)?;
+    let policy = snapshot::load(&store, &config.mesh.trust_domain).await?;
+    if policy.revision == NOTHING {
+        tracing::warn!(
+            "there is no policy yet, so nothing is allowed; apply one with `wayleave policy apply`"
+        );
+    }
     let freshness = Arc::new(Freshness::default());
     freshness.mark(clock.now());
     Ok(Foundation {
         clock,
         metrics,
-        store,
+        store: store.clone(),
         snapshots: Snapshots::new(policy),
         freshness,
         after,
+        revisions: Revisions {
+            store,
+            rules,
+            follows: config.policy_file.clone(),
+        },
         policy_file,
     })
+}
+
+/// What policies of this configuration have to comply with.
+pub fn policy_rules(config: &Config) -> PolicyRules {
+    PolicyRules {
+        trust_domain: config.mesh.trust_domain.clone(),
+        known: Known {
+            providers: config.provider_names(),
+            claims: config.claim_names(),
+        },
+    }
 }
 
 /// Loads the policy file's content of now.
@@ -344,9 +367,10 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
             .follow(|change| follow::apply(&sessions, change))
             .await;
     });
-    let file = base.policy_file.clone();
-    let outcome = follow::PolicyFileMetric::new(&base.metrics);
-    lifecycle.spawn("policy file", async move {
-        file.follow(|loaded| outcome.note(loaded.is_ok())).await;
-    });
+    if let Some(file) = base.policy_file.clone() {
+        let outcome = follow::PolicyFileMetric::new(&base.metrics);
+        lifecycle.spawn("policy file", async move {
+            file.follow(|loaded| outcome.note(loaded.is_ok())).await;
+        });
+    }
 }

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::timeout;
 
 use crate::admin::policy_file;
+use crate::app::compose::policy_rules;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::config::checked::TrustedIssuerConfig;
@@ -72,8 +73,11 @@ async fn try_everything(config: &Config, report: &mut Report) {
         let item = format!("access log {}", file.display());
         report.item(&item, may_append(file));
     }
-    let item = format!("policy {}", config.policy_file.display());
-    match read_policy(config).await {
+    let Some(file) = &config.policy_file else {
+        return;
+    };
+    let item = format!("policy {}", file.display());
+    match read_policy(config, file).await {
         Ok(policy) => {
             report.ok(&item);
             try_upstreams(&policy, report).await;
@@ -185,12 +189,11 @@ async fn try_issuer(issuer: &TrustedIssuerConfig, clock: SharedClock, report: &m
 }
 
 /// Reads the policy file and checks it, as the edge does before it puts it in force.
-async fn read_policy(config: &Config) -> Result<Policy, Vec<String>> {
-    let text = policy_file::read(&config.policy_file).await;
+async fn read_policy(config: &Config, file: &Path) -> Result<Policy, Vec<String>> {
+    let text = policy_file::read(file).await;
     let text = text.map_err(|error| vec![with_cause(&error)])?;
-    let names = config.provider_names();
-    let known: Vec<&str> = names.iter().map(String::as_str).collect();
-    policy_file::check(&text, &config.mesh.trust_domain, &known)
+    policy_rules(config)
+        .check(&text)
         .map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }
 

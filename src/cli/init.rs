@@ -21,13 +21,15 @@ enum Readers {
     Owner,
 }
 
-/// Writes `wayleave.toml`, `policy.yaml` and `store.key`; when any of them exists, says which and writes none.
+/// Writes `wayleave.toml`, `policy.yaml`, `store.key` and `operator.token`; when any of them exists, says which and writes none.
 pub fn run(folder: &Path) -> anyhow::Result<ExitCode> {
     let key = zeroize::Zeroizing::new(hex::encode(random::<32>()));
+    let token = zeroize::Zeroizing::new(hex::encode(random::<32>()));
     let files = [
         ("wayleave.toml", EXAMPLE, Readers::Anyone),
         ("policy.yaml", POLICY, Readers::Anyone),
         ("store.key", key.as_str(), Readers::Owner),
+        ("operator.token", token.as_str(), Readers::Owner),
     ];
     let existing: Vec<&str> = files
         .iter()

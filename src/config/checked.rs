@@ -33,8 +33,10 @@ pub struct Config {
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
     /// The mesh behind the edge.
     pub mesh: MeshConfig,
-    /// The policy YAML file that is followed.
-    pub policy_file: PathBuf,
+    /// The token by which operators use the API of the admin listener; `None` when nobody may.
+    pub operator_token: Option<SecretString>,
+    /// The policy YAML file that is followed; `None` when the policy is changed over the API.
+    pub policy_file: Option<PathBuf>,
     /// Sizes and deadlines.
     pub limits: Limits,
     /// Where logs go.
@@ -44,6 +46,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// All claims that some identity provider or trusted issuer keeps: those that a policy may use.
+    pub fn claim_names(&self) -> Vec<String> {
+        let providers = self.identity_providers.iter();
+        let issuers = self.trusted_issuers.iter();
+        let names = providers.flat_map(|provider| &provider.claims);
+        names
+            .chain(issuers.flat_map(|issuer| &issuer.claims))
+            .map(ToString::to_string)
+            .collect()
+    }
+
     /// Names of all identity providers and trusted issuers: those that a policy may use.
     pub fn provider_names(&self) -> Vec<String> {
         let providers = self.identity_providers.iter();

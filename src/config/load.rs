@@ -8,8 +8,13 @@ use std::path::Path;
 use crate::config::checked::{Config, LogConfig};
 use crate::config::environment::Environment;
 use crate::config::faults::ConfigFault;
+use crate::config::secrets::{SecretKeys, refuse_open_file};
 use crate::config::section::{Reading, Section};
 use crate::config::{issuers, limits, listeners, mesh, providers, raw, session, store};
+use crate::secret::{ExposeSecret, SecretString};
+
+/// Fewest characters of an operator token: 128 bits in hexadecimal.
+const SHORTEST_TOKEN: usize = 32;
 
 impl Config {
     /// Reads a file with the process's environment over it. All faults are returned, never only the first.
@@ -56,7 +61,10 @@ impl Config {
 fn read(root: &Section<'_>) -> Option<Config> {
     let home_host = listeners::home(&root.section("home"));
     let listeners = listeners::read(root, home_host.as_ref());
-    let admin = admin(&root.section("admin"));
+    let (admin, operator_token) = {
+        let section = root.section("admin");
+        (admin(&section), operator_token(&section))
+    };
     let store = store::read(&root.section("store"));
     let session = session::read(&root.section("session"));
     let mut names = BTreeSet::new();
@@ -72,7 +80,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         );
     }
     let mesh = mesh::read(&root.section("mesh"));
-    let policy_file = root.section("policy").required_file("file");
+    let policy_file = root.section("policy").optional_file("file");
     let limits = limits::read(&root.section("limits"));
     let log = log(&root.section("log"));
     let workers = workers(&root.section("data_plane"));
@@ -80,6 +88,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         home_host: home_host?,
         listeners: listeners?,
         admin: admin?,
+        operator_token: operator_token?,
         store: store?,
         session: session?,
         identity_providers: identity_providers?,
@@ -90,6 +99,30 @@ fn read(root: &Section<'_>) -> Option<Config> {
         log: log?,
         workers: workers?,
     })
+}
+
+/// The outer `None` says that a fault was noted.
+fn operator_token(section: &Section<'_>) -> Option<Option<SecretString>> {
+    let keys = SecretKeys {
+        literal: "operator_token",
+        file: "operator_token_file",
+        variable: "operator_token_env",
+    };
+    let token = keys.text(section, |_| false)?;
+    if let Some(path) = section.path(keys.file) {
+        refuse_open_file(section, keys.file, &path)?;
+    }
+    if token
+        .as_ref()
+        .is_some_and(|token| token.expose_secret().len() < SHORTEST_TOKEN)
+    {
+        section.fault(
+            keys.file,
+            format!("the token has fewer than {SHORTEST_TOKEN} characters; make one with `openssl rand -hex 32`"),
+        );
+        return None;
+    }
+    Some(token)
 }
 
 fn admin(section: &Section<'_>) -> Option<SocketAddr> {

@@ -184,10 +184,14 @@ fn read_file(section: &Section<'_>, key: &str, path: &Path) -> Option<Zeroizing<
     }
 }
 
-/// A store key that others may read is no secret. The folder that systemd keeps credentials in is excepted as far as it must be:
+/// A key that others may read is no secret. The folder that systemd keeps credentials in is excepted as far as it must be:
 /// there the owner's rights are an access control list, whose mask shows as the group's.
 #[cfg(unix)]
-fn refuse_open_file(section: &Section<'_>, key: &'static str, path: &Path) -> Option<()> {
+pub(super) fn refuse_open_file(
+    section: &Section<'_>,
+    key: &'static str,
+    path: &Path,
+) -> Option<()> {
     use std::os::unix::fs::PermissionsExt;
     let credentials = section
         .reading

@@ -34,6 +34,8 @@ impl Folder {
         folder.write("okta.secret", &format!("{CANARY}-client\n"));
         folder.write("store.key", STORE_KEY);
         folder.mode("store.key", 0o600);
+        folder.write("operator.token", &format!("{CANARY}-operator-0123456789"));
+        folder.mode("operator.token", 0o600);
         folder
     }
 
@@ -82,7 +84,13 @@ fn shown(faults: &[ConfigFault]) -> String {
 
 /// The example with every key that is commented out written out, alternatives left out.
 fn example_in_full() -> String {
-    let alternatives = ["url_file", "url_env", "key_env", "client_secret_env"];
+    let alternatives = [
+        "url_file",
+        "url_env",
+        "key_env",
+        "client_secret_env",
+        "operator_token_env",
+    ];
     let uncommented = EXAMPLE.lines().map(|line| {
         let inner = line.strip_prefix("# ").unwrap_or(line);
         let key = inner.split(" = ").next().unwrap_or("");
@@ -154,7 +162,9 @@ fn every_key_is_in_the_example() {
     for key in asked {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
         // Never accepted in the file, hence in no example.
-        if ["client_secret", "key"].contains(&name) && section != "listen.certificates" {
+        if ["client_secret", "key", "operator_token"].contains(&name)
+            && section != "listen.certificates"
+        {
             continue;
         }
         let heading =
@@ -343,6 +353,16 @@ const UNSAFE: &[(&str, &str, &str)] = &[
         "[[listen.certificates]]\nchain = \"tls/chain.pem\"\nkey = \"tls/key.pem\"",
         "",
         "listen[0].certificates",
+    ),
+    (
+        "operator_token_file = \"operator.token\"",
+        "operator_token_file = \"policy.yaml\"",
+        "admin.operator_token_file",
+    ),
+    (
+        "operator_token_file = \"operator.token\"",
+        "operator_token = \"0123456789012345678901234567890123456789\"",
+        "admin.operator_token",
     ),
     (
         "file = \"policy.yaml\"",

@@ -66,6 +66,7 @@ impl Stage {
         stage.write_certificates()?;
         stage.write("provider.secret", secret.expose())?;
         stage.write("store.key", &hex::encode(random::<32>()))?;
+        stage.write("operator.token", &hex::encode(random::<32>()))?;
         stage.write("wayleave.toml", &stage.configuration())?;
         let policy = POLICY
             .replace("@DASHBOARDS_PORT@", &port_of(&dashboards).to_string())
@@ -150,6 +151,7 @@ key = "front-door.key"
 
 [admin]
 address = "127.0.0.1:{admin}"
+operator_token_file = "operator.token"
 
 [store]
 url = "sqlite://wayleave.db"

@@ -111,12 +111,21 @@ fn sources(policy: &Policy) -> impl Iterator<Item = (String, &Vec<Source>)> {
         .chain(ruled.map(|(index, rule)| (format!("rules[{index}]"), &rule.from)))
 }
 
-/// Names of providers in the policy that are not among those configured.
-pub fn unknown_providers(policy: &Policy, known: &[&str]) -> Vec<PolicyFault> {
+/// What a policy may name that is configured elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Names of identity providers and trusted issuers.
+    pub providers: Vec<String>,
+    /// Claims that any of them keeps.
+    pub claims: Vec<String>,
+}
+
+/// Names in the policy that are not among those configured.
+pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = Vec::new();
     let mut look = |key: String, names: Option<&Vec<Arc<str>>>| {
         for (index, name) in names.into_iter().flatten().enumerate() {
-            if !known.contains(&&**name) {
+            if !known.providers.iter().any(|known| **known == **name) {
                 let message = format!("no identity provider or trusted issuer is called {name}");
                 faults.push(fault(format!("{key}[{index}]"), message));
             }
@@ -130,14 +139,38 @@ pub fn unknown_providers(policy: &Policy, known: &[&str]) -> Vec<PolicyFault> {
     }
     for (key, from) in sources(policy) {
         for (at, source) in from.iter().enumerate() {
+            let key = format!("{key}.from[{at}]");
+            look(format!("{key}.providers"), source.providers.as_ref());
             look(
-                format!("{key}.from[{at}].providers"),
-                source.providers.as_ref(),
-            );
-            look(
-                format!("{key}.from[{at}].not_providers"),
+                format!("{key}.not_providers"),
                 source.not_providers.as_ref(),
             );
+        }
+    }
+    faults.extend(unknown_claims(policy, known));
+    faults
+}
+
+/// A claim that nobody keeps is known of nobody, which is hardly what was meant.
+fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
+    let mut faults = Vec::new();
+    for (key, from) in sources(policy) {
+        for (at, source) in from.iter().enumerate() {
+            let fields = [
+                ("claims", &source.claims),
+                ("not_claims", &source.not_claims),
+            ];
+            for (field, claims) in fields {
+                let names = claims.iter().flat_map(|claims| claims.keys());
+                for name in
+                    names.filter(|name| !known.claims.iter().any(|known| **known == ***name))
+                {
+                    let message = format!(
+                        "no identity provider or trusted issuer keeps the claim {name}; list it in `claims` of one in the configuration"
+                    );
+                    faults.push(fault(format!("{key}.from[{at}].{field}"), message));
+                }
+            }
         }
     }
     faults

@@ -136,6 +136,14 @@ fn word<T: Copy + PartialEq>(value: T, words: &[(&'static str, T)]) -> Option<&'
     found.map(|(word, _)| *word)
 }
 
+/// The word of a value that is not the default.
+fn unusual<T: Copy + Default + PartialEq>(
+    value: T,
+    words: &[(&'static str, T)],
+) -> Option<&'static str> {
+    word(value, words).filter(|_| value != T::default())
+}
+
 fn route(route: &Route) -> Value {
     let duration = |value: std::time::Duration| humantime::format_duration(value).to_string();
     let timeouts = Object::default()
@@ -145,13 +153,16 @@ fn route(route: &Route) -> Value {
     Object::default()
         .with("name", &*route.name)
         .with("host", route.host.as_str())
-        .with("prefix", route.prefix.as_str())
+        .with_some(
+            "prefix",
+            Some(route.prefix.as_str()).filter(|prefix| *prefix != "/"),
+        )
         .with_flag("strip_prefix", route.strip_prefix)
         .with("upstream", upstream(&route.upstream))
         .with_some("providers", names(route.providers.as_ref()))
         .with_some(
             "identity_headers",
-            word(route.identity_headers, yaml::IDENTITY_HEADERS),
+            unusual(route.identity_headers, yaml::IDENTITY_HEADERS),
         )
         .with_some("websocket_origins", origins.cloned())
         .with_some("upstream_host", route.upstream_host.clone())
@@ -182,7 +193,7 @@ fn upstream(upstream: &Upstream) -> Value {
         .collect();
     let object = Object::default()
         .with("addresses", addresses)
-        .with_some("protocol", word(upstream.protocol, yaml::PROTOCOLS));
+        .with_some("protocol", unusual(upstream.protocol, yaml::PROTOCOLS));
     match &upstream.transport {
         Transport::Mtls { spiffe_ids } => {
             let ids: Value = spiffe_ids

@@ -103,7 +103,7 @@ impl Follower {
     ) -> Result<(), SnapshotError> {
         let in_force = self.snapshots.current().revision;
         match load(&self.store, &self.trust_domain).await {
-            Ok(Some(policy)) if policy.revision > in_force => {
+            Ok(policy) if policy.revision > in_force => {
                 let revision = policy.revision;
                 self.snapshots.publish(policy);
                 tracing::info!(revision = revision.0, "a policy revision is in force");

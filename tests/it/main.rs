@@ -21,6 +21,7 @@ mod mesh;
 mod oidc;
 mod outbound;
 mod parts;
+mod policy_cli;
 mod process;
 mod secrets;
 mod serve;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::check::unknown_providers;
+use crate::policy::check::{Known, unknown_names};
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Mode};
 
@@ -279,8 +279,8 @@ fn syntax_faults_tell_their_line() {
 #[test]
 fn providers_are_checked_against_those_configured() {
     let policy = parse(WHOLE).unwrap();
-    assert!(unknown_providers(&policy, &["okta"]).is_empty());
-    let keys: Vec<String> = unknown_providers(&policy, &["entra"])
+    assert!(unknown_names(&policy, &providers(&["okta"])).is_empty());
+    let keys: Vec<String> = unknown_names(&policy, &providers(&["entra"]))
         .into_iter()
         .map(|fault| fault.key)
         .collect();
@@ -422,4 +422,27 @@ fn j4_circumstances_that_cannot_be_read_refuse_the_document() {
         assert_eq!(keys, [key], "{good} -> {bad}");
         assert!(found[0].0 > 1, "{bad} has no line");
     }
+}
+
+fn providers(names: &[&str]) -> Known {
+    Known {
+        providers: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Known::default()
+    }
+}
+
+#[test]
+fn j4_a_claim_that_nobody_keeps_is_refused() {
+    let policy = parse(CIRCUMSTANCES).unwrap();
+    let keys = |claims: &[&str]| -> Vec<String> {
+        let known = Known {
+            claims: claims.iter().map(|name| (*name).to_owned()).collect(),
+            ..Known::default()
+        };
+        let faults = unknown_names(&policy, &known);
+        faults.into_iter().map(|fault| fault.key).collect()
+    };
+    assert!(keys(&["department", "https://x/y"]).is_empty());
+    assert_eq!(keys(&["department"]), ["rules[0].from[0].not_claims"]);
+    assert_eq!(keys(&["https://x/y"]), ["rules[0].from[0].claims"]);
 }

@@ -11,6 +11,7 @@ use url::Url;
 const MAX_HOPS: usize = 12;
 
 /// Somebody.
+#[derive(Clone)]
 pub(crate) struct Visitor {
     http: reqwest::Client,
     /// By host, then by name; loopback ports share cookies, as in browsers.

@@ -1,0 +1,59 @@
+//! What every policy has to comply with before it is written, whichever way it comes.
+
+use crate::identity::spiffe_id::TrustDomain;
+use crate::policy::check::{Known, unknown_names};
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::model::{Policy, Revision};
+use crate::policy::yaml::{self, PolicyFault};
+
+/// What a policy is checked against.
+#[derive(Clone, Debug)]
+pub struct PolicyRules {
+    /// The mesh's own.
+    pub trust_domain: TrustDomain,
+    /// What it may name.
+    pub known: Known,
+}
+
+impl PolicyRules {
+    /// Checks a text wholly: what it says, what it names, and that it compiles. All faults have their lines.
+    pub fn check(&self, text: &str) -> Result<Policy, Vec<PolicyFault>> {
+        let policy = yaml::parse(text)?;
+        let mut faults = unknown_names(&policy, &self.known);
+        if let Err(more) = CompiledPolicy::new(policy.clone(), Revision(0), &self.trust_domain) {
+            faults.extend(more);
+        }
+        if faults.is_empty() {
+            return Ok(policy);
+        }
+        yaml::place(text, &mut faults);
+        faults.sort_by_key(|fault| (fault.line, fault.column));
+        Err(faults)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_faults_of_a_file_have_lines() {
+        let rules = PolicyRules {
+            trust_domain: TrustDomain::parse("td").unwrap(),
+            known: Known::default(),
+        };
+        let text = "mappings:\n  - name: m\n    from: [{ providers: [nobody] }]\n    spiffe_id: spiffe://other/ns/a/sa/b\n";
+        let faults = rules.check(text).unwrap_err();
+        let places: Vec<(u64, &str)> = faults
+            .iter()
+            .map(|fault| (fault.line, fault.key.as_str()))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                (3, "mappings[0].from[0].providers[0]"),
+                (4, "mappings[0].spiffe_id")
+            ]
+        );
+    }
+}

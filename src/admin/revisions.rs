@@ -1,0 +1,232 @@
+//! Policy as revisions: what a document would change, making it the current one, looking back, and going back.
+//!
+//! A revision is written only onto the one that its author saw; whoever comes second is told of the first.
+
+use std::path::PathBuf;
+
+use crate::admin::policy_rules::PolicyRules;
+use crate::policy::diff::{Change, diff};
+use crate::policy::json::to_json;
+use crate::policy::model::{Policy, Revision};
+use crate::policy::yaml::PolicyFault;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::objects::{from_objects, to_objects, to_text};
+use crate::store::policy::{PolicyObject, RevisionRecord, Written};
+use crate::store::{Store, StoreError};
+
+/// Longest author and message, in characters.
+const LONGEST_NOTE: usize = 500;
+
+/// The revisions of a store.
+#[derive(Clone)]
+pub struct Revisions {
+    /// Where they are.
+    pub store: Store,
+    /// What every one has to comply with.
+    pub rules: PolicyRules,
+    /// The file that is followed, if one is: then nothing is written but by changing it.
+    pub follows: Option<PathBuf>,
+}
+
+/// What a document would change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The revision that it was compared with; `None` when there is none.
+    pub parent: Option<Revision>,
+    /// What it would change of it.
+    pub changes: Vec<Change>,
+    /// Comments or layout differ.
+    pub rewords: bool,
+}
+
+impl Plan {
+    /// Whether applying it would write nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && !self.rewords && self.parent.is_some()
+    }
+}
+
+/// Who writes a revision, onto which, and why.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    /// The revision that they saw; `None` when there was none.
+    pub parent: Option<Revision>,
+    /// Their name.
+    pub author: String,
+    /// In their words.
+    pub message: String,
+}
+
+/// Why nothing was read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RevisionsError {
+    /// The document is no policy; all that is wrong with it.
+    #[error("the document has {}", counted(.0.len()))]
+    Faults(Vec<PolicyFault>),
+    /// There is no such revision.
+    #[error("there is no revision {}", .0.0)]
+    Unknown(Revision),
+    /// Somebody else wrote first; this is the current revision.
+    #[error("the policy was changed meanwhile")]
+    Conflict(Option<Box<RevisionRecord>>),
+    /// The policy is that of a file.
+    #[error("this edge follows {}", .0.display())]
+    Follows(PathBuf),
+    /// Author or message are empty, too long, or not of one line.
+    #[error("{0} must be one line of 1 to {LONGEST_NOTE} characters")]
+    Note(&'static str),
+    /// What the store holds cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A revision's policy and its rows.
+struct Held {
+    policy: Policy,
+    objects: Vec<PolicyObject>,
+}
+
+impl Revisions {
+    /// The newest revisions before one, or of all, newest first.
+    pub async fn history(
+        &self,
+        before: Option<Revision>,
+        limit: u16,
+    ) -> Result<Vec<RevisionRecord>, RevisionsError> {
+        Ok(self.store.revisions(before, limit).await?)
+    }
+
+    /// A revision's own data, and what it changed of its parent.
+    pub async fn show(
+        &self,
+        revision: Revision,
+    ) -> Result<(RevisionRecord, Vec<Change>), RevisionsError> {
+        let record = self.record(revision).await?;
+        let changes = self.between(record.parent, revision).await?;
+        Ok((record, changes))
+    }
+
+    /// What differs from one revision to another.
+    pub async fn diff(&self, from: Revision, to: Revision) -> Result<Vec<Change>, RevisionsError> {
+        self.record(from).await?;
+        self.record(to).await?;
+        self.between(Some(from), to).await
+    }
+
+    /// A revision as a document, as its author wrote it; the current one if none is named. Without any it is that of an empty policy.
+    pub async fn export(
+        &self,
+        revision: Option<Revision>,
+    ) -> Result<(Option<Revision>, String), RevisionsError> {
+        let wanted = match revision {
+            Some(revision) => Some(self.record(revision).await?.revision),
+            None => self.store.current_revision().await?,
+        };
+        let held = self.held(wanted).await?;
+        Ok((wanted, to_text(&held.objects, &held.policy)))
+    }
+
+    /// What a document would change of the current revision.
+    pub async fn plan(&self, text: &str) -> Result<Plan, RevisionsError> {
+        let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
+        let parent = self.store.current_revision().await?;
+        let held = self.held(parent).await?;
+        Ok(Plan {
+            parent,
+            changes: diff(&to_json(&held.policy), &to_json(&policy)),
+            rewords: to_text(&held.objects, &held.policy) != text,
+        })
+    }
+
+    /// Makes a document the current revision.
+    pub async fn apply(&self, text: &str, writing: &Writing) -> Result<Written, RevisionsError> {
+        let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
+        self.write(&to_objects(&policy, text), writing).await
+    }
+
+    /// Makes an earlier revision the current one again, as a new revision. It has to comply with what is configured now.
+    pub async fn rollback(
+        &self,
+        to: Revision,
+        writing: &Writing,
+    ) -> Result<Written, RevisionsError> {
+        self.record(to).await?;
+        let held = self.held(Some(to)).await?;
+        let text = to_text(&held.objects, &held.policy);
+        self.rules.check(&text).map_err(RevisionsError::Faults)?;
+        self.write(&held.objects, writing).await
+    }
+
+    async fn write(
+        &self,
+        objects: &[PolicyObject],
+        writing: &Writing,
+    ) -> Result<Written, RevisionsError> {
+        if let Some(file) = &self.follows {
+            return Err(RevisionsError::Follows(file.clone()));
+        }
+        check_note("the author", &writing.author)?;
+        check_note("the message", &writing.message)?;
+        let Writing {
+            parent,
+            author,
+            message,
+        } = writing;
+        let written = self
+            .store
+            .write_revision(*parent, author, message, objects)
+            .await?;
+        match written {
+            Written::Revision(_) | Written::Unchanged(_) => Ok(written),
+            Written::Conflict(current) => {
+                let current = match current {
+                    Some(current) => self.store.revision(current).await?,
+                    None => None,
+                };
+                Err(RevisionsError::Conflict(current.map(Box::new)))
+            }
+        }
+    }
+
+    async fn record(&self, revision: Revision) -> Result<RevisionRecord, RevisionsError> {
+        let record = self.store.revision(revision).await?;
+        record.ok_or(RevisionsError::Unknown(revision))
+    }
+
+    async fn between(
+        &self,
+        from: Option<Revision>,
+        to: Revision,
+    ) -> Result<Vec<Change>, RevisionsError> {
+        let (before, after) = (self.held(from).await?, self.held(Some(to)).await?);
+        Ok(diff(&to_json(&before.policy), &to_json(&after.policy)))
+    }
+
+    async fn held(&self, revision: Option<Revision>) -> Result<Held, RevisionsError> {
+        let objects = match revision {
+            Some(revision) => self.store.policy_objects(revision).await?,
+            None => Vec::new(),
+        };
+        let policy = from_objects(&objects)?;
+        Ok(Held { policy, objects })
+    }
+}
+
+fn counted(faults: usize) -> String {
+    match faults {
+        1 => "a fault".to_owned(),
+        many => format!("{many} faults"),
+    }
+}
+
+/// They are shown in lists, logs and terminals.
+fn check_note(what: &'static str, text: &str) -> Result<(), RevisionsError> {
+    let is_long = text.chars().count() > LONGEST_NOTE;
+    if text.trim().is_empty() || is_long || text.chars().any(char::is_control) {
+        return Err(RevisionsError::Note(what));
+    }
+    Ok(())
+}

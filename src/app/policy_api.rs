@@ -1,0 +1,321 @@
+//! The operators' API for policy, on the admin listener: translates between HTTP and [`Revisions`], and decides nothing.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+
+use crate::admin::revisions::{Revisions, RevisionsError, Writing};
+use crate::policy::model::Revision;
+use crate::policy::yaml::PolicyFault;
+use crate::secret::{ExposeSecret, SecretString, TokenHash};
+use crate::store::StoreError;
+use crate::store::policy::{RevisionRecord, Written};
+
+/// A document of 1 MiB as a JSON text.
+const LARGEST_BODY: usize = 4 * 1024 * 1024;
+/// Revisions of one page of history.
+const PAGE: u16 = 50;
+const LARGEST_PAGE: u16 = 500;
+
+/// Only browsers send it.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The hash of the operators' token; `None` when nobody may use the API.
+type Guard = Option<TokenHash>;
+
+/// All endpoints, behind the operators' token.
+pub fn router(revisions: Revisions, token: Option<SecretString>) -> Router {
+    let guard: Guard = token.map(|token| TokenHash::of(token.expose_secret().as_bytes()));
+    Router::new()
+        .route("/api/v1/policy/revisions", get(history))
+        .route("/api/v1/policy/revisions/{revision}", get(show))
+        .route("/api/v1/policy/diff", get(diff))
+        .route("/api/v1/policy/document", get(export))
+        .route("/api/v1/policy/plan", post(plan))
+        .route("/api/v1/policy/apply", post(apply))
+        .route("/api/v1/policy/rollback", post(rollback))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .route_layer(from_fn_with_state(guard, admit))
+        .with_state(Arc::new(revisions))
+}
+
+/// Lets operators in. Browsers have no business here: a page of any origin can make them send requests.
+async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
+        let detail = "This API is for `wayleave policy` and other programs, not for browsers.";
+        return problem(StatusCode::FORBIDDEN, "not_for_browsers", detail, json!({}));
+    }
+    let Some(token) = guard else {
+        let detail = "Nobody may use this API: set admin.operator_token_file in the configuration, and restart.";
+        return problem(
+            StatusCode::FORBIDDEN,
+            "no_operator_token",
+            detail,
+            json!({}),
+        );
+    };
+    if !is_presented(headers, token) {
+        let detail = "The operator token is missing or not the one that is configured.";
+        let mut refused = problem(
+            StatusCode::UNAUTHORIZED,
+            "not_an_operator",
+            detail,
+            json!({}),
+        );
+        let challenge = axum::http::HeaderValue::from_static("Bearer");
+        let name = axum::http::header::WWW_AUTHENTICATE;
+        refused.headers_mut().insert(name, challenge);
+        return refused;
+    }
+    next.run(request).await
+}
+
+fn is_presented(headers: &HeaderMap, token: TokenHash) -> bool {
+    let mut lines = headers.get_all(AUTHORIZATION).into_iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let presented = line.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    let presented = TokenHash::of(presented);
+    presented.as_bytes().ct_eq(token.as_bytes()).into()
+}
+
+type Shared = State<Arc<Revisions>>;
+type Answer = Result<Json<Value>, Failure>;
+
+#[derive(Deserialize)]
+struct Page {
+    before: Option<i64>,
+    limit: Option<u16>,
+}
+
+async fn history(State(revisions): Shared, Query(page): Query<Page>) -> Answer {
+    let limit = page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
+    let records = revisions.history(page.before.map(Revision), limit).await?;
+    let records: Vec<Value> = records.iter().map(record).collect();
+    Ok(Json(json!({ "revisions": records })))
+}
+
+async fn show(State(revisions): Shared, Path(revision): Path<i64>) -> Answer {
+    let (shown, changes) = revisions.show(Revision(revision)).await?;
+    Ok(Json(
+        json!({ "revision": record(&shown), "changes": changes }),
+    ))
+}
+
+#[derive(Deserialize)]
+struct Ends {
+    from: i64,
+    to: i64,
+}
+
+async fn diff(State(revisions): Shared, Query(ends): Query<Ends>) -> Answer {
+    let changes = revisions
+        .diff(Revision(ends.from), Revision(ends.to))
+        .await?;
+    Ok(Json(json!({ "changes": changes })))
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    revision: Option<i64>,
+}
+
+async fn export(State(revisions): Shared, Query(wanted): Query<Wanted>) -> Answer {
+    let (revision, text) = revisions.export(wanted.revision.map(Revision)).await?;
+    Ok(Json(json!({ "revision": number(revision), "text": text })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    text: String,
+}
+
+async fn plan(State(revisions): Shared, body: Result<Json<Document>, JsonRejection>) -> Answer {
+    let Json(document) = body?;
+    let plan = revisions.plan(&document.text).await?;
+    Ok(Json(json!({
+        "parent": number(plan.parent),
+        "changes": plan.changes,
+        "rewords": plan.rewords,
+        "is_empty": plan.is_empty(),
+        "follows": revisions.follows,
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    /// The revision that the author saw; `null` when there was none.
+    parent: Option<i64>,
+    author: Option<String>,
+    message: String,
+}
+
+impl From<Note> for Writing {
+    fn from(note: Note) -> Self {
+        Self {
+            parent: note.parent.map(Revision),
+            author: match note.author {
+                Some(name) => format!("operator ({name})"),
+                None => "operator".to_owned(),
+            },
+            message: note.message,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Application {
+    text: String,
+    note: Note,
+}
+
+async fn apply(State(revisions): Shared, body: Result<Json<Application>, JsonRejection>) -> Answer {
+    let Json(Application { text, note }) = body?;
+    let outcome = revisions.apply(&text, &note.into()).await?;
+    Ok(written(&outcome))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Return {
+    to: i64,
+    note: Note,
+}
+
+async fn rollback(State(revisions): Shared, body: Result<Json<Return>, JsonRejection>) -> Answer {
+    let Json(Return { to, note }) = body?;
+    let outcome = revisions.rollback(Revision(to), &note.into()).await?;
+    Ok(written(&outcome))
+}
+
+fn written(outcome: &Written) -> Json<Value> {
+    let (revision, is_new) = match outcome {
+        Written::Revision(revision) => (Some(*revision), true),
+        Written::Unchanged(revision) => (Some(*revision), false),
+        Written::Conflict(current) => (*current, false),
+    };
+    Json(json!({ "revision": number(revision), "is_new": is_new }))
+}
+
+fn number(revision: Option<Revision>) -> Option<i64> {
+    revision.map(|revision| revision.0)
+}
+
+fn record(record: &RevisionRecord) -> Value {
+    json!({
+        "revision": record.revision.0,
+        "parent": number(record.parent),
+        "author": record.author,
+        "message": record.message,
+        "created_at": record.created_at.rfc3339(),
+    })
+}
+
+/// Why there is no answer.
+enum Failure {
+    Body(JsonRejection),
+    Revisions(RevisionsError),
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Body(rejection)
+    }
+}
+
+impl From<RevisionsError> for Failure {
+    fn from(error: RevisionsError) -> Self {
+        Self::Revisions(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Body(rejection) => {
+                let detail = rejection.body_text();
+                problem(rejection.status(), "bad_request", &detail, json!({}))
+            }
+            Self::Revisions(error) => refusal(&error),
+        }
+    }
+}
+
+fn refusal(error: &RevisionsError) -> Response {
+    let detail = error.to_string();
+    let say = |status, code, more| problem(status, code, &detail, more);
+    match error {
+        RevisionsError::Faults(faults) => {
+            let faults: Vec<Value> = faults.iter().map(fault).collect();
+            let more = json!({ "faults": faults });
+            say(StatusCode::UNPROCESSABLE_ENTITY, "faulty_policy", more)
+        }
+        RevisionsError::Unknown(_) => say(StatusCode::NOT_FOUND, "no_such_revision", json!({})),
+        RevisionsError::Conflict(current) => {
+            let more = json!({ "current": current.as_deref().map(record) });
+            say(StatusCode::CONFLICT, "conflict", more)
+        }
+        RevisionsError::Follows(file) => {
+            let more = json!({ "file": file });
+            say(StatusCode::CONFLICT, "follows_a_file", more)
+        }
+        RevisionsError::Note(_) => say(StatusCode::BAD_REQUEST, "bad_note", json!({})),
+        RevisionsError::Store(StoreError::Unavailable(_)) => say(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            json!({}),
+        ),
+        RevisionsError::Snapshot(_) | RevisionsError::Store(_) => {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "policy cannot be read or written"
+            );
+            let detail = "What the store holds cannot be read; the log says more.";
+            problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                detail,
+                json!({}),
+            )
+        }
+    }
+}
+
+fn fault(fault: &PolicyFault) -> Value {
+    json!({ "line": fault.line, "column": fault.column, "key": fault.key, "message": fault.message })
+}
+
+/// RFC 9457, with members of its own for what programs need.
+fn problem(status: StatusCode, code: &'static str, detail: &str, more: Value) -> Response {
+    let mut members = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+        "code": code,
+        "request_id": uuid::Uuid::now_v7().to_string(),
+    });
+    if let (Value::Object(members), Value::Object(more)) = (&mut members, more) {
+        members.extend(more);
+    }
+    let headers = [
+        (CONTENT_TYPE, "application/problem+json"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    (status, headers, members.to_string()).into_response()
+}

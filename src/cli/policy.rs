@@ -1,0 +1,298 @@
+//! `wayleave policy`: what is in force, what a document would change, and making it so.
+
+mod show;
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::cli::client::{Client, ClientError, Refusal, ServerArguments};
+
+/// Changes are pending (with `--detailed-exitcode`).
+const PENDING: u8 = 2;
+/// The edge does not let us.
+const DENIED: u8 = 4;
+/// The edge does not answer.
+const UNREACHABLE: u8 = 5;
+
+/// Look at and change the policy of a running edge.
+#[derive(Debug, clap::Args)]
+pub struct PolicyArguments {
+    #[command(subcommand)]
+    command: PolicyCommand,
+    #[command(flatten)]
+    server: ServerArguments,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Print the policy as its author wrote it.
+    Export {
+        /// An earlier revision instead of the current one.
+        #[arg(long, value_name = "N")]
+        revision: Option<i64>,
+    },
+    /// Say what a document would change, or all that is wrong with it.
+    Plan {
+        /// The document; - for standard input.
+        file: PathBuf,
+        /// Exit with 2 when there is something to change.
+        #[arg(long)]
+        detailed_exitcode: bool,
+    },
+    /// Make a document the policy, as a new revision.
+    Apply {
+        /// The document; - for standard input.
+        file: PathBuf,
+        /// The revision it was planned against: refuses if another is current by now.
+        #[arg(long, value_name = "N")]
+        parent: Option<i64>,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// List the revisions, newest first.
+    History {
+        /// At most so many.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
+        limit: u16,
+    },
+    /// Say who made a revision, why, and what it changed.
+    Show {
+        /// Its number.
+        revision: i64,
+    },
+    /// Say what differs between two revisions.
+    Diff {
+        /// From this one.
+        from: i64,
+        /// To this one; the current one if left out.
+        to: Option<i64>,
+    },
+    /// Make an earlier revision the policy again, as a new revision.
+    Rollback {
+        /// Its number.
+        revision: i64,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct NoteArguments {
+    /// Why; stands in the history.
+    #[arg(short, long)]
+    message: String,
+    /// Who; stands in the history beside "operator".
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Does what the arguments say.
+pub fn run(arguments: &PolicyArguments) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&arguments.server)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let command = Command {
+        client,
+        json: arguments.json,
+    };
+    match runtime.block_on(command.run(&arguments.command)) {
+        Ok(code) => Ok(code),
+        Err(Failure::Other(error)) => Err(error),
+        Err(Failure::Client(ClientError::Unreachable(why))) => {
+            let next = "does the edge run, and is this its admin listener? (--server URL, or --config FILE)";
+            show::complain(&format!("{why}\n  {next}"));
+            Ok(ExitCode::from(UNREACHABLE))
+        }
+        Err(Failure::Client(ClientError::Refused(refusal))) => {
+            Ok(refused(&refusal, arguments.json))
+        }
+    }
+}
+
+fn refused(refusal: &Refusal, json: bool) -> ExitCode {
+    if json {
+        anstream::println!("{:#}", refusal.problem);
+    } else {
+        show::complain(&show::refusal(&refusal.problem));
+    }
+    match refusal.status.as_u16() {
+        401 | 403 => ExitCode::from(DENIED),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+enum Failure {
+    Client(ClientError),
+    Other(anyhow::Error),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+type Outcome = Result<ExitCode, Failure>;
+
+struct Command {
+    client: Client,
+    json: bool,
+}
+
+impl Command {
+    async fn run(&self, command: &PolicyCommand) -> Outcome {
+        match command {
+            PolicyCommand::Export { revision } => self.export(*revision).await,
+            PolicyCommand::Plan {
+                file,
+                detailed_exitcode,
+            } => self.plan(file, *detailed_exitcode).await,
+            PolicyCommand::Apply { file, parent, note } => self.apply(file, *parent, note).await,
+            PolicyCommand::History { limit } => {
+                let said = self
+                    .client
+                    .get("revisions", &[("limit", limit.to_string())])
+                    .await?;
+                self.print(&said, show::history)
+            }
+            PolicyCommand::Show { revision } => {
+                let said = self
+                    .client
+                    .get(&format!("revisions/{revision}"), &[])
+                    .await?;
+                self.print(&said, show::revision)
+            }
+            PolicyCommand::Diff { from, to } => self.diff(*from, *to).await,
+            PolicyCommand::Rollback { revision, note } => self.rollback(*revision, note).await,
+        }
+    }
+
+    fn print(&self, said: &Value, as_text: fn(&Value) -> String) -> Outcome {
+        if self.json {
+            anstream::println!("{said:#}");
+        } else {
+            anstream::print!("{}", as_text(said));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn export(&self, revision: Option<i64>) -> Outcome {
+        let wanted = revision.map(|revision| ("revision", revision.to_string()));
+        let said = self.client.get("document", wanted.as_slice()).await?;
+        self.print(&said, |said| {
+            said["text"].as_str().unwrap_or_default().to_owned()
+        })
+    }
+
+    async fn plan(&self, file: &Path, detailed_exitcode: bool) -> Outcome {
+        let text = read(file)?;
+        let plan = self.client.post("plan", &json!({ "text": text })).await?;
+        self.print(&plan, show::plan)?;
+        let is_pending = detailed_exitcode && plan["is_empty"] == false;
+        Ok(if is_pending {
+            ExitCode::from(PENDING)
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+
+    async fn apply(&self, file: &Path, parent: Option<i64>, note: &NoteArguments) -> Outcome {
+        let text = read(file)?;
+        let plan = self.client.post("plan", &json!({ "text": text })).await?;
+        if plan["is_empty"] == true {
+            return self.print(&plan, show::plan);
+        }
+        if !self.agreed(&show::plan(&plan), note, file)? {
+            return Ok(ExitCode::FAILURE);
+        }
+        let parent = parent.map_or_else(|| plan["parent"].clone(), Value::from);
+        let body = json!({ "text": text, "note": noted(note, &parent) });
+        let said = self.client.post("apply", &body).await?;
+        self.print(&said, show::written)
+    }
+
+    async fn diff(&self, from: i64, to: Option<i64>) -> Outcome {
+        let to = match to {
+            Some(to) => to,
+            None => self.newest().await?.as_i64().unwrap_or_default(),
+        };
+        let ends = [("from", from.to_string()), ("to", to.to_string())];
+        let said = self.client.get("diff", &ends).await?;
+        self.print(&said, show::diff)
+    }
+
+    async fn rollback(&self, revision: i64, note: &NoteArguments) -> Outcome {
+        let parent = self.newest().await?;
+        let ends = [("from", parent.to_string()), ("to", revision.to_string())];
+        let said = self.client.get("diff", &ends).await?;
+        if !self.agreed(&show::diff(&said), note, Path::new(""))? {
+            return Ok(ExitCode::FAILURE);
+        }
+        let body = json!({ "to": revision, "note": noted(note, &parent) });
+        let said = self.client.post("rollback", &body).await?;
+        self.print(&said, show::written)
+    }
+
+    /// The number of the current revision, or null.
+    async fn newest(&self) -> Result<Value, ClientError> {
+        let said = self
+            .client
+            .get("revisions", &[("limit", "1".to_owned())])
+            .await?;
+        Ok(said["revisions"][0]["revision"].clone())
+    }
+
+    /// Shows what would change, and asks whoever sits there.
+    fn agreed(&self, changes: &str, note: &NoteArguments, file: &Path) -> anyhow::Result<bool> {
+        if note.yes {
+            return Ok(true);
+        }
+        if self.json || file == Path::new("-") || !std::io::stdin().is_terminal() {
+            anyhow::bail!("nobody can be asked here; look at the plan, and say --yes");
+        }
+        anstream::eprint!("{changes}\nMake it so? [y/N] ");
+        let mut answer = String::new();
+        std::io::stdin()
+            .read_line(&mut answer)
+            .context("no answer can be read")?;
+        let is_agreed = matches!(answer.trim(), "y" | "Y" | "yes");
+        if !is_agreed {
+            anstream::eprintln!("Nothing was changed.");
+        }
+        Ok(is_agreed)
+    }
+}
+
+fn noted(note: &NoteArguments, parent: &Value) -> Value {
+    json!({ "parent": parent, "author": note.author, "message": note.message })
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("standard input cannot be read")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+}

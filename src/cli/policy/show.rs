@@ -1,0 +1,190 @@
+//! What the edge says of revisions, as text for people.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+const ADDED: Style = AnsiColor::Green.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
+const CHANGED: Style = AnsiColor::Yellow.on_default();
+
+pub(super) fn complain(message: &str) {
+    let style = AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{style}error{style:#}: {message}");
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value[name]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+}
+
+/// A refusal: what it is about, and what can be done.
+pub(super) fn refusal(problem: &Value) -> String {
+    let mut said = text(problem, "detail").to_owned();
+    for fault in list(problem, "faults") {
+        let line = fault["line"].as_u64().unwrap_or_default();
+        let place = if line > 0 {
+            format!("line {line}: ")
+        } else {
+            String::new()
+        };
+        let _fits = write!(
+            said,
+            "\n  {place}{}: {}",
+            text(fault, "key"),
+            text(fault, "message")
+        );
+    }
+    match text(problem, "code") {
+        "conflict" => {
+            if let Some(line) = problem.get("current").filter(|current| current.is_object()) {
+                let _fits = write!(said, ": {}", one_line(line));
+            }
+            said.push_str("\n  look at it with `wayleave policy diff`, bring your document up to date (`wayleave policy export`), and plan again");
+        }
+        "follows_a_file" => {
+            said.push_str("\n  change that file; or take policy.file out of the configuration, restart, and change the policy from here");
+        }
+        "no_such_revision" => said.push_str("\n  see `wayleave policy history`"),
+        _ => {}
+    }
+    said
+}
+
+fn one_line(record: &Value) -> String {
+    let at = text(record, "created_at");
+    let at = at.get(..19).unwrap_or(at).replace('T', " ");
+    format!(
+        "revision {} of {at} UTC by {}: {}",
+        record["revision"],
+        text(record, "author"),
+        text(record, "message")
+    )
+}
+
+pub(super) fn history(said: &Value) -> String {
+    let revisions = list(said, "revisions");
+    if revisions.is_empty() {
+        return "There is no revision yet; `wayleave policy apply FILE` makes the first.\n"
+            .to_owned();
+    }
+    revisions
+        .iter()
+        .map(|record| format!("{}\n", one_line(record)))
+        .collect()
+}
+
+pub(super) fn revision(said: &Value) -> String {
+    let record = &said["revision"];
+    let parent = match record["parent"].as_i64() {
+        Some(parent) => format!("made from revision {parent}"),
+        None => "the first".to_owned(),
+    };
+    format!(
+        "{}\n{parent}\n\n{}",
+        one_line(record),
+        changes(list(said, "changes"))
+    )
+}
+
+pub(super) fn diff(said: &Value) -> String {
+    changes(list(said, "changes"))
+}
+
+pub(super) fn plan(plan: &Value) -> String {
+    let parent = match plan["parent"].as_i64() {
+        Some(parent) => format!("revision {parent}"),
+        None => "nothing: there is no revision yet".to_owned(),
+    };
+    if plan["is_empty"] == true {
+        return format!("Nothing to change: this is {parent}.\n");
+    }
+    let mut said = format!("Compared with {parent}:\n\n");
+    if list(plan, "changes").is_empty() {
+        said.push_str("Only comments or layout differ.\n");
+    } else {
+        said.push_str(&changes(list(plan, "changes")));
+    }
+    if let Some(file) = plan["follows"].as_str() {
+        let _fits = writeln!(
+            said,
+            "\nThis edge follows {file}: it changes when that file does."
+        );
+    }
+    said
+}
+
+pub(super) fn written(said: &Value) -> String {
+    let revision = &said["revision"];
+    match said["is_new"].as_bool() {
+        Some(true) => format!("Revision {revision} is the policy now.\n"),
+        _ => format!("Nothing to change: this is revision {revision}.\n"),
+    }
+}
+
+fn changes(changes: &[Value]) -> String {
+    if changes.is_empty() {
+        return "Nothing differs.\n".to_owned();
+    }
+    changes.iter().map(change).collect()
+}
+
+fn change(change: &Value) -> String {
+    let of = format!("{} {}", text(change, "kind"), text(change, "name"));
+    match text(change, "change") {
+        "added" => format!(
+            "{ADDED}+ {of}{ADDED:#}\n{}",
+            object(&change["object"], ADDED)
+        ),
+        "removed" => format!(
+            "{REMOVED}- {of}{REMOVED:#}\n{}",
+            object(&change["object"], REMOVED)
+        ),
+        "reordered" => {
+            let names: Vec<&str> = list(change, "mappings")
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            format!(
+                "{CHANGED}~ order of the mappings{CHANGED:#}: {}\n",
+                names.join(", ")
+            )
+        }
+        _ => {
+            let fields: String = list(change, "fields").iter().map(field).collect();
+            format!("{CHANGED}~ {of}{CHANGED:#}\n{fields}")
+        }
+    }
+}
+
+fn object(object: &Value, style: Style) -> String {
+    let fields = object.as_object().into_iter().flatten();
+    fields
+        .filter(|(name, _)| *name != "name")
+        .map(|(name, value)| format!("    {style}{name}: {value}{style:#}\n"))
+        .collect()
+}
+
+fn field(change: &Value) -> String {
+    let path: Vec<&str> = list(change, "field")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let mut said = format!("    {}:\n", path.join("."));
+    for (sign, value, style) in [
+        ("-", &change["before"], REMOVED),
+        ("+", &change["after"], ADDED),
+    ] {
+        if !value.is_null() {
+            let _fits = writeln!(said, "      {style}{sign} {value}{style:#}");
+        }
+    }
+    said
+}

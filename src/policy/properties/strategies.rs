@@ -1,0 +1,416 @@
+//! Random policies, callers and requests: small alphabets, so that conditions meet what they are about.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::identity::email::Email;
+use crate::identity::principal::{Groups, Principal, PrincipalKind, Requirement};
+use crate::identity::spiffe_id::TrustDomain;
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::decide::{Facts, Verdict};
+use crate::policy::hours::Hours;
+use crate::policy::matcher::{PathMatch, TextMatch};
+use crate::policy::model::{Action, Mapping, Mode, Policy, Revision, Rule, Source, Target, When};
+use crate::policy::when::RequestHeaders;
+use crate::policy::yaml;
+
+pub(in crate::policy) const ROUTES: [&str; 3] = ["a", "b", "c"];
+pub(in crate::policy) const GROUPS: [&str; 5] = ["sre", "sre-eu", "ops", "x", "dev"];
+pub(in crate::policy) const EMAILS: [&str; 4] = [
+    "alice@corp.com",
+    "bob@corp.com",
+    "x@evilcorp.com",
+    "x@sub.corp.com",
+];
+pub(in crate::policy) const PATHS: [&str; 8] = [
+    "/", "/a", "/a/", "/a/b", "/a/b/c", "/admin", "/admin/x", "/d;v=1/b",
+];
+/// The second is a moment after the first.
+pub(in crate::policy) const MOMENTS: [&str; 3] = [
+    "2026-11-27T23:59:59.999999Z",
+    "2026-11-28T00:00:00Z",
+    "2026-11-29T23:00:00Z",
+];
+pub(in crate::policy) const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "DELETE"];
+
+pub(in crate::policy) fn texts(
+    forms: &'static [&'static str],
+) -> impl Strategy<Value = Option<Vec<TextMatch>>> {
+    let condition = select(forms).prop_map(|form| TextMatch::parse(form).unwrap());
+    rarely(vec(condition, 0..3))
+}
+
+pub(in crate::policy) fn rarely<S: Strategy>(
+    strategy: S,
+) -> impl Strategy<Value = Option<S::Value>> {
+    option::weighted(0.25, strategy)
+}
+
+pub(in crate::policy) fn names(
+    of: &'static [&'static str],
+) -> impl Strategy<Value = Option<Vec<Arc<str>>>> {
+    rarely(vec(select(of).prop_map(Arc::from), 0..3))
+}
+
+pub(in crate::policy) fn source() -> impl Strategy<Value = Source> {
+    let groups = || texts(&["sre", "sre-*", "*-eu", "ops", "x", "*"]);
+    let emails = || texts(&["alice@corp.com", "bob@corp.com", "*@corp.com", "*"]);
+    let subjects = || texts(&["1", "2", "*"]);
+    let providers = || names(&["okta", "entra"]);
+    let wanted = (
+        groups(),
+        emails(),
+        rarely(vec(
+            select(&["corp.com", "com"][..]).prop_map(str::to_owned),
+            0..2,
+        )),
+        subjects(),
+        providers(),
+        rarely(vec(
+            select(&[PrincipalKind::User, PrincipalKind::Workload][..]),
+            0..2,
+        )),
+    );
+    let other = (groups(), emails(), subjects(), providers());
+    let claims = || {
+        let conditions = texts(&["eng", "e*", "*"]).prop_map(Option::unwrap_or_default);
+        let name = select(&["team", "unknown"][..]);
+        rarely(
+            (name, conditions).prop_map(|(name, wanted)| BTreeMap::from([(name.into(), wanted)])),
+        )
+    };
+    let people = || names(&["mixed", "nobody"]);
+    let more = (claims(), claims(), people(), people());
+    (0..6, any::<bool>(), wanted, other, more).prop_map(|(kind, signed_in, wanted, other, more)| {
+        if kind == 0 {
+            return Source {
+                anyone: true,
+                ..Source::default()
+            };
+        }
+        let mut source = Source {
+            groups: wanted.0,
+            emails: wanted.1,
+            email_domains: wanted.2,
+            subjects: wanted.3,
+            providers: wanted.4,
+            kinds: wanted.5,
+            not_groups: other.0,
+            not_emails: other.1,
+            not_subjects: other.2,
+            not_providers: other.3,
+            claims: more.0,
+            not_claims: more.1,
+            people: more.2,
+            not_people: more.3,
+            ..Source::default()
+        };
+        source.signed_in = signed_in || source == Source::default();
+        source
+    })
+}
+
+pub(in crate::policy) fn target() -> impl Strategy<Value = Target> {
+    let routes = || names(&ROUTES);
+    let methods = || rarely(vec(select(&METHODS[..]).prop_map(str::to_owned), 0..3));
+    let paths = || {
+        let forms = &[
+            "/a", "/a/", "/admin", "/a*", "*b", "*", "/{*}", "/a/{**}", "/{**}/b", "/d/b",
+        ][..];
+        rarely(vec(
+            select(forms).prop_map(|form| PathMatch::parse(form).unwrap()),
+            0..3,
+        ))
+    };
+    let groups = || names(&["ab", "none"]);
+    let groups = (groups(), groups());
+    (
+        routes(),
+        methods(),
+        paths(),
+        routes(),
+        methods(),
+        paths(),
+        groups,
+    )
+        .prop_map(|fields| {
+            let target = Target {
+                routes: fields.0,
+                methods: fields.1,
+                paths: fields.2,
+                not_routes: fields.3,
+                not_methods: fields.4,
+                not_paths: fields.5,
+                route_groups: fields.6.0,
+                not_route_groups: fields.6.1,
+            };
+            if target == Target::default() {
+                return Target {
+                    methods: Some(vec!["GET".to_owned()]),
+                    ..target
+                };
+            }
+            target
+        })
+}
+
+pub(in crate::policy) fn when() -> impl Strategy<Value = When> {
+    let networks = || {
+        let forms = &["10.0.0.0/8", "10.1.2.3/32", "fd00::/8"][..];
+        rarely(vec(
+            select(forms).prop_map(|form| form.parse().unwrap()),
+            0..2,
+        ))
+    };
+    let headers = || {
+        let conditions = texts(&["prod", "pre-*", "*"]).prop_map(Option::unwrap_or_default);
+        let named =
+            conditions.prop_map(|conditions| BTreeMap::from([("x-env".into(), conditions)]));
+        rarely(named)
+    };
+    let hours = &["Mon-Fri 08:00-19:00 UTC", "Sat,Sun 22:00-06:00 UTC"][..];
+    let hours = rarely(vec(
+        select(hours).prop_map(|form| Hours::parse(form).unwrap()),
+        0..2,
+    ));
+    let until = rarely(select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()));
+    let networks = (networks(), networks());
+    (networks, headers(), headers(), hours, until).prop_map(|fields| {
+        let when = When {
+            source_ips: fields.0.0,
+            not_source_ips: fields.0.1,
+            headers: fields.1,
+            not_headers: fields.2,
+            hours: fields.3,
+            until: fields.4,
+        };
+        if when == When::default() {
+            return When {
+                source_ips: Some(Vec::new()),
+                ..when
+            };
+        }
+        when
+    })
+}
+
+pub(in crate::policy) fn requirement() -> impl Strategy<Value = Requirement> {
+    let acr = rarely(vec(select(&["mfa", "hwk"][..]).prop_map(Arc::from), 0..2));
+    (acr, option::of(select(&[60u32, 3600][..]))).prop_map(|(acr, max_age)| Requirement {
+        max_age: max_age.or(acr.is_none().then_some(60)),
+        acr,
+    })
+}
+
+pub(in crate::policy) fn rule() -> impl Strategy<Value = Rule> {
+    let action = select(&[Action::Allow, Action::Allow, Action::Deny][..]);
+    let mode = select(&[Mode::Enforce, Mode::Enforce, Mode::Shadow][..]);
+    let parts = (vec(source(), 0..3), option::of(vec(target(), 0..3)));
+    (action, mode, parts, rarely(when()), rarely(requirement())).prop_map(
+        |(action, mode, (from, to), when, require)| {
+            let can_require = action == Action::Allow && !from.iter().any(|source| source.anyone);
+            Rule {
+                name: "".into(),
+                action,
+                mode,
+                from,
+                to,
+                when,
+                require: require.filter(|_| can_require),
+            }
+        },
+    )
+}
+
+pub(in crate::policy) fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    vec(rule(), 0..8).prop_map(|mut rules| {
+        for (index, rule) in rules.iter_mut().enumerate() {
+            rule.name = format!("r{index}").into();
+        }
+        rules
+    })
+}
+
+/// A rule of this name that is about everything.
+pub(in crate::policy) fn plain(name: &str, action: Action, from: Vec<Source>) -> Rule {
+    Rule {
+        name: name.into(),
+        action,
+        mode: Mode::Enforce,
+        from,
+        to: None,
+        when: None,
+        require: None,
+    }
+}
+
+pub(in crate::policy) fn principal() -> impl Strategy<Value = Option<Principal>> {
+    let groups = prop_oneof![
+        4 => vec(select(&GROUPS[..]).prop_map(Arc::from), 0..5)
+            .prop_map(|groups: Vec<Arc<str>>| Groups::Known(groups.into_iter().collect())),
+        1 => Just(Groups::Missing),
+    ];
+    let email = option::of(select(&EMAILS[..]).prop_map(|text| Email::parse(text).unwrap()));
+    let kind = select(&[PrincipalKind::User, PrincipalKind::Workload][..]);
+    let names = (
+        select(&["okta", "entra", "other"][..]),
+        select(&["1", "2", "3"][..]),
+    );
+    let team = option::of(vec(select(&["eng", "ops"][..]).prop_map(Arc::from), 0..2));
+    let acr = option::of(select(&["mfa", "pwd"][..]).prop_map(Arc::from));
+    let sign_in = (team, acr, option::of(0i64..7200));
+    option::weighted(0.8, (groups, email, kind, names, sign_in)).prop_map(|principal| {
+        principal.map(
+            |(groups, email, kind, (provider, subject), (team, acr, ago))| Principal {
+                kind,
+                provider: provider.into(),
+                issuer: format!("https://{provider}").into(),
+                subject: subject.into(),
+                email,
+                display_name: None,
+                groups,
+                claims: team.map(|team| ("team".into(), team)).into_iter().collect(),
+                acr,
+                auth_time: ago.map(|ago| now().as_second() - ago),
+            },
+        )
+    })
+}
+
+/// Whole policies, with mappings in some order.
+pub(in crate::policy) fn policies() -> impl Strategy<Value = Policy> {
+    let mapping = (select(&["m1", "m2", "m3"][..]), vec(source(), 0..2));
+    let mappings = vec(mapping, 0..4).prop_map(|mappings| {
+        let mut named: Vec<Mapping> = Vec::new();
+        for (name, mut from) in mappings {
+            from.retain(|source| !source.anyone);
+            if named.iter().all(|other| *other.name != *name) {
+                named.push(Mapping {
+                    name: name.into(),
+                    from,
+                    spiffe_id: "spiffe://{trust_domain}/ns/people/sa/{user}".to_owned(),
+                });
+            }
+        }
+        named
+    });
+    (rules(), mappings).prop_map(|(rules, mappings)| Policy {
+        mappings,
+        ..policy(rules)
+    })
+}
+
+pub(in crate::policy) fn policy(rules: Vec<Rule>) -> Policy {
+    let text = r#"
+routes:
+  - { name: a, host: a.example, upstream: { addresses: ["u:1"], tls: { server_name: u } } }
+  - { name: b, host: b.example, providers: [okta], upstream: { addresses: ["u:1"], tls: { server_name: u } } }
+  - { name: c, host: c.example, allow_path_parameters: true, upstream: { addresses: ["u:1"], tls: { server_name: u } } }
+route_groups: [{ name: ab, routes: [a, b] }, { name: none, routes: [] }]
+people:
+  - { name: mixed, from: [{ groups: [sre], providers: [okta] }, { emails: ["*@corp.com"] }, { not_claims: { team: [eng] } }] }
+  - { name: nobody, from: [] }
+"#;
+    Policy {
+        rules,
+        ..yaml::parse(text).unwrap()
+    }
+}
+
+pub(in crate::policy) fn compile(rules: Vec<Rule>) -> CompiledPolicy {
+    CompiledPolicy::new(
+        policy(rules),
+        Revision(1),
+        &TrustDomain::parse("td").unwrap(),
+    )
+    .unwrap()
+}
+
+/// A Tuesday.
+pub(in crate::policy) fn now() -> jiff::Timestamp {
+    "2026-11-24T12:00:00Z".parse().unwrap()
+}
+
+/// A stranger who gets the root of the first route, of whom nothing more is known.
+pub(in crate::policy) fn facts(policy: &CompiledPolicy) -> Facts<'_> {
+    Facts {
+        principal: None,
+        route: &policy.routes()[0],
+        method: "GET",
+        path: "/",
+        now: now(),
+        peer: None,
+        headers: None,
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::policy) struct Request {
+    pub(in crate::policy) principal: Option<Principal>,
+    route: usize,
+    method: &'static str,
+    path: &'static str,
+    now: jiff::Timestamp,
+    peer: Option<IpAddr>,
+    headers: Option<RequestHeaders>,
+}
+
+pub(in crate::policy) fn request() -> impl Strategy<Value = Request> {
+    let peers = &[
+        "10.1.2.3",
+        "10.9.9.9",
+        "192.0.2.1",
+        "::ffff:10.0.0.1",
+        "fd00::1",
+    ][..];
+    let peer = option::weighted(0.8, select(peers).prop_map(|text| text.parse().unwrap()));
+    let line = select(&["prod", "pre-1", "test", "test,prod", "\u{e9}", ""][..]);
+    let headers = option::weighted(0.8, vec(line, 0..3)).prop_map(|lines| {
+        lines.map(|lines| {
+            let mut headers = RequestHeaders::default();
+            headers.insert(&"x-env".into(), lines.iter().map(|line| line.as_bytes()));
+            headers
+        })
+    });
+    let now = prop_oneof![
+        Just(now()),
+        select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()),
+    ];
+    let what = (0..3usize, select(&METHODS[..]), select(&PATHS[..]));
+    (principal(), what, now, peer, headers).prop_map(
+        |(principal, (route, method, path), now, peer, headers)| Request {
+            principal,
+            route,
+            method,
+            path,
+            now,
+            peer,
+            headers,
+        },
+    )
+}
+
+impl Request {
+    pub(in crate::policy) fn facts<'a>(&'a self, policy: &'a CompiledPolicy) -> Facts<'a> {
+        Facts {
+            principal: self.principal.as_ref(),
+            route: &policy.routes()[self.route],
+            method: self.method,
+            path: self.path,
+            now: self.now,
+            peer: self.peer,
+            headers: self.headers.as_ref(),
+        }
+    }
+
+    pub(in crate::policy) fn verdict(&self, rules: &[Rule]) -> Verdict {
+        let policy = compile(rules.to_vec());
+        policy.decide(&self.facts(&policy))
+    }
+}

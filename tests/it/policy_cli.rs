@@ -1,0 +1,314 @@
+//! `wayleave policy` as a process, against a running edge: plan, apply, history, diff, rollback, export, and who may not.
+
+use std::path::PathBuf;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::parts::program::{Program, eventually};
+use crate::parts::served::{CONFIGURATION, Parties, alice, database, end, status, with_postgres};
+
+/// What a command came to.
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("{} {}", self.out, self.err))
+    }
+
+    /// It did what was asked.
+    fn expect_done(self) -> Self {
+        assert_eq!(self.code, Some(0), "{} {}", self.out, self.err);
+        self
+    }
+}
+
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+    let mut program = Program::start_with(arguments, environment);
+    let code = program.ended().await.code();
+    Said {
+        code,
+        out: program.out(),
+        err: program.err(),
+    }
+}
+
+async fn policy(parties: &Parties, arguments: &[&str]) -> Said {
+    let file = parties.stage.configuration_file();
+    let mut all = vec!["policy", "--config", file.to_str().unwrap()];
+    all.extend(arguments);
+    run(&all, &[]).await
+}
+
+/// Parties whose edge follows no file; the policy is one of a file beside it.
+async fn without_a_file(parties: Parties) -> (Parties, PathBuf) {
+    parties.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
+    let document = parties.stage.path("policy.yaml");
+    (parties, document)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
+    for postgres in [false, true] {
+        let parties = match postgres {
+            true => with_postgres(&database().await).await,
+            false => Parties::gather().await,
+        };
+        let (parties, document) = without_a_file(parties).await;
+        let file = document.to_str().unwrap();
+        let edge = parties.serve().await;
+        let history = policy(&parties, &["history"]).await.expect_done();
+        assert!(
+            history.out.contains("There is no revision yet"),
+            "{}",
+            history.out
+        );
+
+        let plan = policy(&parties, &["plan", file, "--detailed-exitcode"]).await;
+        assert_eq!(plan.code, Some(2), "{}", plan.err);
+        assert!(plan.out.contains("+ route dashboards"), "{}", plan.out);
+        let apply = ["apply", file, "-m", "the first", "--yes"];
+        let applied = policy(&parties, &apply).await.expect_done();
+        assert_eq!(applied.out, "Revision 1 is the policy now.\n");
+        let mut alice = alice(&parties).await;
+
+        // What comes out is what went in, and putting it in again changes nothing.
+        let exported = policy(&parties, &["export"]).await.expect_done();
+        assert_eq!(exported.out, parties.read("policy.yaml"));
+        let again = policy(&parties, &apply).await.expect_done();
+        assert_eq!(again.out, "Nothing to change: this is revision 1.\n");
+
+        // Alice is shut out, and let in again.
+        let text = parties.read("policy.yaml");
+        let closed = format!(
+            "{text}\n  # Until Monday.\n  - name: freeze\n    action: deny\n    from: [{{ anyone: true }}]\n"
+        );
+        std::fs::write(&document, &closed).unwrap();
+        let note = [
+            "apply",
+            file,
+            "-m",
+            "closed for the weekend",
+            "--author",
+            "carol",
+            "--yes",
+        ];
+        policy(&parties, &note).await.expect_done();
+        let home = parties.at("grafana");
+        let asked = async |alice: &mut _| status(alice, &home).await;
+        let shut = async || asked(&mut alice.clone()).await == StatusCode::FORBIDDEN;
+        eventually("the freeze", shut).await;
+        let shown = policy(&parties, &["show", "2"]).await.expect_done();
+        for words in [
+            "operator (carol): closed for the weekend",
+            "made from revision 1",
+            "+ rule freeze",
+        ] {
+            assert!(shown.out.contains(words), "{words} in {}", shown.out);
+        }
+        assert_eq!(policy(&parties, &["export"]).await.out, closed);
+        assert_eq!(
+            policy(&parties, &["export", "--revision", "1"]).await.out,
+            text
+        );
+
+        let back = ["rollback", "1", "-m", "open again", "--yes"];
+        policy(&parties, &back).await.expect_done();
+        let open = async || asked(&mut alice.clone()).await == StatusCode::OK;
+        eventually("the rollback", open).await;
+        let diff = policy(&parties, &["diff", "1", "--json"])
+            .await
+            .expect_done()
+            .json();
+        assert_eq!(diff, json!({ "changes": [] }));
+        assert_eq!(policy(&parties, &["export"]).await.out, text);
+        let history = policy(&parties, &["history", "--json"])
+            .await
+            .expect_done()
+            .json();
+        let numbers: Vec<i64> = history["revisions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|revision| revision["revision"].as_i64().unwrap())
+            .collect();
+        assert_eq!(numbers, [3, 2, 1]);
+        asked(&mut alice).await;
+        end(edge).await;
+        parties.leave().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_applied_is_said_with_what_to_do() {
+    let (parties, document) = without_a_file(Parties::gather().await).await;
+    let file = document.to_str().unwrap();
+    let nobody = policy(&parties, &["history"]).await;
+    assert_eq!(nobody.code, Some(5), "{}", nobody.err);
+    assert!(nobody.err.contains("does the edge run"), "{}", nobody.err);
+
+    let edge = parties.serve().await;
+    policy(&parties, &["apply", file, "-m", "the first", "--yes"])
+        .await
+        .expect_done();
+    let text = parties.read("policy.yaml");
+    std::fs::write(
+        &document,
+        text.replacen("action: allow", "action: perhaps", 1),
+    )
+    .unwrap();
+    let faulty = policy(&parties, &["plan", file]).await;
+    assert_eq!(faulty.code, Some(1));
+    assert!(
+        faulty
+            .err
+            .contains("line 26: rules[1].action: it must be one of allow, deny"),
+        "{}",
+        faulty.err
+    );
+    assert!(faulty.err.contains("line "), "{}", faulty.err);
+
+    // Planned against a revision that is not the current one any more.
+    std::fs::write(&document, text.replacen("action: allow", "action: deny", 1)).unwrap();
+    let stale = ["apply", file, "-m", "late", "--parent", "7", "--yes"];
+    let stale = policy(&parties, &stale).await;
+    assert_eq!(stale.code, Some(1));
+    assert!(
+        stale.err.contains("revision 1 of") && stale.err.contains("the first"),
+        "{}",
+        stale.err
+    );
+    // Nobody sits at this terminal.
+    let unasked = policy(&parties, &["apply", file, "-m", "unasked"]).await;
+    assert_eq!(unasked.code, Some(1));
+    assert!(unasked.err.contains("say --yes"), "{}", unasked.err);
+    for (arguments, words) in [
+        (&["show", "9"][..], "there is no revision 9"),
+        (
+            &["rollback", "9", "-m", "x", "--yes"],
+            "there is no revision 9",
+        ),
+        (
+            &["apply", file, "-m", "two\nlines", "--yes"],
+            "must be one line",
+        ),
+    ] {
+        let refused = policy(&parties, arguments).await;
+        assert_eq!(refused.code, Some(1), "{arguments:?}");
+        assert!(refused.err.contains(words), "{}", refused.err);
+    }
+    let history = policy(&parties, &["history", "--json"])
+        .await
+        .expect_done()
+        .json();
+    assert_eq!(history["revisions"].as_array().unwrap().len(), 1);
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_follows_a_file_is_changed_by_that_file_alone() {
+    let parties = Parties::gather().await;
+    let edge = parties.serve().await;
+    let other = parties.stage.path("other.yaml");
+    std::fs::write(&other, "{}").unwrap();
+    let other = other.to_str().unwrap();
+    let plan = policy(&parties, &["plan", other]).await.expect_done();
+    assert!(
+        plan.out.contains("- rule") && plan.out.contains("follows"),
+        "{}",
+        plan.out
+    );
+    for arguments in [
+        &["apply", other, "-m", "x", "--yes"][..],
+        &["rollback", "1", "-m", "x", "--yes"],
+    ] {
+        let refused = policy(&parties, arguments).await;
+        assert_eq!(refused.code, Some(1));
+        assert!(refused.err.contains("change that file"), "{}", refused.err);
+    }
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k2_only_operators_and_no_browser_use_the_api() {
+    let parties = Parties::gather().await;
+    let mut edge = parties.serve().await;
+    let server = format!("http://127.0.0.1:{}", parties.stage.ports.admin);
+    let url = format!("{server}/api/v1/policy/revisions");
+    let token = parties.read("operator.token");
+    #[expect(clippy::disallowed_methods, reason = "a test asks its own edge")]
+    let client = reqwest::Client::new();
+    let ask = async |headers: &[(&str, &str)]| {
+        let mut request = client.get(&url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let right = format!("Bearer {token}");
+    let (code, said) = ask(&[("authorization", &right)]).await;
+    assert_eq!(code, 200, "{said}");
+    let wrong = format!("Bearer {}", "0".repeat(64));
+    let longer = format!("{right}0");
+    for headers in [
+        &[][..],
+        &[("authorization", wrong.as_str())],
+        &[("authorization", longer.as_str())],
+        &[("authorization", "Bearer ")],
+        &[("authorization", "Basic b3BlcmF0b3I6")],
+        &[("authorization", &right), ("authorization", &right)],
+    ] {
+        let (code, said) = ask(headers).await;
+        assert_eq!(
+            (code, &said["code"]),
+            (401, &json!("not_an_operator")),
+            "{headers:?}"
+        );
+        assert!(said["request_id"].is_string());
+    }
+    for (name, value) in [
+        ("origin", "http://127.0.0.1:1"),
+        ("sec-fetch-site", "same-origin"),
+    ] {
+        let (code, said) = ask(&[("authorization", &right), (name, value)]).await;
+        assert_eq!((code, &said["code"]), (403, &json!("not_for_browsers")));
+    }
+    // The public front door knows nothing of it.
+    let front = parties
+        .at("access")
+        .replace("access.localhost", "127.0.0.1");
+    let front = client.get(format!("{front}/api/v1/policy/revisions"));
+    let host = parties.at("access").replace("http://", "");
+    let public = front.header("host", host).bearer_auth(&token).send();
+    let public = public.await.unwrap();
+    assert_eq!(public.status().as_u16(), 404);
+
+    let remote = ["policy", "history", "--server", &server];
+    let environment = [("WAYLEAVE_OPERATOR_TOKEN", token.as_str())];
+    run(&remote, &environment).await.expect_done();
+    let refused = run(&remote, &[("WAYLEAVE_OPERATOR_TOKEN", "wrong")]).await;
+    assert_eq!(refused.code, Some(4), "{}", refused.err);
+    edge.signal("TERM");
+    edge.ended().await;
+
+    parties.edit(
+        CONFIGURATION,
+        "operator_token_file = \"operator.token\"\n",
+        "",
+    );
+    let edge = parties.serve().await;
+    let (code, said) = ask(&[("authorization", &right)]).await;
+    assert_eq!((code, &said["code"]), (403, &json!("no_operator_token")));
+    end(edge).await;
+    parties.leave().await;
+}
