@@ -19,6 +19,7 @@ pub mod matcher;
 pub mod model;
 mod source;
 pub mod template;
+pub mod trial;
 pub mod when;
 pub mod yaml;
 

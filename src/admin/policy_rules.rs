@@ -16,12 +16,13 @@ pub struct PolicyRules {
 }
 
 impl PolicyRules {
-    /// Checks a text wholly: what it says, what it names, and that it compiles. All faults have their lines.
+    /// Checks a text wholly: what it says, what it names, that it compiles, and that its own tests succeed. All faults have their lines.
     pub fn check(&self, text: &str) -> Result<Policy, Vec<PolicyFault>> {
         let policy = yaml::parse(text)?;
         let mut faults = unknown_names(&policy, &self.known);
-        if let Err(more) = CompiledPolicy::new(policy.clone(), Revision(0), &self.trust_domain) {
-            faults.extend(more);
+        match CompiledPolicy::new(policy.clone(), Revision(0), &self.trust_domain) {
+            Ok(compiled) => faults.extend(compiled.try_out()),
+            Err(more) => faults.extend(more),
         }
         if faults.is_empty() {
             return Ok(policy);

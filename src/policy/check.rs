@@ -28,6 +28,8 @@ pub fn check(policy: &Policy) -> Vec<PolicyFault> {
     unique_names(&mut faults, "people", &people_names);
     unique_names(&mut faults, "mappings", &mapping_names);
     unique_names(&mut faults, "rules", &rule_names);
+    let test_names: Vec<&Arc<str>> = policy.tests.iter().map(|test| &test.name).collect();
+    unique_names(&mut faults, "tests", &test_names);
     routes(&mut faults, &policy.routes);
     mappings(&mut faults, policy);
     references(&mut faults, policy);

@@ -179,6 +179,11 @@ impl CompiledPolicy {
         &self.policy
     }
 
+    /// The mesh's own.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
     /// Whether time alone can change a decision, so that what is under way has to be decided again.
     pub fn varies(&self) -> bool {
         self.varies

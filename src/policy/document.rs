@@ -11,7 +11,14 @@ use crate::policy::model::Policy;
 use crate::policy::yaml::lines_of_items;
 
 /// The parts of a policy file, as its keys are called.
-pub const PARTS: [&str; 5] = ["routes", "route_groups", "people", "mappings", "rules"];
+pub const PARTS: [&str; 6] = [
+    "routes",
+    "route_groups",
+    "people",
+    "mappings",
+    "rules",
+    "tests",
+];
 
 /// Fields in the order in which people write them; others follow.
 const ORDER: [&str; 11] = [

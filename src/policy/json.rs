@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::identity::principal::Requirement;
+use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::policy::check;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{
-    Action, Mapping, Mode, People, Policy, Route, RouteGroup, Rule, Source, Target, Transport,
-    Upstream, When,
+    Action, Mapping, Mode, People, Policy, PolicyTest, Route, RouteGroup, Rule, Source, Target,
+    Transport, Upstream, When,
 };
 use crate::policy::yaml::{self, Node, PolicyFault};
 
@@ -27,17 +27,20 @@ pub struct PolicyJson {
     pub mappings: Vec<Value>,
     /// Access rules.
     pub rules: Vec<Value>,
+    /// Tests.
+    pub tests: Vec<Value>,
 }
 
 impl PolicyJson {
     /// The objects of each kind, by the kind's name, in the order of a policy file.
-    pub fn by_kind(&self) -> [(&'static str, &[Value]); 5] {
+    pub fn by_kind(&self) -> [(&'static str, &[Value]); 6] {
         [
             ("route", &self.routes),
             ("route_group", &self.route_groups),
             ("people", &self.people),
             ("mapping", &self.mappings),
             ("rule", &self.rules),
+            ("test", &self.tests),
         ]
     }
 
@@ -49,6 +52,7 @@ impl PolicyJson {
             "people" => &mut self.people,
             "mapping" => &mut self.mappings,
             "rule" => &mut self.rules,
+            "test" => &mut self.tests,
             _ => panic!("{kind} is no kind"),
         }
     }
@@ -62,6 +66,7 @@ pub fn to_json(policy: &Policy) -> PolicyJson {
         people: policy.people.iter().map(people).collect(),
         mappings: policy.mappings.iter().map(mapping).collect(),
         rules: policy.rules.iter().map(rule).collect(),
+        tests: policy.tests.iter().map(test).collect(),
     }
 }
 
@@ -73,6 +78,7 @@ pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
         "people": json.people,
         "mappings": json.mappings,
         "rules": json.rules,
+        "tests": json.tests,
     }));
     let (policy, mut faults) = yaml::read(&root);
     if faults.is_empty() {
@@ -276,6 +282,60 @@ fn requirement(requirement: &Requirement) -> Value {
     Object::default()
         .with_some("acr", names(requirement.acr.as_ref()))
         .with_some("max_age", requirement.max_age.map(age))
+        .end()
+}
+
+fn test(test: &PolicyTest) -> Value {
+    let headers: Map<String, Value> = test
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.as_str().into()))
+        .collect();
+    let person = test.principal.as_ref();
+    Object::default()
+        .with("name", &*test.name)
+        .with_some("as", person.map(|person| asking(person, test.at)))
+        .with(
+            "request",
+            format!("{} {} {}", test.method, test.route, test.path),
+        )
+        .with_some("source_ip", test.source_ip.map(|ip| ip.to_string()))
+        .with_some(
+            "headers",
+            Some(headers).filter(|headers| !headers.is_empty()),
+        )
+        .with("at", test.at.to_string())
+        .with("expect", test.expect.as_str())
+        .with_some("mesh_identity", test.mesh_identity.clone())
+        .end()
+}
+
+fn asking(person: &Principal, at: jiff::Timestamp) -> Value {
+    let groups: Option<Value> = match &person.groups {
+        Groups::Known(names) if !names.is_empty() => {
+            Some(names.iter().map(|name| Value::from(&**name)).collect())
+        }
+        Groups::Known(_) | Groups::Missing => None,
+    };
+    let ago = person
+        .auth_time
+        .map(|time| at.as_second().saturating_sub(time));
+    let claims = &person.claims;
+    Object::default()
+        .with("provider", &*person.provider)
+        .with("subject", &*person.subject)
+        .with_some(
+            "email",
+            person.email.as_ref().map(|email| email.as_str().to_owned()),
+        )
+        .with_some("groups", groups)
+        .with_some(
+            "kind",
+            word(person.kind, yaml::KINDS).filter(|word| *word != "user"),
+        )
+        .with_some("claims", Some(json!(claims)).filter(|_| !claims.is_empty()))
+        .with_some("acr", person.acr.as_deref())
+        .with_some("signed_in_ago", ago.map(|seconds| format!("{seconds}s")))
         .end()
 }
 

@@ -1,13 +1,14 @@
 //! Policy as data: what the YAML file says and the store keeps.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::address::host::Host;
-use crate::identity::principal::{PrincipalKind, Requirement};
+use crate::identity::principal::{Principal, PrincipalKind, Requirement};
 use crate::identity::spiffe_id::SpiffeId;
 use crate::policy::hours::Hours;
 use crate::policy::matcher::{PathMatch, TextMatch};
@@ -29,6 +30,58 @@ pub struct Policy {
     pub mappings: Vec<Mapping>,
     /// Who may do what; their order says nothing.
     pub rules: Vec<Rule>,
+    /// What the author expects of all this.
+    pub tests: Vec<PolicyTest>,
+}
+
+/// What one request is expected to come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyTest {
+    /// Unique among its kind; 1 to 100 letters, digits, `.`, `-`, `_`.
+    pub name: Arc<str>,
+    /// Who asks; `None` is somebody who is not signed in.
+    pub principal: Option<Principal>,
+    /// Upper-case wire method.
+    pub method: String,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// Canonical path.
+    pub path: String,
+    /// Where the connection comes from; a documentation address if it does not matter.
+    pub source_ip: Option<IpAddr>,
+    /// Header lines, by lower-case name.
+    pub headers: Vec<(Arc<str>, String)>,
+    /// When.
+    pub at: jiff::Timestamp,
+    /// What comes of it.
+    pub expect: Expected,
+    /// The SPIFFE ID that it goes under; may begin with `spiffe://{trust_domain}`.
+    pub mesh_identity: Option<String>,
+}
+
+/// What can come of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// A rule allows it.
+    Allow,
+    /// It is refused.
+    Deny,
+    /// Somebody has to sign in first.
+    SignIn,
+    /// Somebody has to sign in again as a rule asks.
+    StepUp,
+}
+
+impl Expected {
+    /// The word of the policy file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::SignIn => "sign_in",
+            Self::StepUp => "step_up",
+        }
+    }
 }
 
 /// A public host (and optional path prefix) and the upstream it leads to.

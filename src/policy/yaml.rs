@@ -47,6 +47,16 @@
 //!       hours: Mon-Fri 08:00-19:00 Europe/Berlin           # or a list
 //!       until: 2027-01-31                # that day to its end in UTC, or a moment (RFC 3339)
 //!     require: { acr: mfa, max_age: 8h } # optional; how somebody must have signed in, or sign in again
+//! tests:                                 # optional; run before the policy is written, and one that fails refuses it
+//!   - name: sre-on-a-weekday
+//!     as: { provider: okta, email: alice@corp.example, groups: [sre], acr: mfa, signed_in_ago: 1h }
+//!     # provider, subject, email, groups, kind, claims, acr, signed_in_ago; without `as` nobody is signed in
+//!     request: GET grafana /d/1          # method, route, path
+//!     source_ip: 10.1.2.3                # optional
+//!     headers: { x-env: prod }           # optional
+//!     at: "2026-11-24T10:00:00Z"         # optional; noon UTC of a Wednesday
+//!     expect: allow                      # allow, deny, sign_in or step_up
+//!     # mesh_identity: spiffe://{trust_domain}/ns/people/sa/...   optional
 //! ```
 
 use std::fmt;
@@ -60,6 +70,7 @@ mod reader;
 mod routes;
 mod rules;
 mod tree;
+mod trials;
 
 pub(super) use routes::{IDENTITY_HEADERS, PROTOCOLS};
 pub(super) use rules::KINDS;

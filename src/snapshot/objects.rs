@@ -10,12 +10,13 @@ use crate::snapshot::SnapshotError;
 use crate::store::policy::{ObjectKind, PolicyObject};
 
 /// The kinds of the [`PARTS`] of a document.
-const KINDS: [ObjectKind; 5] = [
+const KINDS: [ObjectKind; 6] = [
     ObjectKind::Route,
     ObjectKind::RouteGroup,
     ObjectKind::People,
     ObjectKind::Mapping,
     ObjectKind::Rule,
+    ObjectKind::Test,
 ];
 
 /// The objects of a policy that was read from a text: each with its name, its position among its kind, and its piece of the text.
@@ -106,6 +107,7 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
             ObjectKind::People => json.people.push(body),
             ObjectKind::Mapping => json.mappings.push(body),
             ObjectKind::Rule => json.rules.push(body),
+            ObjectKind::Test => json.tests.push(body),
             ObjectKind::Part => {}
         }
     }

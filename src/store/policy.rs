@@ -23,6 +23,8 @@ pub enum ObjectKind {
     Mapping,
     /// What is allowed or denied.
     Rule,
+    /// What the author expects.
+    Test,
     /// No object: what heads a part of the document.
     Part,
 }
@@ -106,6 +108,7 @@ impl ObjectKind {
             Self::People => "people",
             Self::Mapping => "mapping",
             Self::Rule => "rule",
+            Self::Test => "test",
             Self::Part => "part",
         }
     }
@@ -121,6 +124,7 @@ impl TryFrom<ObjectRow> for PolicyObject {
             "people" => ObjectKind::People,
             "mapping" => ObjectKind::Mapping,
             "rule" => ObjectKind::Rule,
+            "test" => ObjectKind::Test,
             "part" => ObjectKind::Part,
             _ => {
                 return Err(StoreError::Inconsistent {

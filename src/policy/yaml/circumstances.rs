@@ -112,6 +112,21 @@ pub(super) fn conditions(
     Some(read)
 }
 
+/// A mapping of names to lists of values.
+pub(super) fn values(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    field: &str,
+) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {
+    let entries = fields.field(field).and_then(|at| reader.entries(&at));
+    let mut read = BTreeMap::new();
+    for (name, value) in entries.unwrap_or_default() {
+        let values = reader.each(&value, |reader, item| reader.text(item).map(Arc::from));
+        read.insert(name.into(), values);
+    }
+    read
+}
+
 /// Compared without case, as in HTTP (RFC 9110 §5.1).
 fn header_name(text: &str) -> Result<Arc<str>, &'static str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';

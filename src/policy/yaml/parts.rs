@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::policy::model::{Policy, RouteGroup};
 use crate::policy::yaml::reader::{At, Fields, Reader};
 use crate::policy::yaml::tree::{Node, Value};
-use crate::policy::yaml::{routes, rules};
+use crate::policy::yaml::{routes, rules, trials};
 
 /// Reads a whole document.
 pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
@@ -20,7 +20,14 @@ pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
         );
         return Policy::default();
     }
-    let parts = ["routes", "route_groups", "people", "mappings", "rules"];
+    let parts = [
+        "routes",
+        "route_groups",
+        "people",
+        "mappings",
+        "rules",
+        "tests",
+    ];
     let Some(fields) = reader.fields(&at, &parts) else {
         return Policy::default();
     };
@@ -30,6 +37,7 @@ pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
         people: part(reader, &fields, "people", rules::people),
         mappings: part(reader, &fields, "mappings", rules::mapping),
         rules: part(reader, &fields, "rules", rules::rule),
+        tests: part(reader, &fields, "tests", trials::test),
     }
 }
 
@@ -88,10 +96,20 @@ pub(super) fn choice<T: Copy + Default>(
     field: &str,
     words: &[(&str, T)],
 ) -> T {
-    fields
-        .field(field)
-        .and_then(|at| reader.parsed(&at, |text| word(text, words)))
-        .unwrap_or_default()
+    choice_or(reader, fields, field, words, T::default())
+}
+
+/// A field that has one of some words, or this value.
+pub(super) fn choice_or<T: Copy>(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    field: &str,
+    words: &[(&str, T)],
+    otherwise: T,
+) -> T {
+    let at = fields.field(field);
+    at.and_then(|at| reader.parsed(&at, |text| word(text, words)))
+        .unwrap_or(otherwise)
 }
 
 /// A field that is true or false, and false where it is absent.

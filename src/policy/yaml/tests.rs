@@ -446,3 +446,105 @@ fn j4_a_claim_that_nobody_keeps_is_refused() {
     assert_eq!(keys(&["department"]), ["rules[0].from[0].not_claims"]);
     assert_eq!(keys(&["https://x/y"]), ["rules[0].from[0].claims"]);
 }
+
+const TRIED: &str = r#"
+routes:
+  - { name: a, host: a.example, upstream: { addresses: ['u:1'], tls: { server_name: u } } }
+  - { name: b, host: a.example, prefix: /b, upstream: { addresses: ['u:1'], tls: { server_name: u } } }
+mappings:
+  - { name: m, from: [{ signed_in: true }], spiffe_id: "spiffe://{trust_domain}/ns/teams/sa/all" }
+rules:
+  - name: r
+    action: allow
+    from: [{ groups: [sre], claims: { team: [x] } }]
+    to: [{ routes: [a], methods: [GET] }]
+    when: { hours: "Wed 09:00-17:00 UTC", source_ips: [10.0.0.0/8], headers: { x-env: [prod] } }
+    require: { acr: mfa, max_age: 1h }
+tests:
+  - name: t
+    as: { provider: okta, email: alice@corp.example, groups: [sre], claims: { team: [x] }, acr: mfa, signed_in_ago: 1h }
+    request: GET a /x
+    source_ip: 10.1.2.3
+    headers: { X-Env: prod }
+    expect: allow
+    mesh_identity: "spiffe://{trust_domain}/ns/teams/sa/all"
+"#;
+
+#[test]
+fn a_policys_own_tests_are_run() {
+    let try_out = |text: &str| {
+        let policy = parse(text).unwrap();
+        let json = crate::policy::json::to_json(&policy);
+        assert_eq!(crate::policy::json::from_json(json).unwrap(), policy);
+        let own = crate::identity::spiffe_id::TrustDomain::parse("td").unwrap();
+        let revision = crate::policy::model::Revision(1);
+        let compiled = crate::policy::compile::CompiledPolicy::new(policy, revision, &own);
+        compiled.unwrap().try_out()
+    };
+    assert_eq!(try_out(TRIED), []);
+    for (good, bad, words) in [
+        (
+            "groups: [sre], claims: { team: [x] }, acr",
+            "groups: [ops], claims: { team: [x] }, acr",
+            "expected allow, and it is deny (rule r: it is for the groups sre",
+        ),
+        (
+            "claims: { team: [x] }, acr",
+            "acr",
+            "it is for other values of team",
+        ),
+        ("GET a /x", "POST a /x", "it is for the methods GET"),
+        ("GET a /x", "GET a /b/x", "/b/x leads to b, not to a"),
+        (
+            "10.1.2.3",
+            "11.1.2.3",
+            "it is for connections from 10.0.0.0/8",
+        ),
+        ("X-Env: prod", "X-Env: test", "whose header x-env is prod"),
+        (
+            "acr: mfa, signed",
+            "signed",
+            "it is step_up (rule r: it asks for a sign-in of the class mfa)",
+        ),
+        (
+            "signed_in_ago: 1h",
+            "signed_in_ago: 2h",
+            "it asks for a sign-in that is at most 1h old",
+        ),
+        (
+            "    expect: allow",
+            "    at: '2026-11-24T10:00:00Z'\n    expect: allow",
+            "it holds Wed 09:00-17:00 UTC",
+        ),
+        (
+            "expect: allow",
+            "expect: deny",
+            "expected deny, and it is allow: rule r allows it",
+        ),
+        (
+            "    mesh_identity: \"spiffe://{trust_domain}/ns/teams/sa/all",
+            "    mesh_identity: \"spiffe://{trust_domain}/ns/teams/sa/x",
+            "and it goes as spiffe://td/ns/teams/sa/all",
+        ),
+    ] {
+        assert!(TRIED.contains(good), "{good}");
+        let faults = try_out(&TRIED.replacen(good, bad, 1));
+        assert_eq!(faults.len(), 1, "{bad}");
+        assert_eq!(faults[0].key, "tests[0]");
+        assert!(faults[0].message.contains(words), "{}", faults[0].message);
+    }
+    // A test that asks nothing of who asks.
+    let stranger = TRIED
+        .lines()
+        .filter(|line| !line.contains("as: {"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(
+        try_out(
+            &stranger
+                .replace("expect: allow", "expect: sign_in")
+                .replace("    mesh_identity", "    # mesh_identity")
+        ),
+        []
+    );
+}

@@ -1,0 +1,128 @@
+//! Tests that stand in the policy itself: who gets what, and as whom. They are run before a policy is written; one that fails refuses it.
+
+use std::net::IpAddr;
+
+use crate::identity::principal::Principal;
+use crate::policy::check::fault;
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::decide::{DenyReason, Facts, Verdict};
+use crate::policy::explain::Explanation;
+use crate::policy::model::{Action, Expected, Mode, PolicyTest};
+use crate::policy::when::RequestHeaders;
+use crate::policy::yaml::PolicyFault;
+
+impl CompiledPolicy {
+    /// Runs the policy's own tests; a fault for each that fails, which says what happens instead and why.
+    pub fn try_out(&self) -> Vec<PolicyFault> {
+        let tests = self.policy().tests.iter().enumerate();
+        tests
+            .filter_map(|(index, test)| {
+                let message = self.failure(test)?;
+                Some(fault(format!("tests[{index}]"), message))
+            })
+            .collect()
+    }
+
+    fn failure(&self, test: &PolicyTest) -> Option<String> {
+        let mut routes = self.routes().iter();
+        let Some(route) = routes.find(|route| route.route.name == test.route) else {
+            return Some(format!("there is no route called {}", test.route));
+        };
+        // Another route of the host may have the longer prefix.
+        let found = self.route(&route.route.host, &test.path);
+        if found.is_none_or(|found| found.index != route.index) {
+            let name = found.map_or("no route", |found| &found.route.name);
+            return Some(format!(
+                "{} leads to {name}, not to {}",
+                test.path, test.route
+            ));
+        }
+        let mut headers = RequestHeaders::default();
+        for name in self.header_names() {
+            let lines = test.headers.iter().filter(|(other, _)| other == name);
+            headers.insert(name, lines.map(|(_, value)| value.as_bytes()));
+        }
+        let facts = Facts {
+            principal: test.principal.as_ref(),
+            route,
+            method: &test.method,
+            path: &test.path,
+            now: test.at,
+            peer: test.source_ip.or(Some(IpAddr::from([192, 0, 2, 1]))),
+            headers: Some(&headers),
+        };
+        let explanation = self.explain(&facts);
+        let found = expected(&explanation.verdict);
+        if found != test.expect {
+            return Some(format!(
+                "expected {}, and it is {}{}",
+                test.expect.as_str(),
+                found.as_str(),
+                reasons(&explanation)
+            ));
+        }
+        self.wrong_identity(test)
+    }
+
+    fn wrong_identity(&self, test: &PolicyTest) -> Option<String> {
+        let wanted = test.mesh_identity.as_deref()?;
+        let wanted = wanted.replace("{trust_domain}", self.trust_domain().as_str());
+        match self.mesh_identity(test.principal.as_ref()) {
+            Ok(found) if found.as_str() == wanted => None,
+            Ok(found) => Some(format!(
+                "expected to go as {wanted}, and it goes as {found}"
+            )),
+            Err(why) => Some(format!("expected to go as {wanted}, and {why}")),
+        }
+    }
+}
+
+fn expected(verdict: &Verdict) -> Expected {
+    match verdict {
+        Verdict::Allow { .. } => Expected::Allow,
+        Verdict::SignIn => Expected::SignIn,
+        Verdict::StepUp { .. } => Expected::StepUp,
+        Verdict::Deny(_) => Expected::Deny,
+    }
+}
+
+/// The rule that decides, or why those that could allow it do not.
+pub fn reasons(explanation: &Explanation) -> String {
+    match &explanation.verdict {
+        Verdict::Allow { rule } => format!(": rule {rule} allows it"),
+        Verdict::Deny(DenyReason::Rule { rule }) => format!(": rule {rule} forbids it"),
+        Verdict::Deny(DenyReason::Provider) => {
+            ": the route does not accept the provider".to_owned()
+        }
+        Verdict::Deny(DenyReason::NoRule) | Verdict::SignIn | Verdict::StepUp { .. } => {
+            let considered = explanation.considered.iter();
+            let allowing = considered
+                .filter(|rule| rule.action == Action::Allow && rule.mode == Mode::Enforce);
+            let why: Vec<String> = allowing
+                .filter_map(|rule| Some(format!("rule {}: {}", rule.rule, rule.fails.as_ref()?)))
+                .take(3)
+                .collect();
+            match why.is_empty() {
+                true => ": no rule is about it".to_owned(),
+                false => format!(" ({})", why.join("; ")),
+            }
+        }
+    }
+}
+
+/// Whoever a test does not say more of.
+pub(super) fn nobody_yet(provider: &str, subject: &str) -> Principal {
+    use crate::identity::principal::{Groups, PrincipalKind};
+    Principal {
+        kind: PrincipalKind::User,
+        provider: provider.into(),
+        issuer: provider.into(),
+        subject: subject.into(),
+        email: None,
+        display_name: None,
+        groups: Groups::Known(std::collections::BTreeSet::new()),
+        claims: std::collections::BTreeMap::new(),
+        acr: None,
+        auth_time: None,
+    }
+}

@@ -1,0 +1,130 @@
+//! Tests of a policy document.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::identity::email::Email;
+use crate::identity::principal::{Groups, Principal, PrincipalKind};
+use crate::policy::model::{Expected, PolicyTest};
+use crate::policy::trial::nobody_yet;
+use crate::policy::yaml::circumstances;
+use crate::policy::yaml::parts::{choice_or, name, required_name, word};
+use crate::policy::yaml::reader::{At, Fields, Reader};
+use crate::policy::yaml::rules::KINDS;
+
+/// What a test can expect.
+pub(in crate::policy) const EXPECTED: &[(&str, Expected)] = &[
+    ("allow", Expected::Allow),
+    ("deny", Expected::Deny),
+    ("sign_in", Expected::SignIn),
+    ("step_up", Expected::StepUp),
+];
+
+/// When a test takes place that does not say: at noon UTC of a Wednesday.
+const WEDNESDAY: Timestamp = Timestamp::constant(1_577_880_000, 0);
+
+/// Reads a test.
+pub(super) fn test(reader: &mut Reader, at: &At<'_>) -> Option<PolicyTest> {
+    let known = [
+        "name",
+        "as",
+        "request",
+        "source_ip",
+        "headers",
+        "at",
+        "expect",
+        "mesh_identity",
+    ];
+    let fields = reader.fields(at, &known)?;
+    let test_name = required_name(reader, &fields);
+    let moment = fields.field("at");
+    let moment = moment.map(|at| reader.parsed(&at, |text| text.parse::<Timestamp>()));
+    let moment = moment.map_or(Some(WEDNESDAY), |moment| moment)?;
+    let principal = match fields.field("as") {
+        Some(at) => Some(person(reader, &at, moment)?),
+        None => None,
+    };
+    let request = reader
+        .required(&fields, "request")
+        .and_then(|at| reader.parsed(&at, request));
+    let expect = reader
+        .required(&fields, "expect")
+        .and_then(|at| reader.parsed(&at, |text| word(text, EXPECTED)));
+    let source_ip = fields.field("source_ip");
+    let identity = fields.field("mesh_identity");
+    let (method, route, path) = request?;
+    Some(PolicyTest {
+        name: test_name?,
+        principal,
+        method,
+        route,
+        path,
+        source_ip: source_ip.and_then(|at| reader.parsed(&at, |text| text.parse::<IpAddr>())),
+        headers: headers(reader, &fields),
+        at: moment,
+        expect: expect?,
+        mesh_identity: identity.and_then(|at| reader.text(&at).map(str::to_owned)),
+    })
+}
+
+/// `GET grafana /d/1`: method, route and path.
+fn request(text: &str) -> Result<(String, Arc<str>, String), String> {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [method, route, path] = parts.as_slice() else {
+        return Err("it must be like `GET grafana /d/1`: method, route and path".to_owned());
+    };
+    crate::address::path::check_path(path).map_err(|fault| fault.to_string())?;
+    Ok(((*method).to_owned(), name(route)?, (*path).to_owned()))
+}
+
+fn headers(reader: &mut Reader, fields: &Fields<'_>) -> Vec<(Arc<str>, String)> {
+    let entries = fields.field("headers").and_then(|at| reader.entries(&at));
+    let mut headers = Vec::new();
+    for (name, value) in entries.unwrap_or_default() {
+        if let Some(text) = reader.text(&value) {
+            headers.push((name.to_ascii_lowercase().into(), text.to_owned()));
+        }
+    }
+    headers
+}
+
+fn person(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Principal> {
+    let known = [
+        "provider",
+        "subject",
+        "email",
+        "groups",
+        "kind",
+        "claims",
+        "acr",
+        "signed_in_ago",
+    ];
+    let fields = reader.fields(at, &known)?;
+    let provider = reader
+        .required(&fields, "provider")
+        .and_then(|at| reader.parsed(&at, name));
+    let subject = fields.field("subject").and_then(|at| reader.text(&at));
+    let email = fields.field("email");
+    let email = email.and_then(|at| reader.parsed(&at, Email::parse));
+    let named = subject.map(str::to_owned);
+    let named = named.or_else(|| email.as_ref().map(|email| email.as_str().to_owned()));
+    if named.is_none() {
+        reader.fault(at, "it must have `subject` or `email`");
+    }
+    let groups = reader.texts(&fields, "groups", |text| Ok::<_, String>(Arc::from(text)));
+    let acr = fields.field("acr").and_then(|at| reader.text(&at));
+    let ago = fields.field("signed_in_ago");
+    let ago = ago.and_then(|at| reader.parsed(&at, humantime::parse_duration));
+    let ago = ago.and_then(|ago| i64::try_from(ago.as_secs()).ok());
+    Some(Principal {
+        kind: choice_or(reader, &fields, "kind", KINDS, PrincipalKind::User),
+        email,
+        groups: Groups::Known(groups.unwrap_or_default().into_iter().collect()),
+        claims: circumstances::values(reader, &fields, "claims"),
+        acr: acr.map(Arc::from),
+        auth_time: ago.map(|ago| now.as_second().saturating_sub(ago)),
+        ..nobody_yet(&provider?, &named?)
+    })
+}
