@@ -10,8 +10,10 @@ use clap::{Parser, Subcommand};
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod explain;
 pub mod init;
 pub mod policy;
+mod refusal;
 pub mod serve;
 
 /// An identity-aware access proxy that extends service-mesh identity beyond the cluster.
@@ -36,6 +38,8 @@ enum Command {
     },
     /// Look at and change the policy of a running edge: export, plan, apply, history, show, diff, rollback.
     Policy(Box<policy::PolicyArguments>),
+    /// Say why somebody may or may not do something, rule by rule.
+    Explain(Box<explain::ExplainArguments>),
     /// Report every fault of a configuration at once, and try the store, providers, CA and upstreams it names.
     Check(ConfigArgument),
 }
@@ -54,6 +58,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Init { folder } => init::run(&folder),
         Command::Policy(arguments) => policy::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(ConfigArgument { config }) => check::run(&config),
     };
     match outcome {
@@ -90,6 +95,9 @@ mod tests {
             "wayleave policy apply policy.yaml -m why --parent 3 --yes",
             "wayleave policy history --limit 5 --server http://127.0.0.1:9901",
             "wayleave policy show 3",
+            "wayleave explain --as alice@corp.example GET https://grafana.corp.example/d/1",
+            "wayleave explain GET https://grafana.corp.example/ --revision 3 --json",
+            "wayleave explain --as alice --provider okta --group sre --group ops --claim team=x GET https://g.example/",
             "wayleave policy diff 3 4",
             "wayleave policy rollback 3 -m why",
             "wayleave demo",

@@ -121,10 +121,7 @@ impl Revisions {
         &self,
         revision: Option<Revision>,
     ) -> Result<(Option<Revision>, String), RevisionsError> {
-        let wanted = match revision {
-            Some(revision) => Some(self.record(revision).await?.revision),
-            None => self.store.current_revision().await?,
-        };
+        let wanted = self.wanted(revision).await?;
         let held = self.held(wanted).await?;
         Ok((wanted, to_text(&held.objects, &held.policy)))
     }
@@ -203,6 +200,23 @@ impl Revisions {
     ) -> Result<Vec<Change>, RevisionsError> {
         let (before, after) = (self.held(from).await?, self.held(Some(to)).await?);
         Ok(diff(&to_json(&before.policy), &to_json(&after.policy)))
+    }
+
+    /// The policy of a revision, or of the current one, if there is any.
+    pub(super) async fn policy(
+        &self,
+        revision: Option<Revision>,
+    ) -> Result<(Option<Revision>, Policy), RevisionsError> {
+        let wanted = self.wanted(revision).await?;
+        Ok((wanted, self.held(wanted).await?.policy))
+    }
+
+    /// The revision that is asked for, or the current one.
+    async fn wanted(&self, revision: Option<Revision>) -> Result<Option<Revision>, RevisionsError> {
+        match revision {
+            Some(revision) => Ok(Some(self.record(revision).await?.revision)),
+            None => Ok(self.store.current_revision().await?),
+        }
     }
 
     async fn held(&self, revision: Option<Revision>) -> Result<Held, RevisionsError> {

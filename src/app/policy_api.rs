@@ -14,9 +14,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
+use crate::admin::explain::{self, ExplainError};
 use crate::admin::revisions::{Revisions, RevisionsError, Writing};
-use crate::policy::model::Revision;
-use crate::policy::yaml::PolicyFault;
+use crate::clock::{Clock, SystemClock};
+use crate::identity::principal::Groups;
+use crate::policy::decide::{DenyReason, Shadow, Verdict};
+use crate::policy::explain::Considered;
+use crate::policy::model::{Action, Mode, Revision};
+use crate::policy::yaml::{self, PolicyFault};
 use crate::secret::{ExposeSecret, SecretString, TokenHash};
 use crate::store::StoreError;
 use crate::store::policy::{RevisionRecord, Written};
@@ -44,6 +49,7 @@ pub fn router(revisions: Revisions, token: Option<SecretString>) -> Router {
         .route("/api/v1/policy/plan", post(plan))
         .route("/api/v1/policy/apply", post(apply))
         .route("/api/v1/policy/rollback", post(rollback))
+        .route("/api/v1/policy/explain", post(explain))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .route_layer(from_fn_with_state(guard, admit))
         .with_state(Arc::new(revisions))
@@ -203,6 +209,81 @@ async fn rollback(State(revisions): Shared, body: Result<Json<Return>, JsonRejec
     Ok(written(&outcome))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    question: Value,
+    revision: Option<i64>,
+}
+
+async fn explain(State(revisions): Shared, body: Result<Json<Asked>, JsonRejection>) -> Answer {
+    let Json(Asked { question, revision }) = body?;
+    let question = yaml::question(question).map_err(RevisionsError::Faults)?;
+    let revision = revision.map(Revision);
+    let answer = revisions
+        .explain(question, revision, SystemClock.now())
+        .await?;
+    Ok(Json(explained(&answer)))
+}
+
+fn explained(answer: &explain::Answer) -> Value {
+    let person = answer.principal.as_ref().map(|principal| {
+        json!({
+            "label": principal.label(),
+            "provider": &*principal.provider,
+            "groups": match &principal.groups {
+                Groups::Known(names) => Some(names),
+                Groups::Missing => None,
+            },
+            "claims": principal.claims,
+            "acr": principal.acr,
+        })
+    });
+    let revision = answer.revision.0;
+    let Some(found) = &answer.found else {
+        return json!({ "revision": revision, "person": person, "route": null });
+    };
+    let (verdict, rule) = verdict(&found.explanation.verdict);
+    let shadow = found.shadow.as_ref().map(|shadow| match shadow {
+        Shadow::WouldDeny { rule } => json!({ "would": "deny", "rule": &**rule }),
+        Shadow::WouldAllow { rule } => json!({ "would": "allow", "rule": &**rule }),
+    });
+    json!({
+        "revision": revision,
+        "person": person,
+        "route": found.route,
+        "verdict": verdict,
+        "rule": rule,
+        "mesh_identity": found.mesh_identity.as_ref().ok(),
+        "no_mesh_identity": found.mesh_identity.as_ref().err(),
+        "shadow": shadow,
+        "considered": found.explanation.considered.iter().map(considered).collect::<Vec<_>>(),
+    })
+}
+
+fn verdict(verdict: &Verdict) -> (&'static str, Option<&str>) {
+    match verdict {
+        Verdict::Allow { rule } => ("allow", Some(rule)),
+        Verdict::SignIn => ("sign_in", None),
+        Verdict::StepUp { rule, .. } => ("step_up", Some(rule)),
+        Verdict::Deny(DenyReason::Rule { rule }) => ("deny", Some(rule)),
+        Verdict::Deny(DenyReason::NoRule) => ("deny", None),
+        Verdict::Deny(DenyReason::Provider) => ("deny_provider", None),
+    }
+}
+
+fn considered(rule: &Considered) -> Value {
+    json!({
+        "rule": &*rule.rule,
+        "action": match rule.action {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+        },
+        "is_shadow": rule.mode == Mode::Shadow,
+        "fails": rule.fails,
+    })
+}
+
 fn written(outcome: &Written) -> Json<Value> {
     let (revision, is_new) = match outcome {
         Written::Revision(revision) => (Some(*revision), true),
@@ -230,6 +311,17 @@ fn record(record: &RevisionRecord) -> Value {
 enum Failure {
     Body(JsonRejection),
     Revisions(RevisionsError),
+    UnknownPerson(String),
+}
+
+impl From<ExplainError> for Failure {
+    fn from(error: ExplainError) -> Self {
+        let said = error.to_string();
+        match error {
+            ExplainError::UnknownPerson(_) => Self::UnknownPerson(said),
+            ExplainError::Revisions(error) => Self::Revisions(error),
+        }
+    }
 }
 
 impl From<JsonRejection> for Failure {
@@ -252,6 +344,9 @@ impl IntoResponse for Failure {
                 problem(rejection.status(), "bad_request", &detail, json!({}))
             }
             Self::Revisions(error) => refusal(&error),
+            Self::UnknownPerson(detail) => {
+                problem(StatusCode::NOT_FOUND, "unknown_person", &detail, json!({}))
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -9,6 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
+use crate::cli::refusal;
 use crate::config::Config;
 use crate::secret::{ExposeSecret, SecretString};
 
@@ -47,6 +49,60 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     /// The members; `code` says which refusal it is.
     pub(super) problem: Value,
+}
+
+/// The edge does not let us.
+const DENIED: u8 = 4;
+/// The edge does not answer.
+const UNREACHABLE: u8 = 5;
+
+/// Why a command did not do what was asked.
+pub(super) enum Failure {
+    /// The edge.
+    Client(ClientError),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Failure {
+    /// Tells of it, as JSON if that was asked for, and says how the process ends.
+    pub(super) fn told(self, json: bool) -> anyhow::Result<ExitCode> {
+        let refusal = match self {
+            Self::Other(error) => return Err(error),
+            Self::Client(ClientError::Unreachable(why)) => {
+                let next = "does the edge run, and is this its admin listener? (--server URL, or --config FILE)";
+                complain(&format!("{why}\n  {next}"));
+                return Ok(ExitCode::from(UNREACHABLE));
+            }
+            Self::Client(ClientError::Refused(refusal)) => refusal,
+        };
+        if json {
+            anstream::println!("{:#}", refusal.problem);
+        } else {
+            complain(&refusal::told(&refusal.problem));
+        }
+        Ok(match refusal.status.as_u16() {
+            401 | 403 => ExitCode::from(DENIED),
+            _ => ExitCode::FAILURE,
+        })
+    }
+}
+
+fn complain(message: &str) {
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{style}error{style:#}: {message}");
 }
 
 /// Why there is no answer.

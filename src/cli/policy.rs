@@ -10,14 +10,10 @@ use anyhow::Context;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::cli::client::{Client, ClientError, Refusal, ServerArguments};
+use crate::cli::client::{Client, ClientError, Failure, ServerArguments};
 
 /// Changes are pending (with `--detailed-exitcode`).
 const PENDING: u8 = 2;
-/// The edge does not let us.
-const DENIED: u8 = 4;
-/// The edge does not answer.
-const UNREACHABLE: u8 = 5;
 
 /// Look at and change the policy of a running edge.
 #[derive(Debug, clap::Args)]
@@ -108,47 +104,8 @@ pub fn run(arguments: &PolicyArguments) -> anyhow::Result<ExitCode> {
         client,
         json: arguments.json,
     };
-    match runtime.block_on(command.run(&arguments.command)) {
-        Ok(code) => Ok(code),
-        Err(Failure::Other(error)) => Err(error),
-        Err(Failure::Client(ClientError::Unreachable(why))) => {
-            let next = "does the edge run, and is this its admin listener? (--server URL, or --config FILE)";
-            show::complain(&format!("{why}\n  {next}"));
-            Ok(ExitCode::from(UNREACHABLE))
-        }
-        Err(Failure::Client(ClientError::Refused(refusal))) => {
-            Ok(refused(&refusal, arguments.json))
-        }
-    }
-}
-
-fn refused(refusal: &Refusal, json: bool) -> ExitCode {
-    if json {
-        anstream::println!("{:#}", refusal.problem);
-    } else {
-        show::complain(&show::refusal(&refusal.problem));
-    }
-    match refusal.status.as_u16() {
-        401 | 403 => ExitCode::from(DENIED),
-        _ => ExitCode::FAILURE,
-    }
-}
-
-enum Failure {
-    Client(ClientError),
-    Other(anyhow::Error),
-}
-
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
-    }
+    let outcome = runtime.block_on(command.run(&arguments.command));
+    outcome.or_else(|failure| failure.told(arguments.json))
 }
 
 type Outcome = Result<ExitCode, Failure>;

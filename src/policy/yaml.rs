@@ -74,6 +74,8 @@ mod trials;
 
 pub(super) use routes::{IDENTITY_HEADERS, PROTOCOLS};
 pub(super) use rules::KINDS;
+pub use trials::{Asking, Question, question};
+
 pub(super) use tree::Node;
 
 /// One fault of a policy document.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
+use crate::identity::principal::Principal;
 use crate::secret::{SecretString, TokenHash};
 use crate::session::{EndReason, ProviderTokens, SessionId, SessionRecord};
 use crate::store::changes::Change;
@@ -330,6 +331,28 @@ impl Store {
             transaction.commit().await
         })
         .await
+    }
+
+    /// Whoever last used a session with this vouched-for e-mail address, as they signed in; among sessions that are still kept.
+    pub async fn last_principal(&self, email: &str) -> Result<Option<Principal>, StoreError> {
+        let escaped = email
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_");
+        let rows: Vec<SessionRow> = within(self.database.fetch(
+            "SELECT id, principal, provider_sid, created_at, last_seen, expires_at, refresh_at FROM sessions \
+             WHERE principal LIKE $1 ESCAPE '\\' ORDER BY last_seen DESC LIMIT 20",
+            args![format!("%\"{escaped}\"%")],
+        ))
+        .await?;
+        for row in rows {
+            let record = SessionRecord::try_from(row)?;
+            let found = record.principal.email.as_ref();
+            if found.is_some_and(|found| found.as_str() == email) {
+                return Ok(Some(record.principal));
+            }
+        }
+        Ok(None)
     }
 
     /// Keeps the result of a refresh (principal, tokens, next refresh) and releases the lease; false if the session ended meanwhile.

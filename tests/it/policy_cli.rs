@@ -312,3 +312,81 @@ async fn k2_only_operators_and_no_browser_use_the_api() {
     end(edge).await;
     parties.leave().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_explained_rule_by_rule() {
+    for postgres in [false, true] {
+        let parties = match postgres {
+            true => with_postgres(&database().await).await,
+            false => Parties::gather().await,
+        };
+        let edge = parties.serve().await;
+        let file = parties.stage.configuration_file();
+        let explain = async |arguments: &[&str]| {
+            let mut all = vec!["explain", "--config", file.to_str().unwrap()];
+            all.extend(arguments);
+            run(&all, &[]).await
+        };
+        let url = format!("{}/x?y=1", parties.at("payroll"));
+        let unknown = explain(&["--as", "alice@demo.example", "GET", &url]).await;
+        assert_eq!(unknown.code, Some(1));
+        assert!(unknown.err.contains("--provider"), "{}", unknown.err);
+
+        // As she signed in, with the groups that her provider named.
+        alice(&parties).await;
+        let known = explain(&["--as", "alice@demo.example", "GET", &url]).await;
+        let known = known.expect_done().out;
+        for words in [
+            "alice@demo.example, signed in at demo, in sre, staff",
+            "On route payroll, by revision 1: allowed by rule sre-may-read-payroll.",
+            "In the mesh: spiffe://demo.wayleave/ns/people/sa/alice",
+            "contractors-stay-out (deny): it is for the groups contractors",
+        ] {
+            assert!(known.contains(words), "{words} in {known}");
+        }
+        let post = explain(&["--as", "alice@demo.example", "POST", &url]).await;
+        assert!(
+            post.out.contains("refused: no rule allows it"),
+            "{}",
+            post.out
+        );
+        assert!(
+            post.out
+                .contains("it is for the methods GET, HEAD, and this is POST")
+        );
+
+        let carol = [
+            "--as",
+            "carol",
+            "--provider",
+            "demo",
+            "--group",
+            "contractors",
+        ];
+        let carol = [&carol[..], &["GET", &url, "--json"]].concat();
+        let carol = explain(&carol).await.expect_done().json();
+        assert_eq!(carol["verdict"], "deny");
+        assert_eq!(carol["rule"], "contractors-stay-out");
+        let nobody = explain(&["GET", &url]).await.expect_done();
+        assert!(nobody.out.contains("asked to sign in"), "{}", nobody.out);
+        let nowhere = explain(&["GET", "https://nowhere.example/"]).await;
+        assert!(
+            nowhere
+                .expect_done()
+                .out
+                .contains("No route of revision 1 leads there.")
+        );
+        for (arguments, words) in [
+            (&["GET", "payroll"][..], "url: it must be a URL"),
+            (&["GET", "http://a.example/../b"], "url: "),
+            (&["GET", &url, "--source-ip", "x"], "source_ip: "),
+            (&["GET", &url, "--revision", "9"], "there is no revision 9"),
+        ] {
+            let refused = explain(arguments).await;
+            assert_eq!(refused.code, Some(1), "{arguments:?}");
+            assert!(refused.err.contains(words), "{}", refused.err);
+        }
+        end(edge).await;
+        parties.leave().await;
+    }
+}

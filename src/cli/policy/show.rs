@@ -5,14 +5,11 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
+use crate::cli::refusal::one_line;
+
 const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
 const CHANGED: Style = AnsiColor::Yellow.on_default();
-
-pub(super) fn complain(message: &str) {
-    let style = AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{style}error{style:#}: {message}");
-}
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
@@ -23,50 +20,6 @@ fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default()
-}
-
-/// A refusal: what it is about, and what can be done.
-pub(super) fn refusal(problem: &Value) -> String {
-    let mut said = text(problem, "detail").to_owned();
-    for fault in list(problem, "faults") {
-        let line = fault["line"].as_u64().unwrap_or_default();
-        let place = if line > 0 {
-            format!("line {line}: ")
-        } else {
-            String::new()
-        };
-        let _fits = write!(
-            said,
-            "\n  {place}{}: {}",
-            text(fault, "key"),
-            text(fault, "message")
-        );
-    }
-    match text(problem, "code") {
-        "conflict" => {
-            if let Some(line) = problem.get("current").filter(|current| current.is_object()) {
-                let _fits = write!(said, ": {}", one_line(line));
-            }
-            said.push_str("\n  look at it with `wayleave policy diff`, bring your document up to date (`wayleave policy export`), and plan again");
-        }
-        "follows_a_file" => {
-            said.push_str("\n  change that file; or take policy.file out of the configuration, restart, and change the policy from here");
-        }
-        "no_such_revision" => said.push_str("\n  see `wayleave policy history`"),
-        _ => {}
-    }
-    said
-}
-
-fn one_line(record: &Value) -> String {
-    let at = text(record, "created_at");
-    let at = at.get(..19).unwrap_or(at).replace('T', " ");
-    format!(
-        "revision {} of {at} UTC by {}: {}",
-        record["revision"],
-        text(record, "author"),
-        text(record, "message")
-    )
 }
 
 pub(super) fn history(said: &Value) -> String {

@@ -1,18 +1,21 @@
-//! Tests of a policy document.
+//! Tests of a policy document, and questions about one, which describe people and requests in the same words.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::address::host::Host;
+use crate::address::path::check_path;
 use crate::identity::email::Email;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
 use crate::policy::model::{Expected, PolicyTest};
 use crate::policy::trial::nobody_yet;
-use crate::policy::yaml::circumstances;
 use crate::policy::yaml::parts::{choice_or, name, required_name, word};
 use crate::policy::yaml::reader::{At, Fields, Reader};
 use crate::policy::yaml::rules::KINDS;
+use crate::policy::yaml::tree::Node;
+use crate::policy::yaml::{PolicyFault, circumstances};
 
 /// What a test can expect.
 pub(in crate::policy) const EXPECTED: &[(&str, Expected)] = &[
@@ -69,13 +72,108 @@ pub(super) fn test(reader: &mut Reader, at: &At<'_>) -> Option<PolicyTest> {
     })
 }
 
+/// A question: what would come of a request.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Who asks.
+    pub asking: Asking,
+    /// Upper-case wire method.
+    pub method: String,
+    /// The host of the request.
+    pub host: Host,
+    /// Canonical path.
+    pub path: String,
+    /// Where the connection comes from; not known if `None`.
+    pub source_ip: Option<IpAddr>,
+    /// Header lines, by lower-case name.
+    pub headers: Vec<(Arc<str>, String)>,
+    /// When; now if `None`.
+    pub at: Option<Timestamp>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Asking {
+    /// Somebody who is not signed in.
+    Nobody,
+    /// Somebody as described.
+    Described(Box<Principal>),
+    /// Whoever last signed in with this address, as they did.
+    Known(Email),
+}
+
+/// Reads a question: as a test, but with `method` and `url` for the request, `as_known` for somebody who has signed in, and nothing expected.
+pub fn question(json: serde_json::Value) -> Result<Question, Vec<PolicyFault>> {
+    let node = Node::from_json(json);
+    let at = At {
+        node: &node,
+        key: String::new(),
+    };
+    let mut reader = Reader::default();
+    let read = read_question(&mut reader, &at);
+    let faults = reader.into_faults();
+    read.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
+fn read_question(reader: &mut Reader, at: &At<'_>) -> Option<Question> {
+    let known = [
+        "as",
+        "as_known",
+        "method",
+        "url",
+        "source_ip",
+        "headers",
+        "at",
+    ];
+    let fields = reader.fields(at, &known)?;
+    let moment = fields.field("at");
+    let moment = moment.and_then(|at| reader.parsed(&at, |text| text.parse::<Timestamp>()));
+    let asking = match (fields.field("as"), fields.field("as_known")) {
+        (Some(at), _) => {
+            let now = moment.unwrap_or_else(Timestamp::now);
+            Asking::Described(Box::new(person(reader, &at, now)?))
+        }
+        (None, Some(at)) => Asking::Known(reader.parsed(&at, Email::parse)?),
+        (None, None) => Asking::Nobody,
+    };
+    let method = reader.required(&fields, "method");
+    let method = method.and_then(|at| reader.text(&at))?.to_owned();
+    let url = reader.required(&fields, "url")?;
+    let (host, path) = reader.parsed(&url, place)?;
+    let source_ip = fields.field("source_ip");
+    Some(Question {
+        asking,
+        method,
+        host,
+        path,
+        source_ip: source_ip.and_then(|at| reader.parsed(&at, |text| text.parse::<IpAddr>())),
+        headers: headers(reader, &fields),
+        at: moment,
+    })
+}
+
+/// Host and path of a URL; what follows the path is not looked at by rules.
+fn place(text: &str) -> Result<(Host, String), String> {
+    const FORM: &str = "it must be a URL like https://grafana.corp.example/d/1";
+    let (_, rest) = text.split_once("://").ok_or(FORM)?;
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let rest = rest.get(..end).unwrap_or(rest);
+    let (authority, path) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, "/"),
+    };
+    let (host, _) = Host::parse_authority(authority).map_err(|fault| fault.to_string())?;
+    check_path(path).map_err(|fault| fault.to_string())?;
+    Ok((host, path.to_owned()))
+}
+
 /// `GET grafana /d/1`: method, route and path.
 fn request(text: &str) -> Result<(String, Arc<str>, String), String> {
     let parts: Vec<&str> = text.split(' ').collect();
     let [method, route, path] = parts.as_slice() else {
         return Err("it must be like `GET grafana /d/1`: method, route and path".to_owned());
     };
-    crate::address::path::check_path(path).map_err(|fault| fault.to_string())?;
+    check_path(path).map_err(|fault| fault.to_string())?;
     Ok(((*method).to_owned(), name(route)?, (*path).to_owned()))
 }
 

@@ -1,0 +1,116 @@
+//! Why somebody may or may not do something: asked of a revision, answered rule by rule.
+
+use crate::admin::revisions::{Revisions, RevisionsError};
+use crate::clock::Timestamp;
+use crate::identity::principal::Principal;
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::decide::{Facts, Shadow};
+use crate::policy::explain::Explanation;
+use crate::policy::model::Revision;
+use crate::policy::when::RequestHeaders;
+use crate::policy::yaml::{Asking, Question};
+use crate::snapshot::{NOTHING, SnapshotError};
+
+/// What came of a question.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The revision that was asked.
+    pub revision: Revision,
+    /// Who it is about; `None` is somebody who is not signed in.
+    pub principal: Option<Principal>,
+    /// The route's name; `None` when no route leads there, and then there is no more.
+    pub found: Option<Found>,
+}
+
+/// What is said of a request with a route.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The route's name.
+    pub route: String,
+    /// The verdict and the rules considered.
+    pub explanation: Explanation,
+    /// What rules in shadow mode would change.
+    pub shadow: Option<Shadow>,
+    /// The SPIFFE ID that it would go under, or why there is none.
+    pub mesh_identity: Result<String, String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// Nothing is known of a person.
+    #[error("nobody with the e-mail address {0} has a session")]
+    UnknownPerson(String),
+    /// The revision cannot be read.
+    #[error(transparent)]
+    Revisions(#[from] RevisionsError),
+}
+
+impl Revisions {
+    /// Answers a question by a revision, or by the current one.
+    pub async fn explain(
+        &self,
+        question: Question,
+        revision: Option<Revision>,
+        now: Timestamp,
+    ) -> Result<Answer, ExplainError> {
+        let policy = self.compiled(revision).await?;
+        let principal = match question.asking {
+            Asking::Nobody => None,
+            Asking::Described(principal) => Some(*principal),
+            Asking::Known(email) => Some(self.last_seen(email.as_str()).await?),
+        };
+        let route = policy.route(&question.host, &question.path).cloned();
+        let found = route.map(|route| {
+            let mut headers = RequestHeaders::default();
+            for name in policy.header_names() {
+                let lines = question.headers.iter().filter(|(other, _)| other == name);
+                headers.insert(name, lines.map(|(_, value)| value.as_bytes()));
+            }
+            let facts = Facts {
+                principal: principal.as_ref(),
+                route: &route,
+                method: &question.method,
+                path: &question.path,
+                now: question.at.unwrap_or_else(|| now.to_jiff()),
+                peer: question.source_ip,
+                headers: Some(&headers),
+            };
+            found(&policy, &facts)
+        });
+        Ok(Answer {
+            revision: policy.revision,
+            principal,
+            found,
+        })
+    }
+
+    async fn compiled(&self, revision: Option<Revision>) -> Result<CompiledPolicy, RevisionsError> {
+        let (revision, policy) = self.policy(revision).await?;
+        CompiledPolicy::new(
+            policy,
+            revision.unwrap_or(NOTHING),
+            &self.rules.trust_domain,
+        )
+        .map_err(|faults| SnapshotError::Faults(faults).into())
+    }
+
+    async fn last_seen(&self, email: &str) -> Result<Principal, ExplainError> {
+        let found = self.store.last_principal(email).await;
+        let found = found.map_err(RevisionsError::from)?;
+        found.ok_or_else(|| ExplainError::UnknownPerson(email.to_owned()))
+    }
+}
+
+fn found(policy: &CompiledPolicy, facts: &Facts<'_>) -> Found {
+    let explanation = policy.explain(facts);
+    let identity = policy.mesh_identity(facts.principal);
+    Found {
+        route: facts.route.route.name.to_string(),
+        shadow: policy.shadow(facts, &explanation.verdict),
+        mesh_identity: identity
+            .map(|identity| identity.to_string())
+            .map_err(|why| why.to_string()),
+        explanation,
+    }
+}

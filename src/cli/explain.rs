@@ -1,0 +1,196 @@
+//! `wayleave explain`: why somebody may or may not do something.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+
+use crate::cli::client::{Client, Failure, ServerArguments};
+
+/// Say why somebody may or may not do something, rule by rule.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArguments {
+    /// The method, like GET.
+    method: String,
+    /// The URL, like https://grafana.corp.example/d/1.
+    url: String,
+    /// Who: an e-mail address. Without more they are taken as they last signed in; without this nobody is signed in.
+    #[arg(long = "as", value_name = "EMAIL")]
+    who: Option<String>,
+    /// Somebody who signed in at this provider, instead of who really did.
+    #[arg(long, requires = "who")]
+    provider: Option<String>,
+    /// A group of theirs; may be repeated.
+    #[arg(long = "group", requires = "provider", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// A claim of theirs; may be repeated.
+    #[arg(long = "claim", requires = "provider", value_name = "NAME=VALUE", value_parser = pair)]
+    claims: Vec<(String, String)>,
+    /// How they signed in.
+    #[arg(long, requires = "provider", value_name = "CLASS")]
+    acr: Option<String>,
+    /// When they signed in, like 2h.
+    #[arg(long, requires = "provider", value_name = "DURATION")]
+    signed_in_ago: Option<String>,
+    /// Where the connection comes from.
+    #[arg(long, value_name = "ADDRESS")]
+    source_ip: Option<String>,
+    /// A request header; may be repeated.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = pair)]
+    headers: Vec<(String, String)>,
+    /// When, like 2027-01-31T18:00:00Z, instead of now.
+    #[arg(long, value_name = "MOMENT")]
+    at: Option<String>,
+    /// By an earlier revision instead of the current one.
+    #[arg(long, value_name = "N")]
+    revision: Option<i64>,
+    #[command(flatten)]
+    server: ServerArguments,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("it must be like name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Asks, and prints the answer.
+pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&arguments.server)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let body = json!({ "question": question(arguments), "revision": arguments.revision });
+    match runtime.block_on(client.post("explain", &body)) {
+        Ok(answer) if arguments.json => anstream::println!("{answer:#}"),
+        Ok(answer) => anstream::print!("{}", text(&answer)),
+        Err(error) => return Failure::from(error).told(arguments.json),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn question(arguments: &ExplainArguments) -> Value {
+    let mut question = Map::new();
+    let mut say = |name: &str, value: Value| {
+        if !value.is_null() {
+            question.insert(name.to_owned(), value);
+        }
+    };
+    say("method", arguments.method.as_str().into());
+    say("url", arguments.url.as_str().into());
+    say("source_ip", json!(arguments.source_ip));
+    say("at", json!(arguments.at));
+    if !arguments.headers.is_empty() {
+        say("headers", arguments.headers.iter().cloned().collect());
+    }
+    match (&arguments.who, &arguments.provider) {
+        (Some(who), Some(provider)) => say("as", person(arguments, who, provider)),
+        (who, _) => say("as_known", json!(who)),
+    }
+    Value::Object(question)
+}
+
+fn person(arguments: &ExplainArguments, who: &str, provider: &str) -> Value {
+    let mut claims = Map::new();
+    for (name, value) in &arguments.claims {
+        let values = claims.entry(name.clone()).or_insert_with(|| json!([]));
+        if let Some(values) = values.as_array_mut() {
+            values.push(value.as_str().into());
+        }
+    }
+    let name = if who.contains('@') {
+        "email"
+    } else {
+        "subject"
+    };
+    let mut person = json!({ "provider": provider, "groups": arguments.groups, "claims": claims });
+    person[name] = who.into();
+    for (name, value) in [
+        ("acr", &arguments.acr),
+        ("signed_in_ago", &arguments.signed_in_ago),
+    ] {
+        if let Some(value) = value {
+            person[name] = value.as_str().into();
+        }
+    }
+    person
+}
+
+fn text(answer: &Value) -> String {
+    let mut said = String::new();
+    let mut line = |text: String| {
+        let _fits = writeln!(said, "{text}");
+    };
+    line(who(&answer["person"]));
+    let revision = &answer["revision"];
+    let Some(route) = answer["route"].as_str() else {
+        line(format!("No route of revision {revision} leads there."));
+        return said;
+    };
+    let rule = answer["rule"].as_str().unwrap_or_default();
+    let verdict = match answer["verdict"].as_str().unwrap_or_default() {
+        "allow" => format!("allowed by rule {rule}"),
+        "sign_in" => "asked to sign in".to_owned(),
+        "step_up" => format!("asked to sign in again, as rule {rule} wants it"),
+        "deny_provider" => "refused: the route does not accept this provider".to_owned(),
+        _ if rule.is_empty() => "refused: no rule allows it".to_owned(),
+        _ => format!("refused by rule {rule}"),
+    };
+    line(format!(
+        "On route {route}, by revision {revision}: {verdict}."
+    ));
+    match (
+        answer["mesh_identity"].as_str(),
+        answer["no_mesh_identity"].as_str(),
+    ) {
+        (Some(identity), _) => line(format!("In the mesh: {identity}")),
+        (None, Some(why)) => line(format!("In the mesh nobody: {why}")),
+        (None, None) => {}
+    }
+    if let Some(rule) = answer["shadow"]["rule"].as_str() {
+        let would = answer["shadow"]["would"].as_str().unwrap_or_default();
+        line(format!("Rule {rule}, in shadow mode, would {would} it."));
+    }
+    let considered = answer["considered"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if !considered.is_empty() {
+        line("\nRules for this route:".to_owned());
+    }
+    for rule in considered {
+        let name = rule["rule"].as_str().unwrap_or_default();
+        let action = rule["action"].as_str().unwrap_or_default();
+        let shadow = if rule["is_shadow"] == true {
+            ", in shadow mode"
+        } else {
+            ""
+        };
+        let outcome = rule["fails"].as_str().unwrap_or("applies");
+        line(format!("  {name} ({action}{shadow}): {outcome}"));
+    }
+    said
+}
+
+fn who(person: &Value) -> String {
+    let Some(label) = person["label"].as_str() else {
+        return "Somebody who is not signed in".to_owned();
+    };
+    let provider = person["provider"].as_str().unwrap_or_default();
+    let groups: Vec<&str> = person["groups"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let groups = match (person["groups"].is_null(), groups.as_slice()) {
+        (true, _) => "groups unknown".to_owned(),
+        (false, []) => "in no group".to_owned(),
+        (false, names) => format!("in {}", names.join(", ")),
+    };
+    format!("{label}, signed in at {provider}, {groups}")
+}
