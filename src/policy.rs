@@ -15,6 +15,7 @@ pub mod explain;
 pub mod hours;
 mod index;
 pub mod json;
+pub mod lint;
 pub mod matcher;
 pub mod model;
 mod source;

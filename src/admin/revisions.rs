@@ -5,8 +5,10 @@
 use std::path::PathBuf;
 
 use crate::admin::policy_rules::PolicyRules;
+use crate::clock::Timestamp;
 use crate::policy::diff::{Change, diff};
 use crate::policy::json::to_json;
+use crate::policy::lint::{Finding, Seen, lint};
 use crate::policy::model::{Policy, Revision};
 use crate::policy::yaml::PolicyFault;
 use crate::snapshot::SnapshotError;
@@ -37,6 +39,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Comments or layout differ.
     pub rewords: bool,
+    /// What is hardly meant.
+    pub findings: Vec<Finding>,
 }
 
 impl Plan {
@@ -126,13 +130,17 @@ impl Revisions {
         Ok((wanted, to_text(&held.objects, &held.policy)))
     }
 
-    /// What a document would change of the current revision.
-    pub async fn plan(&self, text: &str) -> Result<Plan, RevisionsError> {
+    /// What a document would change of the current revision, and what is odd about it.
+    pub async fn plan(&self, text: &str, now: Timestamp) -> Result<Plan, RevisionsError> {
         let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
         let parent = self.store.current_revision().await?;
         let held = self.held(parent).await?;
+        let seen = Seen {
+            groups: self.store.groups_seen().await?,
+        };
         Ok(Plan {
             parent,
+            findings: lint(&policy, now.to_jiff(), &seen),
             changes: diff(&to_json(&held.policy), &to_json(&policy)),
             rewords: to_text(&held.objects, &held.policy) != text,
         })

@@ -151,11 +151,12 @@ struct Document {
 
 async fn plan(State(revisions): Shared, body: Result<Json<Document>, JsonRejection>) -> Answer {
     let Json(document) = body?;
-    let plan = revisions.plan(&document.text).await?;
+    let plan = revisions.plan(&document.text, SystemClock.now()).await?;
     Ok(Json(json!({
         "parent": number(plan.parent),
         "changes": plan.changes,
         "rewords": plan.rewords,
+        "findings": plan.findings,
         "is_empty": plan.is_empty(),
         "follows": revisions.follows,
     })))

@@ -126,6 +126,10 @@ fn announce(stage: &Stage) {
         &stage.path("access.log").display().to_string(),
         "   one line for each request",
     );
+    line(
+        &stage.configuration_file().display().to_string(),
+        "   for `wayleave policy history --config …` and `wayleave explain`",
+    );
     line(&format!("http://127.0.0.1:{admin}/metrics"), "");
     line(
         &stage.issuer(),

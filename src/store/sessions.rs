@@ -3,17 +3,22 @@
 //! An ended session stays as a tombstone for a day, without tokens and cookies; every write is conditional on
 //! `ended_at IS NULL`, so nothing revives it.
 
+use std::collections::BTreeSet;
+
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::identity::principal::Principal;
+use crate::identity::principal::{Groups, Principal};
 use crate::secret::{SecretString, TokenHash};
 use crate::session::{EndReason, ProviderTokens, SessionId, SessionRecord};
 use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, args};
 use crate::store::{Store, StoreError, within};
+
+/// How many sessions tell which groups there are.
+const SESSIONS_LOOKED_AT: i64 = 5000;
 
 #[derive(sqlx::FromRow)]
 struct SessionRow {
@@ -353,6 +358,24 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// Every group that anybody of the sessions used last is in; `None` when no session says anything of groups.
+    pub async fn groups_seen(&self) -> Result<Option<BTreeSet<String>>, StoreError> {
+        let rows: Vec<SessionRow> = within(self.database.fetch(
+            "SELECT id, principal, provider_sid, created_at, last_seen, expires_at, refresh_at FROM sessions \
+             ORDER BY last_seen DESC LIMIT $1",
+            args![SESSIONS_LOOKED_AT],
+        ))
+        .await?;
+        let mut seen: Option<BTreeSet<String>> = None;
+        for row in rows {
+            if let Groups::Known(names) = SessionRecord::try_from(row)?.principal.groups {
+                let names = names.iter().map(|name| name.to_string());
+                seen.get_or_insert_default().extend(names);
+            }
+        }
+        Ok(seen)
     }
 
     /// Keeps the result of a refresh (principal, tokens, next refresh) and releases the lease; false if the session ended meanwhile.

@@ -56,14 +56,19 @@ pub(super) fn plan(plan: &Value) -> String {
         Some(parent) => format!("revision {parent}"),
         None => "nothing: there is no revision yet".to_owned(),
     };
-    if plan["is_empty"] == true {
-        return format!("Nothing to change: this is {parent}.\n");
-    }
-    let mut said = format!("Compared with {parent}:\n\n");
-    if list(plan, "changes").is_empty() {
-        said.push_str("Only comments or layout differ.\n");
+    let mut said = if plan["is_empty"] == true {
+        format!("Nothing to change: this is {parent}.\n")
+    } else if list(plan, "changes").is_empty() {
+        format!("Compared with {parent} only comments or layout differ.\n")
     } else {
-        said.push_str(&changes(list(plan, "changes")));
+        format!(
+            "Compared with {parent}:\n\n{}",
+            changes(list(plan, "changes"))
+        )
+    };
+    for finding in list(plan, "findings") {
+        let (object, message) = (text(finding, "object"), text(finding, "message"));
+        let _fits = writeln!(said, "{CHANGED}look at{CHANGED:#} {object}: {message}");
     }
     if let Some(file) = plan["follows"].as_str() {
         let _fits = writeln!(

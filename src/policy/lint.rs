@@ -1,0 +1,406 @@
+//! What is allowed to stand in a policy and is hardly meant: said when a change is planned, and never in the way of it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::policy::matcher::TextMatch;
+use crate::policy::model::{Action, Mapping, Mode, Policy, Rule, Source, Target};
+
+/// How long before its end a rule is told of.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Kind and name of the object, like `rule staff`.
+    pub object: String,
+    /// What is odd about it.
+    pub message: String,
+}
+
+/// What people's sessions say, if that is known.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Every group that anybody with a session is in; `None` when there is no session to tell.
+    pub groups: Option<BTreeSet<String>>,
+}
+
+/// All findings, by object in the order of the policy.
+pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    findings.routes(policy, now);
+    findings.mappings(&policy.mappings);
+    for (index, rule) in policy.rules.iter().enumerate() {
+        findings.rule(policy, rule, now);
+        let mut earlier = policy.rules.iter().take(index);
+        if let Some(same) = earlier.find(|earlier| is_same(earlier, rule)) {
+            findings.say(
+                "rule",
+                &rule.name,
+                format!("it says the same as rule {}", same.name),
+            );
+        }
+    }
+    findings.groups(policy, seen);
+    findings.0
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn say(&mut self, kind: &str, name: &str, message: String) {
+        self.0.push(Finding {
+            object: format!("{kind} {name}"),
+            message,
+        });
+    }
+
+    fn routes(&mut self, policy: &Policy, now: Timestamp) {
+        for route in &policy.routes {
+            let about = |rule: &&Rule| can_apply(rule, now) && is_about(policy, rule, &route.name);
+            let counting = policy
+                .rules
+                .iter()
+                .filter(|rule| rule.mode == Mode::Enforce);
+            let rules: Vec<&Rule> = counting.filter(about).collect();
+            let allows = || rules.iter().filter(|rule| rule.action == Action::Allow);
+            if allows().next().is_none() {
+                let message = "nobody can reach it: no rule allows anything there".to_owned();
+                self.say("route", &route.name, message);
+            }
+            if let Some(rule) = rules.iter().find(|rule| denies_everybody(rule)) {
+                let message = format!("nobody can reach it: rule {} denies everybody", rule.name);
+                self.say("route", &route.name, message);
+            } else if let Some(open) =
+                allows().find(|rule| rule.from.iter().any(|from| from.anyone))
+            {
+                let message = format!("anyone can reach it, signed in or not: rule {}", open.name);
+                self.say("route", &route.name, message);
+            }
+        }
+    }
+
+    fn mappings(&mut self, mappings: &[Mapping]) {
+        let mut for_people: Option<&Mapping> = None;
+        let mut for_all: Option<&Mapping> = None;
+        for mapping in mappings {
+            let only_people = !mapping.from.iter().any(|source| source.anyone);
+            let first = for_all.or(for_people.filter(|_| only_people));
+            if let Some(first) = first {
+                let message = format!(
+                    "it is never used: mapping {} comes first, and is for everybody",
+                    first.name
+                );
+                self.say("mapping", &mapping.name, message);
+            } else if mapping.from.is_empty() {
+                self.say("mapping", &mapping.name, "it is for nobody".to_owned());
+            }
+            if mapping.from.iter().any(|source| source.anyone) {
+                for_all = for_all.or(Some(mapping));
+            }
+            if mapping.from.iter().any(is_everybody_signed_in) {
+                for_people = for_people.or(Some(mapping));
+            }
+        }
+    }
+
+    fn rule(&mut self, policy: &Policy, rule: &Rule, now: Timestamp) {
+        if !can_apply(rule, now) {
+            let until = rule.when.as_ref().and_then(|when| when.until);
+            let message = match until.filter(|until| *until <= now) {
+                Some(until) => format!("it ended at {until}"),
+                None => "it can never apply: a list in it is empty".to_owned(),
+            };
+            self.say("rule", &rule.name, message);
+            return;
+        }
+        if let Some(until) = rule.when.as_ref().and_then(|when| when.until)
+            && until.duration_since(now).unsigned_abs() <= SOON
+        {
+            self.say("rule", &rule.name, format!("it ends soon, at {until}"));
+        }
+        let denies = |other: &&Rule| {
+            other.mode == Mode::Enforce && denies_everybody(other) && other.to.is_none()
+        };
+        if let Some(deny) = policy.rules.iter().find(denies)
+            && rule.action == Action::Allow
+        {
+            let message = format!(
+                "it changes nothing: rule {} denies everybody everything",
+                deny.name
+            );
+            self.say("rule", &rule.name, message);
+        }
+    }
+
+    /// Groups that are named exactly and that nobody has.
+    fn groups(&mut self, policy: &Policy, seen: &Seen) {
+        let Some(known) = &seen.groups else {
+            return;
+        };
+        let people = policy
+            .people
+            .iter()
+            .map(|people| ("people", &people.name, &people.from));
+        let mappings = policy.mappings.iter();
+        let mappings = mappings.map(|mapping| ("mapping", &mapping.name, &mapping.from));
+        let rules = policy
+            .rules
+            .iter()
+            .map(|rule| ("rule", &rule.name, &rule.from));
+        for (kind, name, from) in people.chain(mappings).chain(rules) {
+            let named = from.iter().flat_map(|source| {
+                let groups = source.groups.iter().chain(&source.not_groups);
+                groups.flatten()
+            });
+            let mut told = HashSet::new();
+            for condition in named {
+                if let TextMatch::Exact(group) = condition
+                    && !known.contains(group)
+                    && told.insert(group)
+                {
+                    let message = format!(
+                        "nobody with a session is in group {group}; is it spelt as the provider does?"
+                    );
+                    self.say(kind, name, message);
+                }
+            }
+        }
+    }
+}
+
+fn is_same(a: &Rule, b: &Rule) -> bool {
+    let renamed = Rule {
+        name: b.name.clone(),
+        ..a.clone()
+    };
+    renamed == *b
+}
+
+fn is_everybody_signed_in(source: &Source) -> bool {
+    let everybody = Source {
+        signed_in: true,
+        ..Source::default()
+    };
+    *source == everybody
+}
+
+fn denies_everybody(rule: &Rule) -> bool {
+    let is_everybody = |source: &Source| source.anyone || is_everybody_signed_in(source);
+    let whole_routes = |target: &Target| {
+        let only_routes = Target {
+            routes: target.routes.clone(),
+            route_groups: target.route_groups.clone(),
+            ..Target::default()
+        };
+        *target == only_routes
+    };
+    let is_whole = rule
+        .to
+        .as_ref()
+        .is_none_or(|to| to.iter().any(whole_routes));
+    rule.action == Action::Deny
+        && rule.when.is_none()
+        && is_whole
+        && rule.from.iter().any(is_everybody)
+}
+
+/// Whether there is a request that it could be about.
+fn can_apply(rule: &Rule, now: Timestamp) -> bool {
+    let when = rule.when.as_ref();
+    let lasts = when
+        .and_then(|when| when.until)
+        .is_none_or(|until| until > now);
+    let is_empty = |list: Option<usize>| list == Some(0);
+    let holds = when.is_none_or(|when| {
+        !is_empty(when.hours.as_ref().map(Vec::len))
+            && !is_empty(when.source_ips.as_ref().map(Vec::len))
+    });
+    let to = rule.to.as_ref();
+    lasts
+        && holds
+        && rule.from.iter().any(may_mean_somebody)
+        && to.is_none_or(|to| to.iter().any(may_be_about_something))
+}
+
+fn may_mean_somebody(source: &Source) -> bool {
+    let lists = [
+        source.emails.as_ref().map(Vec::len),
+        source.email_domains.as_ref().map(Vec::len),
+        source.subjects.as_ref().map(Vec::len),
+        source.groups.as_ref().map(Vec::len),
+        source.providers.as_ref().map(Vec::len),
+        source.kinds.as_ref().map(Vec::len),
+        source.people.as_ref().map(Vec::len),
+    ];
+    !lists.contains(&Some(0))
+}
+
+fn may_be_about_something(target: &Target) -> bool {
+    let named = target.routes.as_ref().or(target.route_groups.as_ref());
+    let lists = [
+        named.map(Vec::len),
+        target.methods.as_ref().map(Vec::len),
+        target.paths.as_ref().map(Vec::len),
+    ];
+    !lists.contains(&Some(0))
+}
+
+fn is_about(policy: &Policy, rule: &Rule, route: &str) -> bool {
+    let in_group = |name: &std::sync::Arc<str>| {
+        let mut groups = policy
+            .route_groups
+            .iter()
+            .filter(|group| group.name == *name);
+        groups.any(|group| group.routes.iter().any(|member| **member == *route))
+    };
+    let names = |target: &Target| {
+        let by_name = target.routes.iter().flatten().any(|name| **name == *route);
+        let names_none = target.routes.is_none() && target.route_groups.is_none();
+        let is_excepted = target
+            .not_routes
+            .iter()
+            .flatten()
+            .any(|name| **name == *route)
+            || target.not_route_groups.iter().flatten().any(in_group);
+        !is_excepted
+            && (names_none || by_name || target.route_groups.iter().flatten().any(in_group))
+    };
+    rule.to.as_ref().is_none_or(|to| to.iter().any(names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::yaml;
+
+    fn found(rest: &str, groups: Option<&[&str]>) -> Vec<String> {
+        let text = format!(
+            "routes: [{{ name: a, host: a.example, upstream: {{ addresses: ['u:1'], tls: {{ server_name: u }} }} }}]\n{rest}"
+        );
+        let seen = Seen {
+            groups: groups.map(|groups| groups.iter().map(|group| (*group).to_owned()).collect()),
+        };
+        let now = "2026-11-24T12:00:00Z".parse().unwrap();
+        let findings = lint(&yaml::parse(&text).unwrap(), now, &seen);
+        findings
+            .into_iter()
+            .map(|finding| format!("{}: {}", finding.object, finding.message))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_found() {
+        let staff = "{ name: staff, action: allow, from: [{ groups: [staff] }]";
+        for (rules, expected) in [
+            (format!("{staff} }}"), &[][..]),
+            (
+                String::new(),
+                &["route a: nobody can reach it: no rule allows anything there"],
+            ),
+            (
+                format!("{staff}, mode: shadow }}"),
+                &["route a: nobody can reach it: no rule allows anything there"],
+            ),
+            (
+                format!("{staff}, to: [] }}"),
+                &[
+                    "route a: nobody can reach it",
+                    "rule staff: it can never apply",
+                ],
+            ),
+            (
+                format!("{staff}, to: [{{ methods: [] }}] }}"),
+                &[
+                    "route a: nobody can reach it",
+                    "rule staff: it can never apply",
+                ],
+            ),
+            (
+                format!("{staff}, when: {{ until: '2026-11-24T12:00:00Z' }} }}"),
+                &[
+                    "route a: nobody can reach it",
+                    "rule staff: it ended at 2026-11-24T12:00:00Z",
+                ],
+            ),
+            (
+                format!("{staff}, when: {{ until: 2026-11-30 }} }}"),
+                &["rule staff: it ends soon, at 2026-12-01T00:00:00Z"],
+            ),
+            (
+                format!("{staff} }}, {{ name: open, action: allow, from: [{{ anyone: true }}] }}"),
+                &["route a: anyone can reach it, signed in or not: rule open"],
+            ),
+            (
+                format!(
+                    "{staff} }}, {{ name: same, action: allow, from: [{{ groups: [staff] }}] }}"
+                ),
+                &["rule same: it says the same as rule staff"],
+            ),
+            (
+                format!("{staff} }}, {{ name: shut, action: deny, from: [{{ anyone: true }}] }}"),
+                &[
+                    "route a: nobody can reach it: rule shut denies everybody",
+                    "rule staff: it changes nothing: rule shut denies everybody everything",
+                ],
+            ),
+            (
+                format!(
+                    "{staff} }}, {{ name: part, action: deny, from: [{{ anyone: true }}], to: [{{ paths: [/x] }}] }}"
+                ),
+                &[],
+            ),
+        ] {
+            let text = found(&format!("rules: [{rules}]"), None);
+            assert_eq!(text.len(), expected.len(), "{rules}: {text:?}");
+            for (found, expected) in text.iter().zip(expected) {
+                assert!(found.starts_with(expected), "{rules}: {found}");
+            }
+        }
+        let seen = found(&format!("rules: [{staff} }}]"), Some(&["Staff"]));
+        assert!(
+            seen[0].starts_with("rule staff: nobody with a session is in group staff"),
+            "{seen:?}"
+        );
+        assert!(found(&format!("rules: [{staff} }}]"), Some(&["staff"])).is_empty());
+    }
+
+    #[test]
+    fn mappings_that_are_never_used_are_found() {
+        let mapping = |name: &str, from: &str| {
+            format!(
+                "{{ name: {name}, from: [{from}], spiffe_id: 'spiffe://{{trust_domain}}/ns/a/sa/{name}' }}"
+            )
+        };
+        let all = "rules: [{ name: r, action: allow, from: [{ signed_in: true }] }]";
+        for (order, expected) in [
+            (&["sre", "people", "anyone"][..], &[][..]),
+            (
+                &["people", "sre", "anyone"],
+                &["mapping sre: it is never used: mapping people"],
+            ),
+            (
+                &["anyone", "people"],
+                &["mapping people: it is never used: mapping anyone"],
+            ),
+            (&["nobody"], &["mapping nobody: it is for nobody"]),
+        ] {
+            let from = |name: &str| match name {
+                "sre" => "{ groups: [sre] }",
+                "people" => "{ signed_in: true }",
+                "anyone" => "{ anyone: true }",
+                _ => "",
+            };
+            let mappings: Vec<String> =
+                order.iter().map(|name| mapping(name, from(name))).collect();
+            let text = found(&format!("mappings: [{}]\n{all}", mappings.join(", ")), None);
+            assert_eq!(text.len(), expected.len(), "{order:?}: {text:?}");
+            for (found, expected) in text.iter().zip(expected) {
+                assert!(found.starts_with(expected), "{order:?}: {found}");
+            }
+        }
+    }
+}
