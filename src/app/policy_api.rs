@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
@@ -106,14 +106,16 @@ struct Page {
     limit: Option<u16>,
 }
 
-async fn history(State(revisions): Shared, Query(page): Query<Page>) -> Answer {
+async fn history(State(revisions): Shared, page: Result<Query<Page>, QueryRejection>) -> Answer {
+    let Query(page) = page?;
     let limit = page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let records = revisions.history(page.before.map(Revision), limit).await?;
     let records: Vec<Value> = records.iter().map(record).collect();
     Ok(Json(json!({ "revisions": records })))
 }
 
-async fn show(State(revisions): Shared, Path(revision): Path<i64>) -> Answer {
+async fn show(State(revisions): Shared, revision: Result<Path<i64>, PathRejection>) -> Answer {
+    let Path(revision) = revision?;
     let (shown, changes) = revisions.show(Revision(revision)).await?;
     Ok(Json(
         json!({ "revision": record(&shown), "changes": changes }),
@@ -126,7 +128,8 @@ struct Ends {
     to: i64,
 }
 
-async fn diff(State(revisions): Shared, Query(ends): Query<Ends>) -> Answer {
+async fn diff(State(revisions): Shared, ends: Result<Query<Ends>, QueryRejection>) -> Answer {
+    let Query(ends) = ends?;
     let changes = revisions
         .diff(Revision(ends.from), Revision(ends.to))
         .await?;
@@ -138,7 +141,8 @@ struct Wanted {
     revision: Option<i64>,
 }
 
-async fn export(State(revisions): Shared, Query(wanted): Query<Wanted>) -> Answer {
+async fn export(State(revisions): Shared, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer {
+    let Query(wanted) = wanted?;
     let (revision, text) = revisions.export(wanted.revision.map(Revision)).await?;
     Ok(Json(json!({ "revision": number(revision), "text": text })))
 }
@@ -310,7 +314,7 @@ fn record(record: &RevisionRecord) -> Value {
 
 /// Why there is no answer.
 enum Failure {
-    Body(JsonRejection),
+    Request(StatusCode, String),
     Revisions(RevisionsError),
     UnknownPerson(String),
 }
@@ -327,7 +331,19 @@ impl From<ExplainError> for Failure {
 
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Self {
-        Self::Body(rejection)
+        Self::Request(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Request(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Failure {
+    fn from(rejection: PathRejection) -> Self {
+        Self::Request(rejection.status(), rejection.body_text())
     }
 }
 
@@ -340,10 +356,7 @@ impl From<RevisionsError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
-            Self::Body(rejection) => {
-                let detail = rejection.body_text();
-                problem(rejection.status(), "bad_request", &detail, json!({}))
-            }
+            Self::Request(status, detail) => problem(status, "bad_request", &detail, json!({})),
             Self::Revisions(error) => refusal(&error),
             Self::UnknownPerson(detail) => {
                 problem(StatusCode::NOT_FOUND, "unknown_person", &detail, json!({}))

@@ -28,7 +28,7 @@ pub struct ServerArguments {
         global = true
     )]
     config: PathBuf,
-    /// The admin listener of an edge elsewhere (instead of --config), like http://127.0.0.1:9901.
+    /// The admin listener of an edge elsewhere (instead of --config), like `http://127.0.0.1:9901`.
     #[arg(long, env = "WAYLEAVE_SERVER", value_name = "URL", global = true)]
     server: Option<Url>,
     /// A file with the operator token of that edge; or put it into WAYLEAVE_OPERATOR_TOKEN.

@@ -13,7 +13,7 @@ use crate::cli::client::{Client, Failure, ServerArguments};
 pub struct ExplainArguments {
     /// The method, like GET.
     method: String,
-    /// The URL, like https://grafana.corp.example/d/1.
+    /// The URL, like `https://grafana.corp.example/d/1`.
     url: String,
     /// Who: an e-mail address. Without more they are taken as they last signed in; without this nobody is signed in.
     #[arg(long = "as", value_name = "EMAIL")]

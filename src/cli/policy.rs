@@ -178,7 +178,8 @@ impl Command {
         if plan["is_empty"] == true {
             return self.print(&plan, show::plan);
         }
-        if !self.agreed(&show::plan(&plan), note, file)? {
+        // An edge that follows a file refuses whatever is agreed to here.
+        if plan["follows"].is_null() && !self.agreed(&show::plan(&plan), note, file)? {
             return Ok(ExitCode::FAILURE);
         }
         let parent = parent.map_or_else(|| plan["parent"].clone(), Value::from);

@@ -101,7 +101,9 @@ impl SignIn {
                 peer: Some(info.client),
                 headers: None,
             };
-            if matches!(policy.decide(&facts), Verdict::Allow { .. }) {
+            // Signing in once more is no obstacle.
+            let verdict = policy.decide(&facts);
+            if matches!(verdict, Verdict::Allow { .. } | Verdict::StepUp { .. }) {
                 let origin = info.origin.at_host(route.route.host.clone());
                 all.push(Reachable {
                     name: route.route.name.to_string(),

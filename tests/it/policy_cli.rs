@@ -283,6 +283,18 @@ async fn k2_only_operators_and_no_browser_use_the_api() {
         let (code, said) = ask(&[("authorization", &right), (name, value)]).await;
         assert_eq!((code, &said["code"]), (403, &json!("not_for_browsers")));
     }
+    for wrong in ["?limit=x", "?before=-", "/x", "/1?x"] {
+        let answer = client.get(format!("{url}{wrong}")).bearer_auth(&token);
+        let answer = answer.send().await.unwrap();
+        let code = answer.status().as_u16();
+        let said: Value = answer.json().await.unwrap();
+        assert_eq!(
+            said["status"].as_u64().unwrap_or(200),
+            u64::from(code),
+            "{said}"
+        );
+        assert_eq!(code == 200, wrong == "/1?x", "{said}");
+    }
     // The public front door knows nothing of it.
     let front = parties
         .at("access")

@@ -548,3 +548,79 @@ fn a_policys_own_tests_are_run() {
         []
     );
 }
+
+#[test]
+fn the_examples_of_the_reference_hold() {
+    let reference = include_str!("../../../docs/policy.md");
+    let blocks: Vec<&str> = reference
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    let [rules, tests] = blocks.as_slice() else {
+        panic!("the reference has other examples than these");
+    };
+    let before = r#"
+routes:
+  - { name: grafana, host: a.example, upstream: { addresses: ['u:1'], tls: { server_name: u } } }
+people:
+  - { name: admins, from: [{ groups: [sre-leads] }] }
+mappings:
+  - { name: m, from: [{ groups: [sre] }], spiffe_id: "spiffe://{trust_domain}/ns/teams/sa/sre" }
+"#;
+    let policy = parse(&format!("{before}{rules}{tests}")).unwrap();
+    let own = crate::identity::spiffe_id::TrustDomain::parse("td").unwrap();
+    let revision = crate::policy::model::Revision(1);
+    let compiled = crate::policy::compile::CompiledPolicy::new(policy, revision, &own);
+    assert_eq!(compiled.unwrap().try_out(), []);
+}
+
+#[test]
+fn the_published_schema_has_the_keys_that_are_read() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../../../docs/policy.schema.json")).unwrap();
+    let at = |pointer: &str| schema.pointer(pointer).unwrap();
+    for (document, pointer) in [
+        ("zz: 1", ""),
+        ("routes: [{ zz: 1 }]", "/$defs/route"),
+        ("routes: [{ upstream: { zz: 1 } }]", "/$defs/upstream"),
+        (
+            "routes: [{ upstream: { addresses: [{ zz: 1 }] } }]",
+            "/$defs/address/oneOf/1",
+        ),
+        (
+            "routes: [{ upstream: { mtls: { zz: 1 } } }]",
+            "/$defs/upstream/properties/mtls",
+        ),
+        (
+            "routes: [{ upstream: { tls: { zz: 1 } } }]",
+            "/$defs/upstream/properties/tls",
+        ),
+        (
+            "routes: [{ timeouts: { zz: 1 } }]",
+            "/$defs/route/properties/timeouts",
+        ),
+        ("route_groups: [{ zz: 1 }]", "/$defs/route_group"),
+        ("people: [{ zz: 1 }]", "/$defs/people"),
+        ("mappings: [{ zz: 1 }]", "/$defs/mapping"),
+        ("rules: [{ zz: 1 }]", "/$defs/rule"),
+        ("rules: [{ from: [{ zz: 1 }] }]", "/$defs/source"),
+        ("rules: [{ to: [{ zz: 1 }] }]", "/$defs/target"),
+        ("rules: [{ when: { zz: 1 } }]", "/$defs/when"),
+        ("rules: [{ require: { zz: 1 } }]", "/$defs/require"),
+        ("tests: [{ zz: 1 }]", "/$defs/test"),
+        ("tests: [{ as: { zz: 1 } }]", "/$defs/person"),
+    ] {
+        let faults = parse(document).unwrap_err();
+        let unknown = faults.iter().find(|fault| fault.key.ends_with("zz"));
+        let message = &unknown.unwrap().message;
+        let (_, known) = message.split_once("known are ").unwrap();
+        let mut known: Vec<&str> = known.split(", ").collect();
+        known.sort_unstable();
+        let properties = at(&format!("{pointer}/properties")).as_object().unwrap();
+        let mut published: Vec<&str> = properties.keys().map(String::as_str).collect();
+        published.sort_unstable();
+        assert_eq!(known, published, "{document}");
+        assert_eq!(at(&format!("{pointer}/additionalProperties")), false);
+    }
+}
