@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::admin::policy_rules::PolicyRules;
 use crate::clock::Timestamp;
 use crate::policy::diff::{Change, diff};
+use crate::policy::document::Document;
 use crate::policy::json::to_json;
 use crate::policy::lint::{Finding, Seen, lint};
 use crate::policy::model::{Policy, Revision};
@@ -142,7 +143,8 @@ impl Revisions {
             parent,
             findings: lint(&policy, now.to_jiff(), &seen),
             changes: diff(&to_json(&held.policy), &to_json(&policy)),
-            rewords: to_text(&held.objects, &held.policy) != text,
+            // What cannot be cut is kept as it is written anew, and compared so.
+            rewords: Document::of(text, &policy).text() != to_text(&held.objects, &held.policy),
         })
     }
 
@@ -185,7 +187,16 @@ impl Revisions {
             .write_revision(*parent, author, message, objects)
             .await?;
         match written {
-            Written::Revision(_) | Written::Unchanged(_) => Ok(written),
+            Written::Revision(revision) => {
+                tracing::info!(
+                    revision = revision.0,
+                    author,
+                    message,
+                    "a policy revision was written"
+                );
+                Ok(written)
+            }
+            Written::Unchanged(_) => Ok(written),
             Written::Conflict(current) => {
                 let current = match current {
                     Some(current) => self.store.revision(current).await?,

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::edge::tls::certificates::Certificates;
 use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
+use crate::secret::{ExposeSecret, TokenHash};
 use crate::token::bearer::BearerVerifier;
 
 /// What a reload replaces.
@@ -94,10 +95,15 @@ impl Reloading {
                 .map(|door| (door.address, door.scheme, door.external_port))
                 .collect()
         };
+        let token = |config: &Config| {
+            let token = config.operator_token.as_ref();
+            token.map(|token| TokenHash::of(token.expose_secret().as_bytes()))
+        };
         let differs = [
             ("home", old.home_host != new.home_host),
             ("listen", doors(old) != doors(new)),
             ("admin", old.admin != new.admin),
+            ("admin.operator_token", token(old) != token(new)),
             ("store", !old.store.is_same(&new.store)),
             ("session", old.session != new.session),
             ("policy", old.policy_file != new.policy_file),
