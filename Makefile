@@ -1,5 +1,8 @@
 # The whole developer interface; `.ci/run` calls `make test` and nothing weaker.
 
+# A failure's own words are worth more than where it was: they come last.
+export RUST_BACKTRACE = 0
+
 .PHONY: demo build test quick check parts it bench fuzz fmt
 
 # Builds the binary and runs the main job on this machine: an edge, a demo identity provider, and two mesh workloads behind it.

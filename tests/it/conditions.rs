@@ -4,20 +4,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::Value;
 use wayleave::clock::{Clock, SystemClock};
 
-use crate::edge_streams::events;
+use crate::edge_streams::{events, expect_cut};
 use crate::parts::browser::{Browser, navigation};
 use crate::parts::client::Page;
 use crate::parts::empty;
 use crate::parts::house::House;
 use crate::parts::program::eventually;
-
-/// How long what is no longer allowed may go on.
-const CUT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Gives the rule `partners` more lines, and waits until that is in force.
 async fn change_partners(house: &House, more: &str) {
@@ -32,21 +27,6 @@ async fn change_partners(house: &House, more: &str) {
 async fn get(browser: &mut Browser, url: &str) -> Page {
     let request = Request::get(url).body(empty()).unwrap();
     browser.fetch(request).await
-}
-
-/// The stream ends in time, and not as if it were whole.
-async fn expect_cut(mut stream: Incoming) {
-    let cut = async {
-        while let Some(frame) = stream.frame().await {
-            if frame.is_err() {
-                return;
-            }
-        }
-        panic!("the stream ended as if it were whole");
-    };
-    tokio::time::timeout(CUT_WITHIN, cut)
-        .await
-        .expect("the stream goes on");
 }
 
 /// After the clock was moved it takes a moment until the store was heard of again.

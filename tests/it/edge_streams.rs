@@ -58,6 +58,21 @@ pub(crate) async fn events(house: &House, browser: &Browser, host: &str) -> Inco
     events
 }
 
+/// The stream ends in time, and not as if it were whole.
+pub(crate) async fn expect_cut(mut stream: Incoming) {
+    let cut = async {
+        while let Some(frame) = stream.frame().await {
+            if frame.is_err() {
+                return;
+            }
+        }
+        panic!("the stream ended as if it were whole");
+    };
+    tokio::time::timeout(CUT_WITHIN, cut)
+        .await
+        .expect("the stream goes on");
+}
+
 async fn echoes(socket: &mut Socket) {
     socket.send(Message::text("ping")).await.unwrap();
     let answer = socket.next().await.unwrap().unwrap();
@@ -75,17 +90,7 @@ impl Open {
 
     /// Both end within the time, and not as if they were whole.
     async fn expect_cut(mut self, house: &House) {
-        let cut = async {
-            while let Some(frame) = self.events.frame().await {
-                if frame.is_err() {
-                    return;
-                }
-            }
-            panic!("the stream ended as if it were whole");
-        };
-        tokio::time::timeout(CUT_WITHIN, cut)
-            .await
-            .expect("the stream goes on");
+        expect_cut(self.events).await;
         let socket = tokio::time::timeout(CUT_WITHIN, self.socket.next()).await;
         let ended = socket.expect("the socket goes on");
         assert!(!matches!(ended, Some(Ok(Message::Text(_)))), "{ended:?}");

@@ -221,7 +221,11 @@ impl House {
         let path = self.folder.path().join("access.log");
         let look = || {
             let text = fs::read_to_string(&path).unwrap();
-            let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+            // The last line may be half written.
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let lines = whole
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap());
             let fitting: Vec<Value> = lines.filter(|line| fits(line)).collect();
             (fitting.len() >= count).then_some(fitting)
         };

@@ -19,7 +19,8 @@ export function assert(condition, what, ...more) {
 
 // Trusts, beside what everybody trusts, the one key of the certificate in `trust`.
 function launch() {
-  const args = ["--no-sandbox"];
+  // Containers often have next to no /dev/shm, and pages crash there once it is full.
+  const args = ["--no-sandbox", "--disable-dev-shm-usage"];
   if (input.trust) {
     const key = new X509Certificate(readFileSync(input.trust)).publicKey.export({ type: "spki", format: "der" });
     args.push(`--ignore-certificate-errors-spki-list=${createHash("sha256").update(key).digest("base64")}`);
