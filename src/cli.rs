@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 pub mod check;
@@ -49,6 +50,15 @@ struct ConfigArgument {
     /// The configuration file.
     #[arg(long, default_value = "wayleave.toml", value_name = "FILE")]
     config: PathBuf,
+}
+
+/// What short commands wait on.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut single = tokio::runtime::Builder::new_current_thread();
+    single
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")
 }
 
 /// Reads the arguments and does what they say.

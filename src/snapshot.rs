@@ -56,6 +56,15 @@ pub async fn load(
     trust_domain: &TrustDomain,
 ) -> Result<CompiledPolicy, SnapshotError> {
     let revision = store.current_revision().await?;
+    load_revision(store, revision, trust_domain).await
+}
+
+/// Loads and compiles a revision that there is; `None` is [`NOTHING`].
+pub async fn load_revision(
+    store: &Store,
+    revision: Option<Revision>,
+    trust_domain: &TrustDomain,
+) -> Result<CompiledPolicy, SnapshotError> {
     let objects = match revision {
         Some(revision) => store.policy_objects(revision).await?,
         None => Vec::new(),

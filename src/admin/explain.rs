@@ -9,7 +9,7 @@ use crate::policy::explain::Explanation;
 use crate::policy::model::Revision;
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml::{Asking, Question};
-use crate::snapshot::{NOTHING, SnapshotError};
+use crate::snapshot::load_revision;
 
 /// What came of a question.
 #[derive(Clone, Debug)]
@@ -62,11 +62,7 @@ impl Revisions {
         };
         let route = policy.route(&question.host, &question.path).cloned();
         let found = route.map(|route| {
-            let mut headers = RequestHeaders::default();
-            for name in policy.header_names() {
-                let lines = question.headers.iter().filter(|(other, _)| other == name);
-                headers.insert(name, lines.map(|(_, value)| value.as_bytes()));
-            }
+            let headers = RequestHeaders::of_list(policy.header_names(), &question.headers);
             let facts = Facts {
                 principal: principal.as_ref(),
                 route: &route,
@@ -86,13 +82,8 @@ impl Revisions {
     }
 
     async fn compiled(&self, revision: Option<Revision>) -> Result<CompiledPolicy, RevisionsError> {
-        let (revision, policy) = self.policy(revision).await?;
-        CompiledPolicy::new(
-            policy,
-            revision.unwrap_or(NOTHING),
-            &self.rules.trust_domain,
-        )
-        .map_err(|faults| SnapshotError::Faults(faults).into())
+        let wanted = self.wanted(revision).await?;
+        Ok(load_revision(&self.store, wanted, &self.rules.trust_domain).await?)
     }
 
     async fn last_seen(&self, email: &str) -> Result<Principal, ExplainError> {

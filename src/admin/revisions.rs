@@ -62,6 +62,15 @@ pub struct Writing {
     pub message: String,
 }
 
+/// What is current after writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The current revision.
+    pub revision: Revision,
+    /// It was written just now; otherwise it says what was to be written already.
+    pub is_new: bool,
+}
+
 /// Why nothing was read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RevisionsError {
@@ -149,7 +158,7 @@ impl Revisions {
     }
 
     /// Makes a document the current revision.
-    pub async fn apply(&self, text: &str, writing: &Writing) -> Result<Written, RevisionsError> {
+    pub async fn apply(&self, text: &str, writing: &Writing) -> Result<Outcome, RevisionsError> {
         let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
         self.write(&to_objects(&policy, text), writing).await
     }
@@ -159,7 +168,7 @@ impl Revisions {
         &self,
         to: Revision,
         writing: &Writing,
-    ) -> Result<Written, RevisionsError> {
+    ) -> Result<Outcome, RevisionsError> {
         self.record(to).await?;
         let held = self.held(Some(to)).await?;
         let text = to_text(&held.objects, &held.policy);
@@ -171,7 +180,7 @@ impl Revisions {
         &self,
         objects: &[PolicyObject],
         writing: &Writing,
-    ) -> Result<Written, RevisionsError> {
+    ) -> Result<Outcome, RevisionsError> {
         if let Some(file) = &self.follows {
             return Err(RevisionsError::Follows(file.clone()));
         }
@@ -194,9 +203,15 @@ impl Revisions {
                     message,
                     "a policy revision was written"
                 );
-                Ok(written)
+                Ok(Outcome {
+                    revision,
+                    is_new: true,
+                })
             }
-            Written::Unchanged(_) => Ok(written),
+            Written::Unchanged(revision) => Ok(Outcome {
+                revision,
+                is_new: false,
+            }),
             Written::Conflict(current) => {
                 let current = match current {
                     Some(current) => self.store.revision(current).await?,
@@ -221,17 +236,11 @@ impl Revisions {
         Ok(diff(&to_json(&before.policy), &to_json(&after.policy)))
     }
 
-    /// The policy of a revision, or of the current one, if there is any.
-    pub(super) async fn policy(
+    /// The revision that is asked for, or the current one.
+    pub(super) async fn wanted(
         &self,
         revision: Option<Revision>,
-    ) -> Result<(Option<Revision>, Policy), RevisionsError> {
-        let wanted = self.wanted(revision).await?;
-        Ok((wanted, self.held(wanted).await?.policy))
-    }
-
-    /// The revision that is asked for, or the current one.
-    async fn wanted(&self, revision: Option<Revision>) -> Result<Option<Revision>, RevisionsError> {
+    ) -> Result<Option<Revision>, RevisionsError> {
         match revision {
             Some(revision) => Ok(Some(self.record(revision).await?.revision)),
             None => Ok(self.store.current_revision().await?),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use crate::admin::explain::{self, ExplainError};
-use crate::admin::revisions::{Revisions, RevisionsError, Writing};
+use crate::admin::revisions::{Outcome, Revisions, RevisionsError, Writing};
 use crate::clock::{Clock, SystemClock};
 use crate::identity::principal::Groups;
 use crate::policy::decide::{DenyReason, Shadow, Verdict};
@@ -24,7 +24,7 @@ use crate::policy::model::{Action, Mode, Revision};
 use crate::policy::yaml::{self, PolicyFault};
 use crate::secret::{ExposeSecret, SecretString, TokenHash};
 use crate::store::StoreError;
-use crate::store::policy::{RevisionRecord, Written};
+use crate::store::policy::RevisionRecord;
 
 /// A document of 1 MiB as a JSON text.
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
@@ -198,7 +198,7 @@ struct Application {
 async fn apply(State(revisions): Shared, body: Result<Json<Application>, JsonRejection>) -> Answer {
     let Json(Application { text, note }) = body?;
     let outcome = revisions.apply(&text, &note.into()).await?;
-    Ok(written(&outcome))
+    Ok(written(outcome))
 }
 
 #[derive(Deserialize)]
@@ -211,7 +211,7 @@ struct Return {
 async fn rollback(State(revisions): Shared, body: Result<Json<Return>, JsonRejection>) -> Answer {
     let Json(Return { to, note }) = body?;
     let outcome = revisions.rollback(Revision(to), &note.into()).await?;
-    Ok(written(&outcome))
+    Ok(written(outcome))
 }
 
 #[derive(Deserialize)]
@@ -289,13 +289,8 @@ fn considered(rule: &Considered) -> Value {
     })
 }
 
-fn written(outcome: &Written) -> Json<Value> {
-    let (revision, is_new) = match outcome {
-        Written::Revision(revision) => (Some(*revision), true),
-        Written::Unchanged(revision) => (Some(*revision), false),
-        Written::Conflict(current) => (*current, false),
-    };
-    Json(json!({ "revision": number(revision), "is_new": is_new }))
+fn written(outcome: Outcome) -> Json<Value> {
+    Json(json!({ "revision": outcome.revision.0, "is_new": outcome.is_new }))
 }
 
 fn number(revision: Option<Revision>) -> Option<i64> {

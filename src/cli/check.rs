@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::timeout;
@@ -46,10 +45,7 @@ pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     report.ok(&format!("configuration {}", path.display()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?;
+    let runtime = crate::cli::runtime()?;
     runtime.block_on(try_everything(&config, &mut report));
     Ok(report.end())
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::{Client, Failure, ServerArguments};
@@ -60,10 +59,7 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 /// Asks, and prints the answer.
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.server)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?;
+    let runtime = crate::cli::runtime()?;
     let body = json!({ "question": question(arguments), "revision": arguments.revision });
     match runtime.block_on(client.post("explain", &body)) {
         Ok(answer) if arguments.json => anstream::println!("{answer:#}"),

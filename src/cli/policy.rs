@@ -96,10 +96,7 @@ struct NoteArguments {
 /// Does what the arguments say.
 pub fn run(arguments: &PolicyArguments) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.server)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?;
+    let runtime = crate::cli::runtime()?;
     let command = Command {
         client,
         json: arguments.json,

@@ -134,17 +134,11 @@ pub fn normalise(
         query: request.uri.query().map(str::to_owned),
         has_path_parameters: shape.has_path_parameters,
         peer: connection.peer.ip(),
-        headers: read_by_rules(&request.headers, header_names),
+        headers: RequestHeaders::read(header_names, |name| {
+            let lines = request.headers.get_all(name).into_iter();
+            lines.map(HeaderValue::as_bytes)
+        }),
     })
-}
-
-fn read_by_rules(headers: &HeaderMap, names: &[Arc<str>]) -> RequestHeaders {
-    let mut read = RequestHeaders::default();
-    for name in names {
-        let lines = headers.get_all(&**name).into_iter();
-        read.insert(name, lines.map(HeaderValue::as_bytes));
-    }
-    read
 }
 
 /// `_` and `.` become `-` in some servers, so that such a name could pass for one of ours.

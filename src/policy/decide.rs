@@ -137,70 +137,65 @@ impl CompiledPolicy {
             self.first_known(facts, principal, action, [of_route, shared], accepts)
         };
         if let Some(rule) = first(Action::Deny, &|_| true) {
-            return Verdict::Deny(DenyReason::Rule { rule });
+            return denied_by(rule);
         }
         if let Some(rule) = first(Action::Allow, &|rule| rule.is_met(principal, facts.now)) {
-            return Verdict::Allow { rule };
+            return allowed_by(rule);
+        }
+        if !self.has_requirements {
+            return Verdict::Deny(DenyReason::NoRule);
         }
         // What is left are rules that ask for more than the caller has shown.
-        match self.first_asking(facts, principal, of_route) {
-            Some((rule, require)) => Verdict::StepUp { rule, require },
+        let asking = first(Action::Allow, &|rule| rule.require.is_some());
+        match asking.and_then(|rule| Some((rule, rule.require.clone()?))) {
+            Some((rule, require)) => Verdict::StepUp {
+                rule: Arc::clone(&rule.name),
+                require,
+            },
             None => Verdict::Deny(DenyReason::NoRule),
         }
     }
 
-    fn first_asking(
-        &self,
-        facts: &Facts<'_>,
-        principal: &Principal,
-        of_route: &Indexes,
-    ) -> Option<(Arc<str>, Requirement)> {
-        if !self.has_requirements {
-            return None;
-        }
-        let lists = [of_route, &self.enforced.everywhere];
-        let asks = |rule: &CompiledRule| rule.require.is_some();
-        let name = self.first_known(facts, principal, Action::Allow, lists, &asks)?;
-        let named = self.rules.iter().find(|rule| rule.name == name)?;
-        Some((name, named.require.clone()?))
-    }
-
     fn decide_stranger(&self, facts: &Facts<'_>, of_route: &Indexes) -> Verdict {
         let shared = &self.enforced.everywhere;
-        let first = |action, lists: [&[Entry]; 2]| {
-            self.first(facts, action, lists.into_iter(), |_, _| true)
-        };
-        let denies = first(Action::Deny, [&of_route.deny.anyone, &shared.deny.anyone]);
-        if let Some(rule) = denies {
-            return Verdict::Deny(DenyReason::Rule { rule });
+        let both = [of_route, shared];
+        if let Some(rule) = self.first_for_anyone(facts, Action::Deny, both) {
+            return denied_by(rule);
         }
-        let excluding = [&*of_route.deny.excluding, &*shared.deny.excluding];
-        if first(Action::Deny, excluding).is_some() {
+        let excluding = both.map(|indexes| indexes.deny.excluding.as_slice());
+        if self
+            .first(facts, Action::Deny, excluding.into_iter(), |_, _| true)
+            .is_some()
+        {
             return Verdict::SignIn;
         }
-        match first(
-            Action::Allow,
-            [&of_route.allow.anyone, &shared.allow.anyone],
-        ) {
-            Some(rule) => Verdict::Allow { rule },
-            None => Verdict::SignIn,
-        }
+        let allows = self.first_for_anyone(facts, Action::Allow, both);
+        allows.map_or(Verdict::SignIn, allowed_by)
     }
 
     /// The first rule of a set that applies to the caller, whoever they are.
     fn first_of(&self, rules: &RuleSet, facts: &Facts<'_>, action: Action) -> Option<Arc<str>> {
         let of_route = rules.of_route.get(facts.route.index)?;
         let both = [of_route, &rules.everywhere];
-        match facts.principal {
+        let first = match facts.principal {
             Some(principal) => {
                 let is_met = |rule: &CompiledRule| rule.is_met(principal, facts.now);
                 self.first_known(facts, principal, action, both, &is_met)
             }
-            None => {
-                let lists = both.map(|indexes| indexes.of(action).anyone.as_slice());
-                self.first(facts, action, lists.into_iter(), |_, _| true)
-            }
-        }
+            None => self.first_for_anyone(facts, action, both),
+        };
+        first.map(|rule| Arc::clone(&rule.name))
+    }
+
+    /// The first rule of an action that is for whoever comes.
+    fn first_for_anyone(
+        &self,
+        facts: &Facts<'_>,
+        action: Action,
+        rules: [&Indexes; 2],
+    ) -> Option<&CompiledRule> {
+        let lists = rules.map(|indexes| indexes.of(action).anyone.as_slice());
+        self.first(facts, action, lists.into_iter(), |_, _| true)
     }
 
     /// The first rule of an action that applies to somebody who is signed in.
@@ -211,7 +206,7 @@ impl CompiledPolicy {
         action: Action,
         rules: [&Indexes; 2],
         accepts: &dyn Fn(&CompiledRule) -> bool,
-    ) -> Option<Arc<str>> {
+    ) -> Option<&CompiledRule> {
         let [own, shared] = rules.map(|indexes| -> &RuleIndex { indexes.of(action) });
         let lists = own
             .candidates(principal, facts.path)
@@ -229,7 +224,7 @@ impl CompiledPolicy {
         action: Action,
         lists: impl Iterator<Item = &'a [Entry]>,
         holds: impl Fn(&CompiledRule, Entry) -> bool,
-    ) -> Option<Arc<str>> {
+    ) -> Option<&CompiledRule> {
         let mut first: Option<u32> = None;
         for list in lists {
             for &entry in list {
@@ -245,9 +240,18 @@ impl CompiledPolicy {
                 }
             }
         }
-        let rule = self.rules.get(first? as usize)?;
-        Some(Arc::clone(&rule.name))
+        self.rules.get(first? as usize)
     }
+}
+
+fn allowed_by(rule: &CompiledRule) -> Verdict {
+    let rule = Arc::clone(&rule.name);
+    Verdict::Allow { rule }
+}
+
+fn denied_by(rule: &CompiledRule) -> Verdict {
+    let rule = Arc::clone(&rule.name);
+    Verdict::Deny(DenyReason::Rule { rule })
 }
 
 /// Whether principals of this provider count at the route.

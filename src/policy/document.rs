@@ -8,17 +8,7 @@ use serde_json::Value;
 
 use crate::policy::json::to_json;
 use crate::policy::model::Policy;
-use crate::policy::yaml::lines_of_items;
-
-/// The parts of a policy file, as its keys are called.
-pub const PARTS: [&str; 6] = [
-    "routes",
-    "route_groups",
-    "people",
-    "mappings",
-    "rules",
-    "tests",
-];
+use crate::policy::yaml::{PARTS, lines_of_items};
 
 /// A policy without anything.
 const EMPTY: &str = "{}\n";

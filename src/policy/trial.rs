@@ -37,11 +37,7 @@ impl CompiledPolicy {
                 test.path, test.route
             ));
         }
-        let mut headers = RequestHeaders::default();
-        for name in self.header_names() {
-            let lines = test.headers.iter().filter(|(other, _)| other == name);
-            headers.insert(name, lines.map(|(_, value)| value.as_bytes()));
-        }
+        let headers = RequestHeaders::of_list(self.header_names(), &test.headers);
         let facts = Facts {
             principal: test.principal.as_ref(),
             route,

@@ -21,10 +21,21 @@ use crate::policy::model::{Action, When};
 pub struct RequestHeaders(BTreeMap<Arc<str>, Vec<Box<[u8]>>>);
 
 impl RequestHeaders {
-    /// Says what all the lines of one name are; none at all is knowledge too.
-    pub fn insert<'a>(&mut self, name: &Arc<str>, lines: impl Iterator<Item = &'a [u8]>) {
-        self.0
-            .insert(Arc::clone(name), lines.map(Into::into).collect());
+    /// Looks at these names, and at no others; `lines` gives all of a name's, and none at all is knowledge too.
+    pub fn read<'n, 'h, L>(names: &'n [Arc<str>], lines: impl Fn(&'n str) -> L) -> Self
+    where
+        L: Iterator<Item = &'h [u8]>,
+    {
+        let read = |name: &'n Arc<str>| (Arc::clone(name), lines(name).map(Into::into).collect());
+        Self(names.iter().map(read).collect())
+    }
+
+    /// The same of headers in a list.
+    pub fn of_list<'a>(names: &'a [Arc<str>], list: &'a [(Arc<str>, String)]) -> Self {
+        Self::read(names, |name| {
+            let lines = list.iter().filter(move |(other, _)| **other == *name);
+            lines.map(|(_, value)| value.as_bytes())
+        })
     }
 }
 
@@ -235,8 +246,7 @@ mod tests {
             (&[b"\xff"], Truth::Unknown),
             (&[b""], Truth::No),
         ] {
-            let mut headers = RequestHeaders::default();
-            headers.insert(&"x-env".into(), lines.iter().copied());
+            let headers = RequestHeaders::read(&["x-env".into()], |_| lines.iter().copied());
             let facts = Facts {
                 headers: Some(&headers),
                 ..crate::policy::properties::facts(&policy)

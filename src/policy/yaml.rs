@@ -72,6 +72,7 @@ mod rules;
 mod tree;
 mod trials;
 
+pub use parts::PARTS;
 pub(super) use routes::{IDENTITY_HEADERS, PROTOCOLS};
 pub(super) use rules::KINDS;
 pub use trials::{Asking, Question, question};

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::policy::document::{Document, PARTS, Part, written};
+use crate::policy::document::{Document, Part, written};
 use crate::policy::json::{self, PolicyJson};
 use crate::policy::model::Policy;
-use crate::policy::yaml;
+use crate::policy::yaml::{self, PARTS};
 use crate::snapshot::SnapshotError;
 use crate::store::policy::{ObjectKind, PolicyObject};
 

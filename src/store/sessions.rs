@@ -17,6 +17,17 @@ use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, args};
 use crate::store::{Store, StoreError, within};
 
+/// A query for [`SessionRow`]s: what follows their table's name.
+macro_rules! sessions_that {
+    ($rest:literal) => {
+        concat!(
+            "SELECT sessions.id, sessions.principal, sessions.provider_sid, sessions.created_at, sessions.last_seen, \
+             sessions.expires_at, sessions.refresh_at FROM sessions ",
+            $rest
+        )
+    };
+}
+
 /// How many sessions tell which groups there are.
 const SESSIONS_LOOKED_AT: i64 = 5000;
 
@@ -178,9 +189,10 @@ impl Store {
         host: &str,
     ) -> Result<Option<SessionRecord>, StoreError> {
         let rows = within(self.database.fetch(
-            "SELECT s.id, s.principal, s.provider_sid, s.created_at, s.last_seen, s.expires_at, s.refresh_at \
-             FROM session_cookies c JOIN sessions s ON s.id = c.session \
-             WHERE c.hash = $1 AND c.host = $2 AND s.ended_at IS NULL AND s.expires_at > $3",
+            sessions_that!(
+                "JOIN session_cookies c ON sessions.id = c.session \
+                 WHERE c.hash = $1 AND c.host = $2 AND ended_at IS NULL AND expires_at > $3"
+            ),
             args![cookie.to_hex(), host, self.clock.now()],
         ))
         .await?;
@@ -190,8 +202,7 @@ impl Store {
     /// A live session.
     pub async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         let rows = within(self.database.fetch(
-            "SELECT id, principal, provider_sid, created_at, last_seen, expires_at, refresh_at \
-             FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2",
+            sessions_that!("WHERE id = $1 AND ended_at IS NULL AND expires_at > $2"),
             args![&*id.0, self.clock.now()],
         ))
         .await?;
@@ -345,8 +356,7 @@ impl Store {
             .replace('%', "\\%")
             .replace('_', "\\_");
         let rows: Vec<SessionRow> = within(self.database.fetch(
-            "SELECT id, principal, provider_sid, created_at, last_seen, expires_at, refresh_at FROM sessions \
-             WHERE principal LIKE $1 ESCAPE '\\' ORDER BY last_seen DESC LIMIT 20",
+            sessions_that!("WHERE principal LIKE $1 ESCAPE '\\' ORDER BY last_seen DESC LIMIT 20"),
             args![format!("%\"{escaped}\"%")],
         ))
         .await?;
@@ -363,8 +373,7 @@ impl Store {
     /// Every group that anybody of the sessions used last is in; `None` when no session says anything of groups.
     pub async fn groups_seen(&self) -> Result<Option<BTreeSet<String>>, StoreError> {
         let rows: Vec<SessionRow> = within(self.database.fetch(
-            "SELECT id, principal, provider_sid, created_at, last_seen, expires_at, refresh_at FROM sessions \
-             ORDER BY last_seen DESC LIMIT $1",
+            sessions_that!("ORDER BY last_seen DESC LIMIT $1"),
             args![SESSIONS_LOOKED_AT],
         ))
         .await?;

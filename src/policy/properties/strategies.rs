@@ -373,9 +373,9 @@ pub(in crate::policy) fn request() -> impl Strategy<Value = Request> {
     let line = select(&["prod", "pre-1", "test", "test,prod", "\u{e9}", ""][..]);
     let headers = option::weighted(0.8, vec(line, 0..3)).prop_map(|lines| {
         lines.map(|lines| {
-            let mut headers = RequestHeaders::default();
-            headers.insert(&"x-env".into(), lines.iter().map(|line| line.as_bytes()));
-            headers
+            RequestHeaders::read(&["x-env".into()], |_| {
+                lines.iter().map(|line| line.as_bytes())
+            })
         })
     });
     let now = prop_oneof![

@@ -7,6 +7,16 @@ use crate::policy::yaml::reader::{At, Fields, Reader};
 use crate::policy::yaml::tree::{Node, Value};
 use crate::policy::yaml::{routes, rules, trials};
 
+/// The parts of a policy document, as its keys are called.
+pub const PARTS: [&str; 6] = [
+    "routes",
+    "route_groups",
+    "people",
+    "mappings",
+    "rules",
+    "tests",
+];
+
 /// Reads a whole document.
 pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
     let at = At {
@@ -20,15 +30,7 @@ pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
         );
         return Policy::default();
     }
-    let parts = [
-        "routes",
-        "route_groups",
-        "people",
-        "mappings",
-        "rules",
-        "tests",
-    ];
-    let Some(fields) = reader.fields(&at, &parts) else {
+    let Some(fields) = reader.fields(&at, &PARTS) else {
         return Policy::default();
     };
     Policy {
