@@ -2,6 +2,7 @@
 
 mod stage;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -249,35 +250,48 @@ async fn c12_rotation_under_load_fails_no_request() {
             let (stage, _workload, pools, route) = scene(protocol).await;
             let mut tasks = Vec::new();
             let alice = person("alice");
-            for _ in 0..6 {
+            // How many requests each task has made, and whether they may stop.
+            let made = Rc::new([const { Cell::new(0_usize) }; 6]);
+            let is_over = Rc::new(Cell::new(false));
+            for number in 0..made.len() {
                 let (pools, route, alice) = (pools.clone(), Arc::clone(&route), alice.clone());
+                let (made, is_over) = (Rc::clone(&made), Rc::clone(&is_over));
                 tasks.push(spawn_local(async move {
                     let mut thumbprints = std::collections::HashSet::new();
-                    for _ in 0..150 {
+                    while !is_over.get() {
                         let svid = pools.svid_at_hand(&alice);
                         let svid = svid.unwrap_or_else(|| pools.svid(&alice).unwrap());
                         let seen = seen(&pools, &svid, &route).await;
                         assert_eq!(seen.thumbprint, svid.thumbprint);
                         thumbprints.insert(seen.thumbprint);
+                        made[number].set(made[number].get() + 1);
                     }
                     thumbprints.len()
                 }));
             }
             let before = pools.svid(&alice).unwrap().thumbprint.clone();
-            for turn in 0..3 {
-                for _ in 0..5 {
+            for turn in 0..4 {
+                // Every task has used the certificate there is.
+                let wanted = made.iter().map(Cell::get).max().unwrap() + 5;
+                while made.iter().any(|made| made.get() < wanted) {
+                    assert!(
+                        !tasks.iter().any(|task| task.is_finished()),
+                        "a task failed"
+                    );
                     seen(&pools, &pools.svid(&alice).unwrap(), &route).await;
                 }
-                if turn == 1 {
-                    stage.renew_authority();
-                } else {
-                    stage.clock.advance(Duration::from_secs(16));
-                    stage.clock.advance(Duration::from_secs(15));
+                match turn {
+                    1 => stage.renew_authority(),
+                    3 => is_over.set(true),
+                    _ => {
+                        stage.clock.advance(Duration::from_secs(16));
+                        stage.clock.advance(Duration::from_secs(15));
+                    }
                 }
             }
             assert_ne!(before, pools.svid(&alice).unwrap().thumbprint);
             for task in tasks {
-                assert!(task.await.unwrap() >= 3, "it was rotated under way");
+                assert!(task.await.unwrap() >= 4, "it was rotated under way");
             }
             settle().await;
             // Only connections of the certificate in use are left.
