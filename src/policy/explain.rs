@@ -301,18 +301,8 @@ fn judge_source(
         return Outcome::Applies;
     }
     let Some(principal) = principal else {
-        let only_excludes = *source
-            == Source {
-                not_emails: source.not_emails.clone(),
-                not_subjects: source.not_subjects.clone(),
-                not_groups: source.not_groups.clone(),
-                not_providers: source.not_providers.clone(),
-                not_claims: source.not_claims.clone(),
-                not_people: source.not_people.clone(),
-                ..Source::default()
-            };
         return match action {
-            Action::Deny if only_excludes => Outcome::Unknown,
+            Action::Deny if only_excludes(policy, source) => Outcome::Unknown,
             Action::Deny | Action::Allow => Outcome::Fails("you are not signed in".to_owned()),
         };
     };
@@ -322,6 +312,35 @@ fn judge_source(
         .or_else(|| claims_fail(source, principal, action))
         .or_else(|| people_fail(policy, source, principal, action));
     failure.map_or(Outcome::Applies, Outcome::Fails)
+}
+
+/// Whether a source, or one named in it beside nothing else, says only who is excepted.
+fn only_excludes(policy: &Policy, source: &Source) -> bool {
+    let excluding = Source {
+        people: source.people.clone(),
+        not_emails: source.not_emails.clone(),
+        not_subjects: source.not_subjects.clone(),
+        not_groups: source.not_groups.clone(),
+        not_providers: source.not_providers.clone(),
+        not_claims: source.not_claims.clone(),
+        not_people: source.not_people.clone(),
+        ..Source::default()
+    };
+    *source == excluding
+        && source.people.as_ref().is_none_or(|names| {
+            let mut named = sources_named(policy, names);
+            named.any(|source| only_excludes(policy, source))
+        })
+}
+
+/// What stands under names of people.
+fn sources_named<'a>(
+    policy: &'a Policy,
+    names: &'a [Arc<str>],
+) -> impl Iterator<Item = &'a Source> {
+    let people = policy.people.iter();
+    let named = people.filter(|people| names.contains(&people.name));
+    named.flat_map(|people| &people.from)
 }
 
 fn matches(conditions: &[TextMatch], text: &str) -> bool {
@@ -442,13 +461,7 @@ fn people_fail(
     principal: &Principal,
     action: Action,
 ) -> Option<String> {
-    let described = |names: &[Arc<str>]| -> Vec<&Source> {
-        let named = policy
-            .people
-            .iter()
-            .filter(|people| names.contains(&people.name));
-        named.flat_map(|people| &people.from).collect()
-    };
+    let described = |names| -> Vec<&Source> { sources_named(policy, names).collect() };
     let is_among = |sources: &[&Source], action: Action| {
         sources.iter().any(|source| {
             let outcome = judge_source(policy, source, Some(principal), action);

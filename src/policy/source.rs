@@ -163,7 +163,8 @@ impl CompiledSource {
         }
     }
 
-    /// Whether only `not_…` fields stand here. Somebody who is not signed in could satisfy them all, or none: nobody knows.
+    /// Whether only `not_…` fields stand here, or in what is named here beside nothing else. Somebody who is not signed in could satisfy them
+    /// all, or none: nobody knows.
     pub(super) fn only_excludes(&self) -> bool {
         let asks = self.anyone
             || self.signed_in
@@ -173,9 +174,13 @@ impl CompiledSource {
             || self.groups.is_some()
             || self.providers.is_some()
             || self.kinds.is_some()
-            || self.claims.is_some()
-            || self.people.is_some();
-        !asks
+            || self.claims.is_some();
+        let named = self.people.as_ref();
+        let is_unclear = |people: &[Arc<[Self]>]| {
+            let mut sources = people.iter().flat_map(|sources| sources.iter());
+            sources.any(Self::only_excludes)
+        };
+        !asks && named.is_none_or(|people| is_unclear(people))
     }
 
     /// Whether `groups` could match if the groups are not known.
