@@ -4,10 +4,13 @@
 //! [`policy_api`] is the operators' way to the policy.
 
 pub mod admin_listener;
+pub mod audit_api;
 pub mod compose;
 pub mod follow;
 pub mod health;
 pub mod jwks;
+pub mod keep;
+pub mod operators;
 pub mod policy_api;
 pub mod reload;
 pub mod serve;

@@ -1,6 +1,6 @@
 //! The command line: one file per subcommand. What people asked to see goes to standard output, complaints to standard error.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage (or changes pending, where that is asked for), 4 not allowed, 5 the edge does not answer.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (or changes pending, where that is asked for), 3 the audit log is not whole, 4 not allowed, 5 the edge does not answer.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+pub mod audit;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -41,6 +42,8 @@ enum Command {
     Policy(Box<policy::PolicyArguments>),
     /// Say why somebody may or may not do something, rule by rule.
     Explain(Box<explain::ExplainArguments>),
+    /// Look at, export and verify the log of what happened: list, export, verify.
+    Audit(Box<audit::AuditArguments>),
     /// Report every fault of a configuration at once, and try the store, providers, CA and upstreams it names.
     Check(ConfigArgument),
 }
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Init { folder } => init::run(&folder),
         Command::Policy(arguments) => policy::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(ConfigArgument { config }) => check::run(&config),
     };

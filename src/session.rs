@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::SessionConfig;
 use crate::identity::principal::Principal;
-use crate::secret::{SecretString, Token, TokenHash, random};
+use crate::secret::{SecretString, Token, TokenHash, random, sha256};
 use crate::store::{Store, StoreError};
 
 pub mod cookie;
@@ -38,6 +38,14 @@ const REFRESHES: usize = 64;
 /// Identifies a session in store, feed and (shortened) logs; not a secret, and not usable as a cookie.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId(pub Arc<str>);
+
+impl SessionId {
+    /// What logs may say of a session: enough to find its requests and events, and not its id.
+    pub fn label(&self) -> String {
+        let hash = sha256(self.0.as_bytes());
+        hex::encode(hash.get(..6).unwrap_or_default())
+    }
+}
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

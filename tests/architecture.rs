@@ -15,14 +15,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "app", "edge", "demo", "admin", "oidc", "token", "mesh", "snapshot", "store", "policy",
-            "identity", "config", "address",
+            "audit", "identity", "config", "address",
         ],
     ),
     (
         "app",
         &[
             "edge", "sign_in", "web", "admin", "oidc", "token", "session", "mesh", "snapshot",
-            "store", "policy", "identity", "config", "address",
+            "store", "policy", "audit", "identity", "config", "address",
         ],
     ),
     ("demo", &["token", "identity", "address"]),
@@ -51,14 +51,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "oidc",
         &["token", "session", "identity", "config", "address"],
     ),
-    ("token", &["mesh", "store", "identity", "config", "address"]),
+    (
+        "token",
+        &["mesh", "store", "audit", "identity", "config", "address"],
+    ),
     ("session", &["store", "identity", "config", "address"]),
     ("mesh", &["policy", "identity", "config", "address"]),
     ("snapshot", &["store", "policy", "identity", "config"]),
     // Rows become domain types: the store names the types of sessions and policy, and nothing of what they do.
-    ("store", &["session", "policy", "identity", "config"]),
+    (
+        "store",
+        &["session", "policy", "audit", "identity", "config"],
+    ),
     ("policy", &["identity", "address"]),
     ("config", &["identity", "address"]),
+    ("audit", &["identity"]),
     ("identity", &[]),
     ("address", &[]),
 ];

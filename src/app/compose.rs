@@ -10,10 +10,12 @@ use crate::address::origin::{Origin, Scheme};
 use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
+use crate::app::audit_api::AuditLog;
 use crate::app::follow::{self, maintain};
 use crate::app::health::Health;
+use crate::app::keep::Keeper;
 use crate::app::reload::Reloading;
-use crate::app::{admin_listener, jwks, policy_api};
+use crate::app::{admin_listener, audit_api, jwks, operators, policy_api};
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
 use crate::edge::Edge;
@@ -135,7 +137,12 @@ pub async fn start(
         &foundation.metrics,
     );
     let metrics = foundation.metrics.clone();
-    let api = policy_api::router(foundation.revisions.clone(), config.operator_token.clone());
+    let log = AuditLog {
+        store: foundation.store.clone(),
+        minter: parts.minter.clone(),
+    };
+    let api = policy_api::router(foundation.revisions.clone()).merge(audit_api::router(log));
+    let api = operators::guarded(api, config.operator_token.clone());
     let admin = admin_listener::start(config.admin, Arc::new(health), metrics, api, lifecycle)
         .await
         .map_err(|error| StartError::Listen(config.admin, error))?;
@@ -353,6 +360,13 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         BearerVerifier::maintain,
     );
     follow::sweep(&base.store, lifecycle);
+    let keeper = Keeper {
+        store: base.store.clone(),
+        minter: parts.minter.clone(),
+        clock: base.clock.clone(),
+        config: config.audit.clone(),
+    };
+    keeper.start(lifecycle);
     let follower = Follower {
         store: base.store.clone(),
         snapshots: base.snapshots.clone(),

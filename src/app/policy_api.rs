@@ -1,46 +1,33 @@
-//! The operators' API for policy, on the admin listener: translates between HTTP and [`Revisions`], and decides nothing.
+//! The operators' API for policy: translates between HTTP and [`Revisions`], and decides nothing.
 
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq;
 
 use crate::admin::explain::{self, ExplainError};
 use crate::admin::revisions::{Outcome, Revisions, RevisionsError, Writing};
+use crate::app::operators::{Unreadable, internal, problem, problem_with, store_problem};
 use crate::clock::{Clock, SystemClock};
 use crate::identity::principal::Groups;
 use crate::policy::decide::{DenyReason, Shadow, Verdict};
 use crate::policy::explain::Considered;
 use crate::policy::model::{Action, Mode, Revision};
 use crate::policy::yaml::{self, PolicyFault};
-use crate::secret::{ExposeSecret, SecretString, TokenHash};
-use crate::store::StoreError;
 use crate::store::policy::RevisionRecord;
 
-/// A document of 1 MiB as a JSON text.
-const LARGEST_BODY: usize = 4 * 1024 * 1024;
 /// Revisions of one page of history.
 const PAGE: u16 = 50;
 const LARGEST_PAGE: u16 = 500;
 
-/// Only browsers send it.
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// The hash of the operators' token; `None` when nobody may use the API.
-type Guard = Option<TokenHash>;
-
-/// All endpoints, behind the operators' token.
-pub fn router(revisions: Revisions, token: Option<SecretString>) -> Router {
-    let guard: Guard = token.map(|token| TokenHash::of(token.expose_secret().as_bytes()));
+/// All endpoints.
+pub fn router(revisions: Revisions) -> Router {
     Router::new()
         .route("/api/v1/policy/revisions", get(history))
         .route("/api/v1/policy/revisions/{revision}", get(show))
@@ -50,51 +37,7 @@ pub fn router(revisions: Revisions, token: Option<SecretString>) -> Router {
         .route("/api/v1/policy/apply", post(apply))
         .route("/api/v1/policy/rollback", post(rollback))
         .route("/api/v1/policy/explain", post(explain))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .route_layer(from_fn_with_state(guard, admit))
         .with_state(Arc::new(revisions))
-}
-
-/// Lets operators in. Browsers have no business here: a page of any origin can make them send requests.
-async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
-        let detail = "This API is for `wayleave policy` and other programs, not for browsers.";
-        return problem(StatusCode::FORBIDDEN, "not_for_browsers", detail, json!({}));
-    }
-    let Some(token) = guard else {
-        let detail = "Nobody may use this API: set admin.operator_token_file in the configuration, and restart.";
-        return problem(
-            StatusCode::FORBIDDEN,
-            "no_operator_token",
-            detail,
-            json!({}),
-        );
-    };
-    if !is_presented(headers, token) {
-        let detail = "The operator token is missing or not the one that is configured.";
-        let mut refused = problem(
-            StatusCode::UNAUTHORIZED,
-            "not_an_operator",
-            detail,
-            json!({}),
-        );
-        let challenge = axum::http::HeaderValue::from_static("Bearer");
-        let name = axum::http::header::WWW_AUTHENTICATE;
-        refused.headers_mut().insert(name, challenge);
-        return refused;
-    }
-    next.run(request).await
-}
-
-fn is_presented(headers: &HeaderMap, token: TokenHash) -> bool {
-    let mut lines = headers.get_all(AUTHORIZATION).into_iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else {
-        return false;
-    };
-    let presented = line.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-    let presented = TokenHash::of(presented);
-    presented.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
 type Shared = State<Arc<Revisions>>;
@@ -309,7 +252,7 @@ fn record(record: &RevisionRecord) -> Value {
 
 /// Why there is no answer.
 enum Failure {
-    Request(StatusCode, String),
+    Request(Unreadable),
     Revisions(RevisionsError),
     UnknownPerson(String),
 }
@@ -324,21 +267,9 @@ impl From<ExplainError> for Failure {
     }
 }
 
-impl From<JsonRejection> for Failure {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::Request(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<QueryRejection> for Failure {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::Request(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<PathRejection> for Failure {
-    fn from(rejection: PathRejection) -> Self {
-        Self::Request(rejection.status(), rejection.body_text())
+impl<R: Into<Unreadable>> From<R> for Failure {
+    fn from(rejection: R) -> Self {
+        Self::Request(rejection.into())
     }
 }
 
@@ -351,10 +282,10 @@ impl From<RevisionsError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
-            Self::Request(status, detail) => problem(status, "bad_request", &detail, json!({})),
+            Self::Request(unreadable) => unreadable.into_response(),
             Self::Revisions(error) => refusal(&error),
             Self::UnknownPerson(detail) => {
-                problem(StatusCode::NOT_FOUND, "unknown_person", &detail, json!({}))
+                problem(StatusCode::NOT_FOUND, "unknown_person", &detail)
             }
         }
     }
@@ -362,64 +293,30 @@ impl IntoResponse for Failure {
 
 fn refusal(error: &RevisionsError) -> Response {
     let detail = error.to_string();
-    let say = |status, code, more| problem(status, code, &detail, more);
+    let say = |status, code| problem(status, code, &detail);
+    let say_with = |status, code, more| problem_with(status, code, &detail, more);
     match error {
         RevisionsError::Faults(faults) => {
             let faults: Vec<Value> = faults.iter().map(fault).collect();
             let more = json!({ "faults": faults });
-            say(StatusCode::UNPROCESSABLE_ENTITY, "faulty_policy", more)
+            say_with(StatusCode::UNPROCESSABLE_ENTITY, "faulty_policy", more)
         }
-        RevisionsError::Unknown(_) => say(StatusCode::NOT_FOUND, "no_such_revision", json!({})),
+        RevisionsError::Unknown(_) => say(StatusCode::NOT_FOUND, "no_such_revision"),
         RevisionsError::Conflict(current) => {
             let more = json!({ "current": current.as_deref().map(record) });
-            say(StatusCode::CONFLICT, "conflict", more)
+            say_with(StatusCode::CONFLICT, "conflict", more)
         }
-        RevisionsError::Follows(file) => {
-            let more = json!({ "file": file });
-            say(StatusCode::CONFLICT, "follows_a_file", more)
-        }
-        RevisionsError::Note(_) => say(StatusCode::BAD_REQUEST, "bad_note", json!({})),
-        RevisionsError::Store(StoreError::Unavailable(_)) => say(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "store_unavailable",
-            json!({}),
+        RevisionsError::Follows(file) => say_with(
+            StatusCode::CONFLICT,
+            "follows_a_file",
+            json!({ "file": file }),
         ),
-        RevisionsError::Snapshot(_) | RevisionsError::Store(_) => {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "policy cannot be read or written"
-            );
-            let detail = "What the store holds cannot be read; the log says more.";
-            problem(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                detail,
-                json!({}),
-            )
-        }
+        RevisionsError::Note(_) => say(StatusCode::BAD_REQUEST, "bad_note"),
+        RevisionsError::Store(error) => store_problem(error),
+        RevisionsError::Snapshot(error) => internal(error),
     }
 }
 
 fn fault(fault: &PolicyFault) -> Value {
     json!({ "line": fault.line, "column": fault.column, "key": fault.key, "message": fault.message })
-}
-
-/// RFC 9457, with members of its own for what programs need.
-fn problem(status: StatusCode, code: &'static str, detail: &str, more: Value) -> Response {
-    let mut members = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or_default(),
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-        "request_id": uuid::Uuid::now_v7().to_string(),
-    });
-    if let (Value::Object(members), Value::Object(more)) = (&mut members, more) {
-        members.extend(more);
-    }
-    let headers = [
-        (CONTENT_TYPE, "application/problem+json"),
-        (CACHE_CONTROL, "no-store"),
-    ];
-    (status, headers, members.to_string()).into_response()
 }

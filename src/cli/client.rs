@@ -149,7 +149,7 @@ impl Client {
 
     fn url(&self, path: &str) -> Url {
         let mut url = self.base.clone();
-        url.set_path(&format!("/api/v1/policy/{path}"));
+        url.set_path(&format!("/api/v1/{path}"));
         url
     }
 

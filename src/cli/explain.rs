@@ -61,7 +61,7 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.server)?;
     let runtime = crate::cli::runtime()?;
     let body = json!({ "question": question(arguments), "revision": arguments.revision });
-    match runtime.block_on(client.post("explain", &body)) {
+    match runtime.block_on(client.post("policy/explain", &body)) {
         Ok(answer) if arguments.json => anstream::println!("{answer:#}"),
         Ok(answer) => anstream::print!("{}", text(&answer)),
         Err(error) => return Failure::from(error).told(arguments.json),

@@ -124,14 +124,14 @@ impl Command {
             PolicyCommand::History { limit } => {
                 let said = self
                     .client
-                    .get("revisions", &[("limit", limit.to_string())])
+                    .get("policy/revisions", &[("limit", limit.to_string())])
                     .await?;
                 self.print(&said, show::history)
             }
             PolicyCommand::Show { revision } => {
                 let said = self
                     .client
-                    .get(&format!("revisions/{revision}"), &[])
+                    .get(&format!("policy/revisions/{revision}"), &[])
                     .await?;
                 self.print(&said, show::revision)
             }
@@ -151,7 +151,10 @@ impl Command {
 
     async fn export(&self, revision: Option<i64>) -> Outcome {
         let wanted = revision.map(|revision| ("revision", revision.to_string()));
-        let said = self.client.get("document", wanted.as_slice()).await?;
+        let said = self
+            .client
+            .get("policy/document", wanted.as_slice())
+            .await?;
         self.print(&said, |said| {
             said["text"].as_str().unwrap_or_default().to_owned()
         })
@@ -159,7 +162,10 @@ impl Command {
 
     async fn plan(&self, file: &Path, detailed_exitcode: bool) -> Outcome {
         let text = read(file)?;
-        let plan = self.client.post("plan", &json!({ "text": text })).await?;
+        let plan = self
+            .client
+            .post("policy/plan", &json!({ "text": text }))
+            .await?;
         self.print(&plan, show::plan)?;
         let is_pending = detailed_exitcode && plan["is_empty"] == false;
         Ok(if is_pending {
@@ -171,7 +177,10 @@ impl Command {
 
     async fn apply(&self, file: &Path, parent: Option<i64>, note: &NoteArguments) -> Outcome {
         let text = read(file)?;
-        let plan = self.client.post("plan", &json!({ "text": text })).await?;
+        let plan = self
+            .client
+            .post("policy/plan", &json!({ "text": text }))
+            .await?;
         if plan["is_empty"] == true {
             return self.print(&plan, show::plan);
         }
@@ -181,7 +190,7 @@ impl Command {
         }
         let parent = parent.map_or_else(|| plan["parent"].clone(), Value::from);
         let body = json!({ "text": text, "note": noted(note, &parent) });
-        let said = self.client.post("apply", &body).await?;
+        let said = self.client.post("policy/apply", &body).await?;
         self.print(&said, show::written)
     }
 
@@ -191,19 +200,19 @@ impl Command {
             None => self.newest().await?.as_i64().unwrap_or_default(),
         };
         let ends = [("from", from.to_string()), ("to", to.to_string())];
-        let said = self.client.get("diff", &ends).await?;
+        let said = self.client.get("policy/diff", &ends).await?;
         self.print(&said, show::diff)
     }
 
     async fn rollback(&self, revision: i64, note: &NoteArguments) -> Outcome {
         let parent = self.newest().await?;
         let ends = [("from", parent.to_string()), ("to", revision.to_string())];
-        let said = self.client.get("diff", &ends).await?;
+        let said = self.client.get("policy/diff", &ends).await?;
         if !self.agreed(&show::diff(&said), note, Path::new(""))? {
             return Ok(ExitCode::FAILURE);
         }
         let body = json!({ "to": revision, "note": noted(note, &parent) });
-        let said = self.client.post("rollback", &body).await?;
+        let said = self.client.post("policy/rollback", &body).await?;
         self.print(&said, show::written)
     }
 
@@ -211,7 +220,7 @@ impl Command {
     async fn newest(&self) -> Result<Value, ClientError> {
         let said = self
             .client
-            .get("revisions", &[("limit", "1".to_owned())])
+            .get("policy/revisions", &[("limit", "1".to_owned())])
             .await?;
         Ok(said["revisions"][0]["revision"].clone())
     }

@@ -39,6 +39,8 @@ pub struct Config {
     pub policy_file: Option<PathBuf>,
     /// Sizes and deadlines.
     pub limits: Limits,
+    /// What is kept of what happened.
+    pub audit: AuditConfig,
     /// Where logs go.
     pub log: LogConfig,
     /// Number of data-plane threads; default: the machine's cores.
@@ -304,6 +306,30 @@ impl Default for Limits {
             upstream_connections: 64,
         }
     }
+}
+
+/// What is kept of what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// The folder in which decisions wait for the store; made if it is not there.
+    pub spool: PathBuf,
+    /// How many bytes may wait there.
+    pub spool_room: u64,
+    /// What becomes of requests that cannot be recorded.
+    pub when_full: WhenFull,
+    /// How long events are kept, at least.
+    pub keep_events: Duration,
+    /// How long recorded decisions are kept.
+    pub keep_decisions: Duration,
+}
+
+/// What becomes of requests that cannot be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// They are refused.
+    Refuse,
+    /// They are forwarded, and counted.
+    Forward,
 }
 
 /// Where logs go.

@@ -62,13 +62,15 @@ fn size(section: &Section<'_>, key: &'static str, default: usize) -> Option<usiz
     })
 }
 
-fn bytes(text: &str) -> Option<usize> {
+/// A size like `32KiB`.
+pub(super) fn bytes(text: &str) -> Option<usize> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim() {
         "B" => 1,
         "KiB" => 1024,
         "MiB" => 1024 * 1024,
+        "GiB" => 1024 * 1024 * 1024,
         _ => return None,
     };
     number.parse::<usize>().ok()?.checked_mul(factor)

@@ -10,7 +10,7 @@ use crate::config::environment::Environment;
 use crate::config::faults::ConfigFault;
 use crate::config::secrets::{SecretKeys, refuse_open_file};
 use crate::config::section::{Reading, Section};
-use crate::config::{issuers, limits, listeners, mesh, providers, raw, session, store};
+use crate::config::{audit, issuers, limits, listeners, mesh, providers, raw, session, store};
 use crate::secret::{ExposeSecret, SecretString};
 
 /// Fewest characters of an operator token: 128 bits in hexadecimal.
@@ -82,6 +82,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let mesh = mesh::read(&root.section("mesh"));
     let policy_file = root.section("policy").optional_file("file");
     let limits = limits::read(&root.section("limits"));
+    let audit = audit::read(&root.section("audit"));
     let log = log(&root.section("log"));
     let workers = workers(&root.section("data_plane"));
     Some(Config {
@@ -96,6 +97,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         mesh: mesh?,
         policy_file: policy_file?,
         limits: limits?,
+        audit: audit?,
         log: log?,
         workers: workers?,
     })

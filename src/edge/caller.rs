@@ -15,7 +15,7 @@ use crate::identity::spiffe_id::MeshIdentity;
 use crate::mesh::svid::Svid;
 use crate::policy::compile::{CompiledPolicy, MapFault};
 use crate::policy::model::Revision;
-use crate::secret::{TokenHash, sha256};
+use crate::secret::TokenHash;
 use crate::session::{Due, Session};
 use crate::token::assertion::{Assertion, Minter};
 use crate::token::bearer::VerifiedBearer;
@@ -145,16 +145,15 @@ impl Caller {
         }
     }
 
-    /// What logs may say of the session: enough to find its requests, and not its id.
+    /// What logs may say of the session.
     pub(in crate::edge) fn session_label(&self) -> Option<Rc<str>> {
         let Proof::Session { session, .. } = &self.proof else {
             return None;
         };
         let mut memo = self.memo.borrow_mut();
-        let label = memo.session.get_or_insert_with(|| {
-            let hash = sha256(session.id.0.as_bytes());
-            hex::encode(hash.get(..6).unwrap_or_default()).into()
-        });
+        let label = memo
+            .session
+            .get_or_insert_with(|| session.id.label().into());
         Some(Rc::clone(label))
     }
 

@@ -99,14 +99,10 @@ impl Store {
                 .execute("DELETE FROM one_time WHERE expires_at <= $1", args![now])
                 .await?;
             transaction
-                .execute(
-                    "DELETE FROM sessions WHERE expires_at <= $1 OR ended_at <= $2",
-                    args![now, old],
-                )
-                .await?;
-            transaction
                 .execute("DELETE FROM changes WHERE at <= $1", args![old])
                 .await?;
+            let ended = transaction.sweep_sessions(now, old).await?;
+            transaction.tell(&ended, now).await?;
             transaction.commit().await
         })
         .await

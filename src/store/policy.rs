@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::audit::event::Event;
 use crate::clock::Timestamp;
 use crate::policy::model::Revision;
 use crate::store::changes::Change;
@@ -247,6 +248,8 @@ impl Store {
                 )
                 .await?;
             transaction.replace_objects(revision, &gone, &new).await?;
+            let event = Event::policy_written(author, message, revision.0, parent.map(|r| r.0));
+            transaction.tell(&[event], self.clock.now()).await?;
             let change = Change::PolicyRevision(revision);
             transaction.append(&[change], self.clock.now()).await?;
             transaction.commit().await?;

@@ -9,10 +9,12 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::audit::event::Event;
 use crate::clock::Timestamp;
 use crate::identity::principal::{Groups, Principal};
 use crate::secret::{SecretString, TokenHash};
 use crate::session::{EndReason, ProviderTokens, SessionId, SessionRecord};
+use crate::store::audit::escaped;
 use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, args};
 use crate::store::{Store, StoreError, within};
@@ -46,15 +48,10 @@ impl TryFrom<SessionRow> for SessionRecord {
     type Error = StoreError;
 
     fn try_from(row: SessionRow) -> Result<Self, StoreError> {
-        let principal =
-            serde_json::from_str(&row.principal).map_err(|fault| StoreError::Inconsistent {
-                table: "sessions",
-                id: row.id.clone(),
-                what: format!("principal: {:?}", fault.classify()),
-            })?;
+        let id = SessionId(row.id.into());
         Ok(Self {
-            id: SessionId(row.id.into()),
-            principal,
+            principal: principal_of(&id, &row.principal)?,
+            id,
             provider_sid: row.provider_sid,
             created_at: Timestamp::from_micros(row.created_at),
             last_seen: Timestamp::from_micros(row.last_seen),
@@ -64,16 +61,30 @@ impl TryFrom<SessionRow> for SessionRecord {
     }
 }
 
+fn ended_event(id: &SessionId, principal: &str, reason: EndReason) -> Result<Event, StoreError> {
+    let principal = principal_of(id, principal)?;
+    let reason = reason_text(reason);
+    Ok(Event::session_ended(&principal, &id.label(), reason))
+}
+
 fn record(rows: Vec<SessionRow>) -> Result<Option<SessionRecord>, StoreError> {
     rows.into_iter().next().map(TryInto::try_into).transpose()
 }
 
 fn principal_json(session: &SessionRecord) -> Result<String, StoreError> {
-    serde_json::to_string(&session.principal).map_err(|fault| StoreError::Inconsistent {
+    serde_json::to_string(&session.principal).map_err(|fault| no_principal(&session.id, &fault))
+}
+
+fn principal_of(id: &SessionId, json: &str) -> Result<Principal, StoreError> {
+    serde_json::from_str(json).map_err(|fault| no_principal(id, &fault))
+}
+
+fn no_principal(id: &SessionId, fault: &serde_json::Error) -> StoreError {
+    StoreError::Inconsistent {
         table: "sessions",
-        id: session.id.0.to_string(),
+        id: id.0.to_string(),
         what: format!("principal: {:?}", fault.classify()),
-    })
+    }
 }
 
 /// The provider's tokens as they are sealed, on the way in and on the way out.
@@ -144,9 +155,13 @@ impl Store {
                     ],
                 )
                 .await?;
+            let now = self.clock.now();
             transaction
-                .insert_cookie(&session.id, cookie, host, self.clock.now())
+                .insert_cookie(&session.id, cookie, host, now)
                 .await?;
+            let (label, until) = (session.id.label(), session.expires_at.rfc3339());
+            let event = Event::sign_in(&session.principal, &label, &until);
+            transaction.tell(&[event], now).await?;
             transaction.commit().await
         })
         .await
@@ -236,9 +251,10 @@ impl Store {
         let now = self.clock.now();
         within(async {
             let mut transaction = self.database.begin().await?;
-            if !transaction.end_row(id, reason, now).await? {
+            let Some(event) = transaction.end_row(id, reason, now).await? else {
                 return Ok(false);
-            }
+            };
+            transaction.tell(&[event], now).await?;
             let change = Change::SessionEnded(id.clone());
             transaction.append(&[change], now).await?;
             transaction.commit().await?;
@@ -271,13 +287,15 @@ impl Store {
                     args![issuer, subject, sid],
                 )
                 .await?;
-            let mut ended = Vec::new();
+            let (mut ended, mut events) = (Vec::new(), Vec::new());
             for (id,) in found {
                 let id = SessionId(id.into());
-                if transaction.end_row(&id, reason, now).await? {
+                if let Some(event) = transaction.end_row(&id, reason, now).await? {
                     ended.push(id);
+                    events.push(event);
                 }
             }
+            transaction.tell(&events, now).await?;
             let changes: Vec<_> = ended.iter().cloned().map(Change::SessionEnded).collect();
             transaction.append(&changes, now).await?;
             transaction.commit().await?;
@@ -351,10 +369,7 @@ impl Store {
 
     /// Whoever last used a session with this vouched-for e-mail address, as they signed in; among sessions that are still kept.
     pub async fn last_principal(&self, email: &str) -> Result<Option<Principal>, StoreError> {
-        let escaped = email
-            .replace('\\', "\\\\")
-            .replace('%', "\\%")
-            .replace('_', "\\_");
+        let escaped = escaped(email);
         let rows: Vec<SessionRow> = within(self.database.fetch(
             sessions_that!("WHERE principal LIKE $1 ESCAPE '\\' ORDER BY last_seen DESC LIMIT 20"),
             args![format!("%\"{escaped}\"%")],
@@ -440,17 +455,41 @@ impl Transaction {
         Ok(())
     }
 
-    /// Leaves a tombstone, and neither tokens nor cookies; false if the session had ended before.
+    /// Deletes sessions past their absolute end, and tombstones; tells of the ends that nothing else told of.
+    pub(in crate::store) async fn sweep_sessions(
+        &mut self,
+        now: Timestamp,
+        old: Timestamp,
+    ) -> Result<Vec<Event>, StoreError> {
+        let expired: Vec<(String, String)> = self
+            .fetch(
+                "DELETE FROM sessions WHERE expires_at <= $1 AND ended_at IS NULL RETURNING id, principal",
+                args![now],
+            )
+            .await?;
+        self.execute(
+            "DELETE FROM sessions WHERE expires_at <= $1 OR ended_at <= $2",
+            args![now, old],
+        )
+        .await?;
+        let ended = expired.into_iter().map(|(id, principal)| {
+            let id = SessionId(id.into());
+            ended_event(&id, &principal, EndReason::Expired)
+        });
+        ended.collect()
+    }
+
+    /// Leaves a tombstone, and neither tokens nor cookies; the event that tells of it, or `None` if the session had ended before.
     async fn end_row(
         &mut self,
         id: &SessionId,
         reason: EndReason,
         at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let ended = self
-            .execute(
+    ) -> Result<Option<Event>, StoreError> {
+        let ended: Vec<(String,)> = self
+            .fetch(
                 "UPDATE sessions SET ended_at = $2, end_reason = $3, tokens = NULL \
-                 WHERE id = $1 AND ended_at IS NULL",
+                 WHERE id = $1 AND ended_at IS NULL RETURNING principal",
                 args![&*id.0, at, reason_text(reason)],
             )
             .await?;
@@ -459,6 +498,9 @@ impl Transaction {
             args![&*id.0],
         )
         .await?;
-        Ok(ended == 1)
+        let ended = ended.first();
+        ended
+            .map(|(principal,)| ended_event(id, principal, reason))
+            .transpose()
     }
 }

@@ -1,4 +1,5 @@
-//! The assertion: a short-lived signed JWT that tells the upstream who the person is, bound to the certificate it travels with.
+//! The assertion: a short-lived signed JWT that tells the upstream who the person is, bound to the certificate it travels with. The same keys sign
+//! the audit log's checkpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::audit::chain::Link;
+use crate::audit::checkpoint;
 use crate::clock::{SharedClock, Timestamp};
 use crate::identity::principal::{Groups, Principal};
 use crate::mesh::svid::Svid;
@@ -34,7 +37,8 @@ pub struct Minter {
 }
 
 struct Key {
-    /// The JWS header, encoded once.
+    kid: String,
+    /// The JWS header of assertions, encoded once.
     header: String,
     pair: EcdsaKeyPair,
 }
@@ -105,9 +109,9 @@ impl Minter {
             }
             published.push(jwk.document());
             if signing.is_none() {
-                let header = json!({"alg": "ES256", "typ": "JWT", "kid": record.kid}).to_string();
-                let header = URL_SAFE_NO_PAD.encode(header);
-                signing = Some(Key { header, pair });
+                let kid = record.kid.clone();
+                let header = header("JWT", &kid);
+                signing = Some(Key { kid, header, pair });
             }
         }
         Ok(Self {
@@ -144,18 +148,30 @@ impl Minter {
             },
         };
         Assertion {
-            value: self.sign(&claims),
+            value: header_value(self.sign(&self.signing.header, &claims)),
             renew_at: expires_at.minus(RENEW_BEFORE),
         }
     }
 
+    /// Signs that the audit log has this hash at this event.
+    pub fn checkpoint(&self, seq: i64, link: Link) -> String {
+        let claims = checkpoint::Claims {
+            iss: self.issuer.clone(),
+            aud: checkpoint::AUDIENCE.to_owned(),
+            iat: self.clock.now().seconds(),
+            seq,
+            hash: link.to_string(),
+        };
+        self.sign(&header(checkpoint::TYPE, &self.signing.kid), &claims)
+    }
+
     #[expect(
         clippy::expect_used,
-        reason = "claims of texts and numbers serialise, a parsed key signs, and base64url is a header value"
+        reason = "claims of texts and numbers serialise, and a parsed key signs"
     )]
-    fn sign(&self, claims: &AssertionClaims<'_>) -> http::HeaderValue {
+    fn sign(&self, header: &str, claims: &impl Serialize) -> String {
         let payload = serde_json::to_vec(claims).expect("texts and numbers serialise");
-        let mut token = self.signing.header.clone();
+        let mut token = header.to_owned();
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(payload, &mut token);
         let signature = self
@@ -165,7 +181,7 @@ impl Minter {
             .expect("a parsed key signs");
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
-        http::HeaderValue::try_from(token).expect("base64url and dots are a header value")
+        token
     }
 
     /// The JWK set (RFC 7517) to publish.
@@ -177,6 +193,17 @@ impl Minter {
     pub fn lifetime(&self) -> Duration {
         LIFETIME
     }
+}
+
+/// A JWS header (RFC 7515 §4), encoded.
+fn header(typ: &str, kid: &str) -> String {
+    let header = json!({"alg": "ES256", "typ": typ, "kid": kid}).to_string();
+    URL_SAFE_NO_PAD.encode(header)
+}
+
+#[expect(clippy::expect_used, reason = "base64url and dots are a header value")]
+fn header_value(token: String) -> http::HeaderValue {
+    http::HeaderValue::try_from(token).expect("base64url and dots are a header value")
 }
 
 struct PublicKey {

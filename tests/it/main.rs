@@ -6,6 +6,7 @@
     reason = "in a test, what must not fail is the test's own footing"
 )]
 
+mod audit;
 mod browser;
 mod check;
 mod conditions;

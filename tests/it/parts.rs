@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod command;
 pub(crate) mod envoy;
 pub(crate) mod files;
 pub(crate) mod frames;

@@ -5,43 +5,12 @@ use std::path::PathBuf;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::parts::program::{Program, eventually};
+use crate::parts::command::{Said, command, run};
+use crate::parts::program::eventually;
 use crate::parts::served::{CONFIGURATION, Parties, alice, database, end, status, with_postgres};
 
-/// What a command came to.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("{} {}", self.out, self.err))
-    }
-
-    /// It did what was asked.
-    fn expect_done(self) -> Self {
-        assert_eq!(self.code, Some(0), "{} {}", self.out, self.err);
-        self
-    }
-}
-
-async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
-    let mut program = Program::start_with(arguments, environment);
-    let code = program.ended().await.code();
-    Said {
-        code,
-        out: program.out(),
-        err: program.err(),
-    }
-}
-
 async fn policy(parties: &Parties, arguments: &[&str]) -> Said {
-    let file = parties.stage.configuration_file();
-    let mut all = vec!["policy", "--config", file.to_str().unwrap()];
-    all.extend(arguments);
-    run(&all, &[]).await
+    command(parties, "policy", arguments).await
 }
 
 /// Parties whose edge follows no file; the policy is one of a file beside it.

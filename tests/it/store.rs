@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sqlx::Connection;
+use wayleave::audit::chain::Break;
+use wayleave::audit::verify::{Verified, Verifier};
 use wayleave::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use wayleave::config::checked::{SessionConfig, StoreConfig};
 use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
 use wayleave::policy::model::Revision;
-use wayleave::secret::{Sealer, SecretString, Token, random};
+use wayleave::secret::{ExposeSecret, Sealer, SecretString, Token, random};
 use wayleave::session::*;
+use wayleave::store::audit::EventFilter;
 use wayleave::store::changes::{Change, ChangeSeq};
 use wayleave::store::policy::{ObjectKind, PolicyObject, Written};
 use wayleave::store::{Store, StoreError};
+use wayleave::token::assertion::Minter;
 
 use crate::parts::served::database;
 
@@ -51,6 +56,35 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Runs a statement past the store.
+    async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        let url = self.config.url.expose_secret();
+        if url.starts_with("sqlite") {
+            let mut own = sqlx::SqliteConnection::connect(url).await?;
+            sqlx::raw_sql(sql).execute(&mut own).await.map(drop)
+        } else {
+            let mut own = sqlx::PgConnection::connect(url).await?;
+            sqlx::raw_sql(sql).execute(&mut own).await.map(drop)
+        }
+    }
+
+    /// The same, as the owner of the tables.
+    async fn without_triggers(&self, sql: &'static str) {
+        let is_sqlite = self.config.url.expose_secret().starts_with("sqlite");
+        let disarm: &[&'static str] = match is_sqlite {
+            true => &[
+                "DROP TRIGGER IF EXISTS audit_events_kept",
+                "DROP TRIGGER IF EXISTS audit_events_unchanged",
+            ],
+            false => &["ALTER TABLE audit_events DISABLE TRIGGER ALL"],
+        };
+        for statement in disarm.iter().chain([&sql]) {
+            self.execute(statement).await.unwrap();
+        }
+    }
+}
+
 /// Runs a test on both databases.
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
@@ -70,6 +104,8 @@ on_both!(
     h6_fifty_loads_refresh_once,
     e8_h3_sign_in_again_and_out,
     h4_refused_refresh_ends,
+    k10_events_are_chained_and_stay_as_they_are,
+    k10_what_is_old_is_pruned_behind_a_checkpoint,
 );
 
 fn principal() -> Principal {
@@ -355,4 +391,133 @@ async fn h4_refused_refresh_ends(place: Place) {
     assert!(session.end.is_cancelled());
     let feed = store.changes_after(ChangeSeq::default()).await.unwrap();
     assert_eq!(feed[0].1, Change::SessionEnded(session.id.clone()));
+}
+
+/// Reads the whole log, and verifies it with what signs its checkpoints.
+async fn verified(store: &Store, minter: &Minter) -> Result<Verified, Break> {
+    let keys = serde_json::from_value(minter.jwks()).unwrap();
+    let signed = store.checkpoints().await.unwrap();
+    let signed = signed.iter().map(|one| (one.seq, one.token.as_str()));
+    let mut verifier = Verifier::new(signed, &keys)?;
+    let all = EventFilter::default();
+    for entry in store.events_after(0, &all, 1000).await.unwrap() {
+        verifier.event(&entry)?;
+    }
+    let (seq, link) = store.audit_head().await.unwrap();
+    verifier.end(Some((seq, &link.to_string())))
+}
+
+async fn minter(store: &Store, place: &Place) -> Arc<Minter> {
+    let clock: SharedClock = place.clock.clone();
+    let issuer = "https://access.example".to_owned();
+    Minter::load(store, clock, issuer).await.unwrap()
+}
+
+async fn sign(store: &Store, minter: &Minter) {
+    let (seq, link) = store.audit_head().await.unwrap();
+    let token = minter.checkpoint(seq, link);
+    store.keep_checkpoint(seq, &token).await.unwrap();
+}
+
+async fn k10_events_are_chained_and_stay_as_they_are(place: Place) {
+    let stores = [place.open().await, place.open().await];
+    let minter = minter(&stores[0], &place).await;
+    // Two replicas at once.
+    let ids: Vec<String> = (0..40).map(|n| format!("s{n}")).collect();
+    let works = ids
+        .iter()
+        .zip(stores.iter().cycle())
+        .map(async |(id, store)| {
+            let (record, _) = session(store, &place.clock, id).await;
+            store
+                .end_session(&record.id, EndReason::SignedOut)
+                .await
+                .unwrap();
+        });
+    futures_util::future::join_all(works).await;
+    sign(&stores[0], &minter).await;
+    session(&stores[1], &place.clock, "later").await;
+    let whole = verified(&stores[0], &minter).await.unwrap();
+    assert_eq!((whole.events, whole.checkpoints, whole.last), (81, 1, 81));
+    let ended = EventFilter {
+        kind: Some("session_ended".to_owned()),
+        contains: Some("signed_out".to_owned()),
+        ..EventFilter::default()
+    };
+    let ended = stores[0]
+        .events_before(i64::MAX, &ended, 1000)
+        .await
+        .unwrap();
+    assert_eq!(ended.len(), 40);
+
+    for change in [
+        "UPDATE audit_events SET body = '{}' WHERE seq = 7",
+        "UPDATE audit_events SET kind = 'x' WHERE seq = 7",
+        "DELETE FROM audit_events WHERE seq = 7",
+        "DELETE FROM audit_events",
+    ] {
+        let refused = place.execute(change).await.unwrap_err().to_string();
+        assert!(refused.contains("audit events are"), "{change}: {refused}");
+    }
+    // Whoever owns the database can take even that away, and is found out.
+    for (change, first_bad) in [
+        ("UPDATE audit_events SET at = at + 1 WHERE seq = 60", 60),
+        ("DELETE FROM audit_events WHERE seq = 50", 50),
+        ("DELETE FROM audit_events WHERE seq < 50", 1),
+    ] {
+        place.without_triggers(change).await;
+        assert_eq!(
+            verified(&stores[0], &minter).await.unwrap_err().seq,
+            first_bad,
+            "{change}"
+        );
+    }
+    assert!(place.open().await.ping().await.is_ok());
+}
+
+async fn k10_what_is_old_is_pruned_behind_a_checkpoint(place: Place) {
+    let store = place.open().await;
+    let minter = minter(&store, &place).await;
+    for n in 0..10 {
+        session(&store, &place.clock, &format!("old{n}")).await;
+        if n == 6 {
+            sign(&store, &minter).await;
+        }
+    }
+    place.clock.advance(Duration::from_secs(7200));
+    // Their time was up, and nobody had told of it.
+    store.sweep().await.unwrap();
+    let whole = verified(&store, &minter).await.unwrap();
+    assert_eq!(whole.events, 20);
+    let expired = store
+        .events_after(10, &EventFilter::default(), 1)
+        .await
+        .unwrap();
+    assert!(
+        expired[0].body.contains("\"reason\":\"expired\""),
+        "{}",
+        expired[0].body
+    );
+
+    store
+        .prune_events(place.clock.now().minus(Duration::from_secs(7201)))
+        .await
+        .unwrap();
+    assert_eq!(verified(&store, &minter).await.unwrap().events, 20);
+    store
+        .prune_events(place.clock.now().minus(Duration::from_secs(60)))
+        .await
+        .unwrap();
+    let pruned = verified(&store, &minter).await.unwrap();
+    assert_eq!(
+        (pruned.events, pruned.last),
+        (14, 21),
+        "8 to 20, and that it was done"
+    );
+    // Without the checkpoint nobody could say that they were pruned.
+    place
+        .execute("DELETE FROM audit_checkpoints")
+        .await
+        .unwrap();
+    assert_eq!(verified(&store, &minter).await.unwrap_err().seq, 1);
 }

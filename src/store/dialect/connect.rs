@@ -24,6 +24,26 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 /// Longest time for connecting and migrating, other replicas' migrations included.
 const OPEN: Duration = Duration::from_secs(60);
 
+/// Events are never changed, and deleted only behind a checkpoint: whoever gets at the store by a fault of ours cannot tidy up after themselves.
+const KEEP_SQLITE: [&str; 2] = [
+    "CREATE TRIGGER IF NOT EXISTS audit_events_unchanged BEFORE UPDATE ON audit_events \
+     BEGIN SELECT RAISE(ABORT, 'audit events are never changed'); END",
+    "CREATE TRIGGER IF NOT EXISTS audit_events_kept BEFORE DELETE ON audit_events \
+     WHEN OLD.seq > (SELECT pruned_to FROM audit_head WHERE name = 'events') \
+     BEGIN SELECT RAISE(ABORT, 'audit events are kept until a checkpoint is older than the retention'); END",
+];
+
+/// The same; the tables' owner needs no more rights than for migrating, and none where the trigger is there.
+const KEEP_POSTGRES: &str = "DO $do$ BEGIN \
+     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'audit_events_kept' AND tgrelid = 'audit_events'::regclass) THEN \
+         CREATE OR REPLACE FUNCTION audit_events_kept() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN \
+             IF TG_OP = 'DELETE' AND OLD.seq <= (SELECT pruned_to FROM audit_head WHERE name = 'events') THEN RETURN OLD; END IF; \
+             RAISE EXCEPTION 'audit events are never changed, and kept until a checkpoint is older than the retention'; \
+         END $f$; \
+         CREATE TRIGGER audit_events_kept BEFORE UPDATE OR DELETE ON audit_events FOR EACH ROW EXECUTE FUNCTION audit_events_kept(); \
+         CREATE TRIGGER audit_events_not_emptied BEFORE TRUNCATE ON audit_events FOR EACH STATEMENT EXECUTE FUNCTION audit_events_kept(); \
+     END IF; END $do$";
+
 /// The schema. What is newer than this binary is left alone, so that a release can be rolled back.
 pub(super) fn migrations() -> Migrator {
     let mut migrator = sqlx::migrate!("./migrations");
@@ -80,6 +100,9 @@ async fn open_sqlite(path: PathBuf, connections: u32) -> Result<Database, StoreE
         .run(&mut connection)
         .await
         .map_err(migration_fault)?;
+    for trigger in KEEP_SQLITE {
+        sqlx::query(trigger).execute(&mut connection).await?;
+    }
     connection.close().await?;
     let pool = SqlitePoolOptions::new()
         .max_connections(connections.max(1))
@@ -136,6 +159,7 @@ async fn open_postgres(url: &str, connections: u32) -> Result<Database, StoreErr
         .run(&mut connection)
         .await
         .map_err(migration_fault)?;
+    sqlx::query(KEEP_POSTGRES).execute(&mut connection).await?;
     connection.close().await?;
     let listener_options = options.clone().application_name("wayleave-listener");
     let options = options.application_name("wayleave").options([

@@ -1,0 +1,86 @@
+//! What the log tells of: one constructor for each kind of event.
+
+use serde_json::{Map, Value, json};
+
+use crate::identity::principal::Principal;
+
+/// Something that happened, and who did it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    kind: &'static str,
+    actor: String,
+    details: Map<String, Value>,
+}
+
+impl Event {
+    fn new(kind: &'static str, actor: String, details: Value) -> Self {
+        let Value::Object(details) = details else {
+            return Self::new(kind, actor, json!({}));
+        };
+        Self {
+            kind,
+            actor,
+            details,
+        }
+    }
+
+    /// Somebody signed in.
+    pub fn sign_in(principal: &Principal, session: &str, expires_at: &str) -> Self {
+        let details = json!({
+            "person": person(principal), "session": session, "expires_at": expires_at,
+        });
+        Self::new("sign_in", actor(principal), details)
+    }
+
+    /// A session ended.
+    pub fn session_ended(principal: &Principal, session: &str, reason: &str) -> Self {
+        let details = json!({ "person": person(principal), "session": session, "reason": reason });
+        Self::new("session_ended", actor(principal), details)
+    }
+
+    /// A policy revision was written.
+    pub fn policy_written(author: &str, message: &str, revision: i64, parent: Option<i64>) -> Self {
+        let details = json!({ "revision": revision, "parent": parent, "message": message });
+        Self::new("policy_written", author.to_owned(), details)
+    }
+
+    /// Events up to this one were deleted, as the configured retention has it.
+    pub fn pruned(up_to: i64) -> Self {
+        let details = json!({ "up_to": up_to });
+        Self::new("audit_pruned", "wayleave".to_owned(), details)
+    }
+
+    /// What happened, as a stable name.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Who did it: an e-mail address, or provider and subject, or what an operator says to be called.
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    /// JSON on one line: `kind`, `actor` and what belongs to the kind. This text is what is chained.
+    pub fn body(&self) -> String {
+        let mut body = self.details.clone();
+        body.insert("kind".to_owned(), self.kind.into());
+        body.insert("actor".to_owned(), self.actor.as_str().into());
+        Value::Object(body).to_string()
+    }
+}
+
+/// How somebody is called in the log: their vouched-for e-mail address, or else provider and subject.
+pub fn actor(principal: &Principal) -> String {
+    match &principal.email {
+        Some(email) => email.as_str().to_owned(),
+        None => format!("{}/{}", principal.provider, principal.subject),
+    }
+}
+
+fn person(principal: &Principal) -> Value {
+    json!({
+        "provider": &*principal.provider,
+        "subject": &*principal.subject,
+        "email": principal.email.as_ref().map(|email| email.as_str()),
+    })
+}

@@ -1,0 +1,308 @@
+//! `wayleave audit`: what happened, and whether the log of it is whole.
+
+mod export;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Subcommand, ValueEnum};
+use jsonwebtoken::jwk::JwkSet;
+use serde_json::Value;
+
+use crate::audit::chain::{Break, Entry};
+use crate::audit::verify::{Verified, Verifier};
+use crate::cli::client::{Client, Failure, ServerArguments};
+
+/// The log is not whole.
+const BROKEN: u8 = 3;
+
+/// Look at, export and verify the log of what happened.
+#[derive(Debug, clap::Args)]
+pub struct AuditArguments {
+    #[command(subcommand)]
+    command: AuditCommand,
+    #[command(flatten)]
+    server: ServerArguments,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// List events, newest first.
+    List {
+        #[command(flatten)]
+        filter: FilterArguments,
+        /// At most so many.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Write events to standard output, oldest first. A whole log as jsonl can be verified later.
+    Export {
+        #[command(flatten)]
+        filter: FilterArguments,
+        /// How.
+        #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+        format: Format,
+    },
+    /// Verify that no event was changed, left out or put in; names the first position where one was.
+    Verify {
+        /// A whole log that was exported as jsonl, instead of the edge's.
+        #[arg(requires = "keys")]
+        file: Option<PathBuf>,
+        /// The edge's public keys: what https://HOME/.wayleave/jwks.json says. By default those that the edge says it has.
+        #[arg(long, value_name = "FILE")]
+        keys: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A JSON object on each line.
+    Jsonl,
+    /// RFC 4180, with a heading.
+    Csv,
+}
+
+#[derive(Debug, clap::Args)]
+struct FilterArguments {
+    /// Of this kind: sign_in, session_ended, denied, policy_written, audit_pruned.
+    #[arg(long)]
+    kind: Option<String>,
+    /// By this e-mail address, or provider/subject, or operator.
+    #[arg(long)]
+    actor: Option<String>,
+    /// No older than this: 14d, or a moment like 2027-01-31T18:00:00Z.
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<String>,
+    /// Older than this.
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<String>,
+    /// With this text in it.
+    #[arg(long, value_name = "TEXT")]
+    contains: Option<String>,
+}
+
+impl FilterArguments {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let pairs = [
+            ("kind", &self.kind),
+            ("actor", &self.actor),
+            ("since", &self.since),
+            ("until", &self.until),
+            ("contains", &self.contains),
+        ];
+        let given = pairs.into_iter();
+        given
+            .filter_map(|(name, value)| Some((name, value.clone()?)))
+            .collect()
+    }
+}
+
+/// A moment, or how long ago it was.
+pub(super) fn moment(text: &str) -> Result<String, &'static str> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        let ago = jiff::SignedDuration::try_from(ago).map_err(|_| "this is too long ago")?;
+        let then = jiff::Timestamp::now().checked_sub(ago);
+        return then
+            .map(|then| then.to_string())
+            .map_err(|_| "this is too long ago");
+    }
+    let moment: Result<jiff::Timestamp, _> = text.parse();
+    moment
+        .map(|moment| moment.to_string())
+        .map_err(|_| "say how long ago, like 14d, or a moment, like 2027-01-31T18:00:00Z")
+}
+
+/// Does what the arguments say.
+pub fn run(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
+    if let AuditCommand::Verify {
+        file: Some(file),
+        keys: Some(keys),
+    } = &arguments.command
+    {
+        return told(verify_file(file, &read_keys(keys)?)?, arguments.json);
+    }
+    let client = Client::new(&arguments.server)?;
+    let outcome = crate::cli::runtime()?.block_on(ask(&client, arguments));
+    outcome.or_else(|failure| failure.told(arguments.json))
+}
+
+async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Failure> {
+    match &arguments.command {
+        AuditCommand::List { filter, limit } => {
+            let mut query = filter.query();
+            query.push(("limit", limit.to_string()));
+            let said = client.get("audit/events", &query).await?;
+            let entries = entries(&said)?;
+            match arguments.json {
+                true => anstream::println!("{said:#}"),
+                false => anstream::print!("{}", export::as_text(&entries)),
+            }
+        }
+        AuditCommand::Export { filter, format } => {
+            let query = filter.query();
+            let mut out = anstream::stdout().lock();
+            if let Format::Csv = format {
+                writeln!(out, "{}", export::CSV_HEADING).context(CANNOT_WRITE)?;
+            }
+            each_page(client, &query, |page, _| {
+                for entry in page {
+                    let line = match format {
+                        Format::Jsonl => export::as_json(entry),
+                        Format::Csv => export::as_csv(entry),
+                    };
+                    writeln!(out, "{line}").context(CANNOT_WRITE)?;
+                }
+                Ok(())
+            })
+            .await?;
+            if let (Format::Jsonl, true) = (format, query.is_empty()) {
+                let said = client.get("audit/checkpoints", &[]).await?;
+                for (seq, token) in checkpoints(&said) {
+                    let line = serde_json::json!({ "seq": seq, "checkpoint": token });
+                    writeln!(out, "{line}").context(CANNOT_WRITE)?;
+                }
+            }
+        }
+        AuditCommand::Verify { keys, .. } => {
+            let outcome = verify_edge(client, keys.as_deref()).await?;
+            return Ok(told(outcome, arguments.json)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const CANNOT_WRITE: &str = "standard output cannot be written";
+
+/// Every event that fits, oldest first, page by page; with each page what the edge says of the newest one.
+async fn each_page(
+    client: &Client,
+    query: &[(&'static str, String)],
+    mut read: impl FnMut(&[Entry], &Value) -> anyhow::Result<()>,
+) -> Result<(), Failure> {
+    let mut after = 0;
+    loop {
+        let mut query = query.to_vec();
+        query.push(("after", after.to_string()));
+        let said = client.get("audit/events", &query).await?;
+        let page = entries(&said)?;
+        read(&page, &said["head"])?;
+        match page.last() {
+            Some(last) => after = last.seq,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn entries(said: &Value) -> anyhow::Result<Vec<Entry>> {
+    let events = said["events"].as_array().map_or(&[][..], Vec::as_slice);
+    let read = |event: &Value| {
+        Some(Entry {
+            seq: event["seq"].as_i64()?,
+            at: event["at"].as_i64()?,
+            body: event["body"].as_str()?.to_owned(),
+            hash: event["hash"].as_str()?.to_owned(),
+        })
+    };
+    let read: Option<Vec<Entry>> = events.iter().map(read).collect();
+    read.context("what the edge says of its events is not as this release knows it")
+}
+
+fn checkpoints(said: &Value) -> impl Iterator<Item = (i64, &str)> {
+    let all = said["checkpoints"].as_array().into_iter().flatten();
+    all.filter_map(|one| Some((one["seq"].as_i64()?, one["token"].as_str()?)))
+}
+
+async fn verify_edge(
+    client: &Client,
+    keys: Option<&Path>,
+) -> Result<Result<Verified, Break>, Failure> {
+    let said = client.get("audit/checkpoints", &[]).await?;
+    let keys = match keys {
+        Some(file) => read_keys(file)?,
+        None => serde_json::from_value(said["keys"].clone())
+            .context("the edge does not say what its keys are")?,
+    };
+    let mut verifier = match Verifier::new(checkpoints(&said), &keys) {
+        Ok(verifier) => verifier,
+        Err(broken) => return Ok(Err(broken)),
+    };
+    let mut outcome = Ok(());
+    let mut newest = Value::Null;
+    each_page(client, &[], |page, head| {
+        newest = head.clone();
+        if outcome.is_ok() {
+            outcome = page.iter().try_for_each(|entry| verifier.event(entry));
+        }
+        Ok(())
+    })
+    .await?;
+    let head = newest["seq"].as_i64().zip(newest["hash"].as_str());
+    Ok(outcome.and_then(|()| verifier.end(head)))
+}
+
+/// A log as [`AuditCommand::Export`] writes it: events, then checkpoints.
+fn verify_file(file: &Path, keys: &JwkSet) -> anyhow::Result<Result<Verified, Break>> {
+    let name = file.display();
+    let (mut events, mut tokens) = (Vec::new(), Vec::new());
+    let opened = File::open(file).with_context(|| format!("{name} cannot be read"))?;
+    for (number, line) in (1..).zip(BufReader::new(opened).lines()) {
+        let line = line.with_context(|| format!("{name} cannot be read"))?;
+        match export::read(&line) {
+            Some(export::Line::Event(entry)) => events.push(entry),
+            Some(export::Line::Checkpoint(seq, token)) => tokens.push((seq, token)),
+            None => bail!("line {number} of {name} is not one of an exported log"),
+        }
+    }
+    let signed = tokens.iter().map(|(seq, token)| (*seq, token.as_str()));
+    let outcome = Verifier::new(signed, keys).and_then(|mut verifier| {
+        events.iter().try_for_each(|entry| verifier.event(entry))?;
+        verifier.end(None)
+    });
+    Ok(outcome)
+}
+
+fn read_keys(file: &Path) -> anyhow::Result<JwkSet> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
+    serde_json::from_str(&text).with_context(|| format!("{name} is no JWK set"))
+}
+
+fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode> {
+    let said = match &outcome {
+        Ok(verified) => serde_json::json!({
+            "is_whole": true, "events": verified.events, "checkpoints": verified.checkpoints, "last": verified.last,
+        }),
+        Err(broken) => {
+            serde_json::json!({ "is_whole": false, "first_bad": broken.seq, "what": broken.what })
+        }
+    };
+    if json {
+        anstream::println!("{said:#}");
+    }
+    match outcome {
+        Ok(Verified {
+            events,
+            checkpoints,
+            last,
+        }) => {
+            if !json {
+                anstream::println!(
+                    "The log is whole up to event {last}: {events} events, {checkpoints} signed checkpoints."
+                );
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(broken) => {
+            if !json {
+                anstream::eprintln!("The log is NOT whole. First bad position {broken}.");
+            }
+            Ok(ExitCode::from(BROKEN))
+        }
+    }
+}

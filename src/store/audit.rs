@@ -1,0 +1,264 @@
+//! The audit log: events are written in the transaction of what they tell of, one after another.
+
+use crate::audit::chain::{Entry, Link};
+use crate::audit::event::Event;
+use crate::clock::Timestamp;
+use crate::store::dialect::{Transaction, args};
+use crate::store::{Store, StoreError, within};
+
+/// How many events one read returns at most.
+pub const PAGE: i64 = 1000;
+
+/// Which events are wanted; all that is present must fit.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// By this actor.
+    pub actor: Option<String>,
+    /// At this moment or later.
+    pub since: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
+    /// With this text anywhere in the body.
+    pub contains: Option<String>,
+}
+
+/// A signed checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointRecord {
+    /// The event that it is about.
+    pub seq: i64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The signed JWT.
+    pub token: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct EventRow {
+    seq: i64,
+    at: i64,
+    body: String,
+    hash: String,
+}
+
+impl From<EventRow> for Entry {
+    fn from(row: EventRow) -> Self {
+        Self {
+            seq: row.seq,
+            at: row.at,
+            body: row.body,
+            hash: row.hash,
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct HeadRow {
+    seq: i64,
+    hash: String,
+}
+
+impl HeadRow {
+    fn read(rows: Vec<Self>) -> Result<(i64, Link), StoreError> {
+        let senseless = |what: &str| StoreError::Inconsistent {
+            table: "audit_head",
+            id: "events".to_owned(),
+            what: what.to_owned(),
+        };
+        let row = rows.into_iter().next();
+        let row = row.ok_or_else(|| senseless("the row is missing"))?;
+        let link = Link::parse(&row.hash).ok_or_else(|| senseless("the hash is none"))?;
+        Ok((row.seq, link))
+    }
+}
+
+/// The filter's conditions, from the third placeholder on.
+macro_rules! events_that {
+    ($rest:literal) => {
+        concat!(
+            "SELECT seq, at, body, hash FROM audit_events WHERE ",
+            "(CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR actor = $4) ",
+            "AND at >= $5 AND at < $6 AND (CAST($7 AS TEXT) IS NULL OR body LIKE $7 ESCAPE '\\') AND ",
+            $rest
+        )
+    };
+}
+
+impl Transaction {
+    /// Appends events. Comes after every other write but the change feed's: it holds the chain's head until the commit, which makes
+    /// numbers follow commit order.
+    pub(in crate::store) async fn tell(
+        &mut self,
+        events: &[Event],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let head = self
+            .fetch(
+                "UPDATE audit_head SET seq = seq WHERE name = 'events' RETURNING seq, hash",
+                args![],
+            )
+            .await?;
+        let (mut seq, mut link) = HeadRow::read(head)?;
+        for event in events {
+            let body = event.body();
+            seq += 1;
+            link = link.next(seq, at.micros(), &body);
+            self.execute(
+                "INSERT INTO audit_events (seq, at, kind, actor, body, hash) VALUES ($1, $2, $3, $4, $5, $6)",
+                args![seq, at, event.kind(), event.actor(), body, link.to_string()],
+            )
+            .await?;
+        }
+        self.execute(
+            "UPDATE audit_head SET seq = $1, hash = $2 WHERE name = 'events'",
+            args![seq, link.to_string()],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// The newest event's number and hash; 0 when there has been none.
+    pub async fn audit_head(&self) -> Result<(i64, Link), StoreError> {
+        let head = within(self.database.fetch(
+            "SELECT seq, hash FROM audit_head WHERE name = 'events'",
+            args![],
+        ));
+        HeadRow::read(head.await?)
+    }
+
+    /// The first events after a number, oldest first.
+    pub async fn events_after(
+        &self,
+        after: i64,
+        filter: &EventFilter,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let sql = events_that!("seq > $1 ORDER BY seq LIMIT $2");
+        self.events(sql, after, filter, limit).await
+    }
+
+    /// The last events before a number, newest first.
+    pub async fn events_before(
+        &self,
+        before: i64,
+        filter: &EventFilter,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let sql = events_that!("seq < $1 ORDER BY seq DESC LIMIT $2");
+        self.events(sql, before, filter, limit).await
+    }
+
+    async fn events(
+        &self,
+        sql: &'static str,
+        from: i64,
+        filter: &EventFilter,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let contains = filter
+            .contains
+            .as_deref()
+            .map(|text| format!("%{}%", escaped(text)));
+        let args = args![
+            from,
+            limit.clamp(1, PAGE),
+            filter.kind.as_deref(),
+            filter.actor.as_deref(),
+            filter.since.map_or(i64::MIN, Timestamp::micros),
+            filter.until.map_or(i64::MAX, Timestamp::micros),
+            contains,
+        ];
+        let rows: Vec<EventRow> = within(self.database.fetch(sql, args)).await?;
+        Ok(rows.into_iter().map(Entry::from).collect())
+    }
+
+    /// All checkpoints, oldest first.
+    pub async fn checkpoints(&self) -> Result<Vec<CheckpointRecord>, StoreError> {
+        let rows: Vec<(i64, i64, String)> = within(self.database.fetch(
+            "SELECT seq, at, token FROM audit_checkpoints ORDER BY seq",
+            args![],
+        ))
+        .await?;
+        let records = rows.into_iter().map(|(seq, at, token)| CheckpointRecord {
+            seq,
+            at: Timestamp::from_micros(at),
+            token,
+        });
+        Ok(records.collect())
+    }
+
+    /// The newest checkpoint's event and time.
+    pub async fn newest_checkpoint(&self) -> Result<Option<(i64, Timestamp)>, StoreError> {
+        let rows: Vec<(i64, i64)> = within(self.database.fetch(
+            "SELECT seq, at FROM audit_checkpoints ORDER BY seq DESC LIMIT 1",
+            args![],
+        ))
+        .await?;
+        let newest = rows.first();
+        Ok(newest.map(|&(seq, at)| (seq, Timestamp::from_micros(at))))
+    }
+
+    /// Keeps a checkpoint, unless there is one of the same event.
+    pub async fn keep_checkpoint(&self, seq: i64, token: &str) -> Result<(), StoreError> {
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            transaction
+                .execute(
+                    "INSERT INTO audit_checkpoints (seq, at, token) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                    args![seq, self.clock.now(), token],
+                )
+                .await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// Deletes the events up to the last checkpoint whose event is older than this; the checkpoint stays, so that the chain can be followed from there.
+    /// That something was deleted is an event.
+    pub async fn prune_events(&self, before: Timestamp) -> Result<(), StoreError> {
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            let found: Vec<(i64,)> = transaction
+                .fetch(
+                    "SELECT c.seq FROM audit_checkpoints c JOIN audit_events e ON e.seq = c.seq \
+                     WHERE e.at < $1 ORDER BY c.seq DESC LIMIT 1",
+                    args![before],
+                )
+                .await?;
+            let Some(&(seq,)) = found.first() else {
+                return Ok(());
+            };
+            transaction
+                .execute(
+                    "UPDATE audit_head SET pruned_to = $1 WHERE name = 'events' AND pruned_to < $1",
+                    args![seq],
+                )
+                .await?;
+            transaction
+                .execute("DELETE FROM audit_events WHERE seq <= $1", args![seq])
+                .await?;
+            transaction
+                .execute("DELETE FROM audit_checkpoints WHERE seq < $1", args![seq])
+                .await?;
+            transaction
+                .tell(&[Event::pruned(seq)], self.clock.now())
+                .await?;
+            transaction.commit().await
+        })
+        .await
+    }
+}
+
+/// For `LIKE … ESCAPE '\'`.
+pub(in crate::store) fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_")
+}
