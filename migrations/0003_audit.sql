@@ -26,3 +26,30 @@ CREATE TABLE audit_checkpoints (
     at BIGINT NOT NULL,
     token TEXT NOT NULL
 );
+
+-- Whom decisions are about, as they were then; the id is the SHA-256 of the JSON.
+CREATE TABLE decided_principals (
+    id TEXT PRIMARY KEY,
+    principal TEXT NOT NULL,
+    last_at BIGINT NOT NULL
+);
+CREATE INDEX decided_principals_last_at ON decided_principals (last_at);
+
+-- Recorded decisions: denials one by one, what is alike within an hour in one row.
+CREATE TABLE decisions (
+    key TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    principal TEXT,
+    body TEXT NOT NULL,
+    count BIGINT NOT NULL,
+    first_at BIGINT NOT NULL,
+    last_at BIGINT NOT NULL
+);
+CREATE INDEX decisions_id ON decisions (id);
+CREATE INDEX decisions_last_at ON decisions (last_at);
+
+-- Segments of edges' spools that were taken in, so that none is taken in twice.
+CREATE TABLE spool_segments (
+    id TEXT PRIMARY KEY,
+    at BIGINT NOT NULL
+);

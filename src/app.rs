@@ -14,3 +14,4 @@ pub mod operators;
 pub mod policy_api;
 pub mod reload;
 pub mod serve;
+pub mod ship;

@@ -3,5 +3,7 @@
 
 pub mod chain;
 pub mod checkpoint;
+pub mod decision;
 pub mod event;
+pub mod spool;
 pub mod verify;

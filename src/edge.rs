@@ -15,8 +15,9 @@ use axum::Router;
 use tokio::runtime::Handle;
 
 use crate::address::host::Host;
+use crate::audit::spool::Spool;
 use crate::clock::SharedClock;
-use crate::config::checked::Limits;
+use crate::config::checked::{Limits, WhenFull};
 use crate::edge::metrics::EdgeMetrics;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
@@ -40,6 +41,7 @@ pub mod local;
 pub mod metrics;
 pub mod normalise;
 pub mod own;
+pub mod record;
 pub mod request;
 pub mod respond;
 pub mod route;
@@ -78,6 +80,10 @@ pub struct Edge {
     pub max_staleness: Duration,
     /// Where everything runs that is not a worker's.
     pub control: Handle,
+    /// Where decisions are written down.
+    pub spool: Spool,
+    /// What becomes of requests that cannot be recorded.
+    pub when_full: WhenFull,
     /// Where access log lines go.
     pub access_log: AccessLog,
     /// Counters and histograms.

@@ -20,6 +20,7 @@ use crate::secret::Sealer;
 
 pub mod audit;
 pub mod changes;
+pub mod decisions;
 pub mod dialect;
 pub mod one_time;
 pub mod policy;

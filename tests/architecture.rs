@@ -29,8 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "edge",
         &[
-            "sign_in", "web", "oidc", "token", "session", "mesh", "snapshot", "policy", "identity",
-            "config", "address",
+            "sign_in", "web", "oidc", "token", "session", "mesh", "snapshot", "policy", "audit",
+            "identity", "config", "address",
         ],
     ),
     (

@@ -15,7 +15,8 @@ use crate::app::follow::{self, maintain};
 use crate::app::health::Health;
 use crate::app::keep::Keeper;
 use crate::app::reload::Reloading;
-use crate::app::{admin_listener, audit_api, jwks, operators, policy_api};
+use crate::app::{admin_listener, audit_api, jwks, operators, policy_api, ship};
+use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
 use crate::edge::Edge;
@@ -66,6 +67,9 @@ pub enum StartError {
     /// An address cannot be bound.
     #[error("{0} cannot be listened on")]
     Listen(SocketAddr, #[source] std::io::Error),
+    /// The spool cannot be opened.
+    #[error("the spool {} cannot be used", .0.display())]
+    Spool(PathBuf, #[source] std::io::Error),
     /// The access log cannot be opened.
     #[error("the access log cannot be opened")]
     AccessLog(#[source] std::io::Error),
@@ -102,6 +106,7 @@ struct Foundation {
     after: ChangeSeq,
     revisions: Revisions,
     policy_file: Option<FollowedFile>,
+    spool: Spool,
 }
 
 /// Starts everything; tasks run under `lifecycle`.
@@ -203,6 +208,8 @@ async fn lay_foundation(
     clock: SharedClock,
     metrics: Arc<Metrics>,
 ) -> Result<Foundation, StartError> {
+    let spool = Spool::open(&config.audit.spool, config.audit.spool_room)
+        .map_err(|error| StartError::Spool(config.audit.spool.clone(), error))?;
     let store = Store::open(&config.store, clock.clone()).await?;
     let rules = policy_rules(config);
     let policy_file = config.policy_file.as_ref().map(|path| FollowedFile {
@@ -235,6 +242,7 @@ async fn lay_foundation(
             follows: config.policy_file.clone(),
         },
         policy_file,
+        spool,
     })
 }
 
@@ -338,6 +346,8 @@ impl Parts {
             freshness: base.freshness.clone(),
             max_staleness: config.session.max_staleness,
             control: Handle::current(),
+            spool: base.spool.clone(),
+            when_full: config.audit.when_full,
             access_log,
             metrics: EdgeMetrics::new(&base.metrics),
         }
@@ -367,6 +377,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         config: config.audit.clone(),
     };
     keeper.start(lifecycle);
+    ship::start(&base.spool, &base.store, &base.metrics, lifecycle);
     let follower = Follower {
         store: base.store.clone(),
         snapshots: base.snapshots.clone(),

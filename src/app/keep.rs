@@ -43,8 +43,11 @@ impl Keeper {
 
     async fn look(&self) -> Result<(), StoreError> {
         self.sign().await?;
-        let oldest = self.clock.now().minus(self.config.keep_events);
-        self.store.prune_events(oldest).await
+        let now = self.clock.now();
+        let oldest = now.minus(self.config.keep_events);
+        self.store.prune_events(oldest).await?;
+        let oldest = now.minus(self.config.keep_decisions);
+        self.store.prune_decisions(oldest).await
     }
 
     async fn sign(&self) -> Result<(), StoreError> {

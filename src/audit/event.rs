@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::decision::Decided;
 use crate::identity::principal::Principal;
 
 /// Something that happened, and who did it.
@@ -36,6 +37,29 @@ impl Event {
     pub fn session_ended(principal: &Principal, session: &str, reason: &str) -> Self {
         let details = json!({ "person": person(principal), "session": session, "reason": reason });
         Self::new("session_ended", actor(principal), details)
+    }
+
+    /// Somebody was refused what they asked for.
+    pub fn denied(decided: &Decided) -> Self {
+        let decision = &decided.decision;
+        let principal = decided.principal.as_deref();
+        let details = json!({
+            "decision": decision.id,
+            "reason": decision.reason,
+            "rule": decision.rule.as_deref(),
+            "revision": decision.revision,
+            "route": &*decision.route,
+            "host": decision.host,
+            "method": decision.method,
+            "path": decision.path,
+            "peer": decision.peer,
+            "session": decision.session,
+            "person": principal.map(person),
+            "count": decided.count,
+            "at": decided.first_at,
+        });
+        let actor = principal.map_or_else(|| "nobody".to_owned(), actor);
+        Self::new("denied", actor, details)
     }
 
     /// A policy revision was written.

@@ -65,6 +65,9 @@ async fn try_everything(config: &Config, report: &mut Report) {
     for issuer in &config.trusted_issuers {
         try_issuer(issuer, clock.clone(), report).await;
     }
+    let spool = &config.audit.spool;
+    let item = format!("spool {}", spool.display());
+    report.item(&item, may_write_in(spool));
     if let Some(file) = &config.log.access_log {
         let item = format!("access log {}", file.display());
         report.item(&item, may_append(file));
@@ -126,6 +129,16 @@ fn shown(schema: Schema) -> String {
 }
 
 /// Whether the log can be opened, without making it.
+/// Whether files can be made in a folder, or in the nearest one above it that there is.
+fn may_write_in(folder: &Path) -> Result<String, String> {
+    let mut above = folder.ancestors();
+    let present = above.find(|folder| folder.exists());
+    let present = present.ok_or("no folder above it exists")?;
+    let made = tempfile::tempfile_in(present);
+    made.map(|_made| String::new())
+        .map_err(|error| format!("{} cannot be written: {error}", present.display()))
+}
+
 fn may_append(file: &Path) -> Result<String, String> {
     let opened = match OpenOptions::new().append(true).open(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -119,6 +119,16 @@ impl Denied {
     pub fn authenticated(&self) -> &Authenticated {
         &self.authenticated
     }
+
+    /// The rule that denies it, if one does.
+    pub fn rule(&self) -> Option<&Arc<str>> {
+        match &self.reason {
+            Denial::Rules(DenyReason::Rule { rule }) => Some(rule),
+            Denial::Rules(DenyReason::NoRule | DenyReason::Provider)
+            | Denial::NoMeshIdentity(_)
+            | Denial::ForeignPage => None,
+        }
+    }
 }
 
 /// Decides by the revision that the request was routed with.
@@ -196,6 +206,11 @@ impl Permit {
     /// The rule that allows the request.
     pub fn rule(&self) -> &Arc<str> {
         &self.allowed.rule
+    }
+
+    /// The request and who sent it.
+    pub fn authenticated(&self) -> &Authenticated {
+        &self.allowed.authenticated
     }
 
     /// The request and its route.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 
@@ -25,6 +26,7 @@ const ASSERTIONS: usize = 32;
 
 /// The sender of requests.
 pub struct Caller {
+    number: u64,
     proof: Proof,
     memo: RefCell<Memo>,
 }
@@ -87,10 +89,17 @@ impl Caller {
     }
 
     fn of(proof: Proof) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             proof,
             memo: RefCell::default(),
         }
+    }
+
+    /// Tells callers apart for as long as the process runs.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// How it is known who this is.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::audit::spool::Recorder;
 use crate::clock::Timestamp;
 use crate::config::checked::Limits;
 use crate::edge::Edge;
@@ -34,6 +35,9 @@ pub struct Worker<U> {
     pub(in crate::edge) upstreams: U,
     pub(in crate::edge) lines: Rc<Lines>,
     pub(in crate::edge) streams: Rc<Streams>,
+    pub(in crate::edge) recorder: Recorder,
+    /// The last decision could not be recorded, and that is in the log.
+    pub(in crate::edge) records_fail: Cell<bool>,
     pub(in crate::edge) by_cookie: RefCell<Generations<TokenHash, Rc<Caller>>>,
     pub(in crate::edge) by_bearer: RefCell<Generations<Rc<str>, Rc<Caller>>>,
     pub(in crate::edge) nobody: Rc<Caller>,
@@ -56,6 +60,8 @@ impl<U: Upstreams> Worker<U> {
                 &edge.metrics,
             )),
             streams: Rc::new(Streams::new(edge.metrics.open_streams.clone())),
+            recorder: edge.spool.recorder(),
+            records_fail: Cell::new(false),
             by_cookie: RefCell::new(Generations::new(REMEMBERED)),
             by_bearer: RefCell::new(Generations::new(REMEMBERED)),
             nobody: Rc::new(Caller::nobody()),

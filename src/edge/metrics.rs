@@ -83,6 +83,8 @@ pub struct EdgeMetrics {
     pub open_streams: Gauge,
     /// Session cookies that came twice or are no token.
     pub unusable_cookies: Counter,
+    /// Decisions that could not be recorded.
+    pub unrecorded: Counter,
 }
 
 impl EdgeMetrics {
@@ -94,6 +96,7 @@ impl EdgeMetrics {
             durations: Family::new_with_constructor(histogram),
             open_streams: Gauge::default(),
             unusable_cookies: Counter::default(),
+            unrecorded: Counter::default(),
         };
         metrics.register(|registry| {
             registry.register(
@@ -120,6 +123,11 @@ impl EdgeMetrics {
                 "wayleave_unusable_session_cookies",
                 "Requests whose session cookie came twice or is no token",
                 this.unusable_cookies.clone(),
+            );
+            registry.register(
+                "wayleave_unrecorded_decisions",
+                "Decisions that could not be recorded: allowed requests among them were refused, unless audit.when_full says otherwise",
+                this.unrecorded.clone(),
             );
         });
         this

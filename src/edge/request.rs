@@ -1,6 +1,6 @@
 //! The way of one request, top to bottom.
 //!
-//! Normalise, our own pages, route, authenticate, decide, map, rewrite headers, forward, pass the answer on; and one line in the access log, whatever
+//! Normalise, our own pages, route, authenticate, decide, map, record, rewrite headers, forward, pass the answer on; and one line in the access log, whatever
 //! happened. Each step takes the former's proof, so that none can be left out.
 
 use std::rc::Rc;
@@ -55,7 +55,10 @@ impl<U: Upstreams> Handler for Worker<U> {
             .await;
         let response = match ending {
             Ok(Ending::Own(response)) => response,
-            Ok(Ending::Denied(denied)) => respond::denial(&denied, audience, &mut entry),
+            Ok(Ending::Denied(denied)) => {
+                self.record_denied(&denied, &entry);
+                respond::denial(&denied, audience, &mut entry)
+            }
             Ok(Ending::Upstream(answer)) => return pass_on(answer, entry),
             Ok(Ending::Tunnel(answer, client, to)) => {
                 match tunnel::open(answer, client, &to, entry) {
@@ -164,6 +167,7 @@ impl<U: Upstreams> Worker<U> {
             Err(denied) => return Ok(Ending::Denied(denied)),
         };
         entry.permitted(&permit);
+        self.record_allowed(&permit, entry)?;
 
         let upgrade = client.as_ref().map(|(to, _)| to);
         let departure = prepare(self, permit, head, upgrade, entry).await?;

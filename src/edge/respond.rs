@@ -68,6 +68,9 @@ pub enum Refused {
     /// The upstream changes to a protocol that nobody asked for.
     #[error("the upstream changed to another protocol than asked for")]
     WrongProtocol,
+    /// The decision cannot be written down.
+    #[error("the decision cannot be recorded")]
+    NotRecorded,
     /// It must not go on.
     #[error(transparent)]
     Cut(Cut),
@@ -141,6 +144,12 @@ impl Refused {
                 "Access cannot be checked at the moment",
                 "The proxy has had no word from its store for too long. Please try again in a moment.",
             ),
+            Self::NotRecorded => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_recorded",
+                "Access cannot be recorded at the moment",
+                "The proxy lets nobody in without a record of it, and cannot write one. Please tell your administrators.",
+            ),
             Self::StoreUnavailable => words(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store_unavailable",
@@ -183,6 +192,7 @@ impl Refused {
             Self::SignInRequired | Self::StepUpRequired(_) | Self::BadToken(_) => Outcome::SignIn,
             Self::Cut(cut) => cut.outcome(),
             Self::Stale
+            | Self::NotRecorded
             | Self::StoreUnavailable
             | Self::ProviderUnavailable
             | Self::Svid(_)
@@ -206,6 +216,7 @@ impl Refused {
             | Self::Loop
             | Self::NoRoute
             | Self::Stale
+            | Self::NotRecorded
             | Self::StoreUnavailable
             | Self::ProviderUnavailable
             | Self::Svid(_)

@@ -284,6 +284,7 @@ impl<U: Upstreams> Worker<U> {
                 self.upstreams.tidy();
             }
             self.lines.flush();
+            self.recorder.tidy(self.edge.clock.now());
         }
     }
 

@@ -1,10 +1,14 @@
 //! `wayleave audit` as a process, against a running edge: what is in the log, how it comes out, and what is found when somebody was at it.
 
+use http::StatusCode;
 use serde_json::Value;
 use sqlx::Connection;
 
 use crate::parts::command::command;
-use crate::parts::served::{Parties, alice, end};
+use crate::parts::program::eventually;
+use crate::parts::served::{
+    CONFIGURATION, OwnPostgres, Parties, alice, end, status, with_postgres,
+};
 use crate::parts::visitor::Visitor;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,4 +77,116 @@ async fn k10_the_log_is_searched_exported_and_verified() {
     );
     end(edge).await;
     parties.leave().await;
+}
+
+/// How many requests of these paths the store says there were.
+async fn recorded(url: &str, path: &str) -> i64 {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM decisions WHERE body LIKE '%{path}%'"
+    ));
+    if url.starts_with("sqlite") {
+        let mut own = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::query_scalar(sql).fetch_one(&mut own).await.unwrap()
+    } else {
+        let mut own = sqlx::PgConnection::connect(url).await.unwrap();
+        sqlx::query_scalar(sql).fetch_one(&mut own).await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_decision_is_lost_by_a_kill_or_counted_twice() {
+    let parties = Parties::gather().await;
+    let url = format!("sqlite://{}", parties.stage.path("wayleave.db").display());
+    let mut edge = parties.serve().await;
+    let mut alice = alice(&parties).await;
+    let mut bob = Visitor::new();
+    bob.open_as("bob", &parties.at("payroll")).await;
+    for round in 1..=4 {
+        for number in 0..10 {
+            let path = format!("{}/counted/{number}", parties.at("grafana"));
+            assert_eq!(status(&mut alice, &path).await, StatusCode::OK);
+            let path = format!("{}/counted/{number}", parties.at("payroll"));
+            assert_eq!(status(&mut bob, &path).await, StatusCode::FORBIDDEN);
+        }
+        edge.signal("KILL");
+        assert_eq!(edge.ended().await.code(), None);
+        edge = parties.serve().await;
+        let all = async || recorded(&url, "/counted/").await == 20 * round;
+        eventually("all decisions are in the store", all).await;
+    }
+    // The denials are events; the requests that were let through are not.
+    let denied = [
+        "list",
+        "--kind",
+        "denied",
+        "--actor",
+        "bob@demo.example",
+        "--contains",
+        "/counted/",
+        "--json",
+    ];
+    let listed = command(
+        &parties,
+        "audit",
+        &[&denied[..], &["--limit", "100"]].concat(),
+    )
+    .await;
+    let listed = listed.expect_done().json();
+    assert_eq!(listed["events"].as_array().unwrap().len(), 40);
+    command(&parties, "audit", &["verify"]).await.expect_done();
+    assert_eq!(recorded(&url, "/counted/").await, 80);
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn decisions_of_an_outage_reach_the_store_afterwards() {
+    let postgres = OwnPostgres::start();
+    let parties = with_postgres(&postgres.url).await;
+    let mut edge = parties.serve().await;
+    let mut alice = alice(&parties).await;
+    postgres.tell("stop");
+    for number in 0..30 {
+        let path = format!("{}/outage/{number}", parties.at("grafana"));
+        assert_eq!(status(&mut alice, &path).await, StatusCode::OK);
+    }
+    edge.logs("recorded decisions wait for the store").await;
+    edge.signal("KILL");
+    edge.ended().await;
+    postgres.tell("start");
+    let edge = parties.serve().await;
+    let all = async || recorded(&postgres.url, "/outage/").await == 30;
+    eventually("all decisions are in the store", all).await;
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_recorded_is_refused_unless_the_configuration_says_otherwise() {
+    for (when_full, expected) in [
+        ("refuse", StatusCode::SERVICE_UNAVAILABLE),
+        ("forward", StatusCode::OK),
+    ] {
+        let parties = Parties::gather().await;
+        let section = format!("[audit]\nwhen_full = \"{when_full}\"\n\n[log]");
+        parties.edit(CONFIGURATION, "[log]", &section);
+        let mut edge = parties.serve().await;
+        let mut alice = alice(&parties).await;
+        let mut bob = Visitor::new();
+        bob.open_as("bob", &parties.at("payroll")).await;
+        let spool = parties.stage.path("spool");
+        let grafana = parties.at("grafana");
+        let is_empty = async || std::fs::read_dir(&spool).unwrap().count() == 1;
+        eventually("all is shipped but the lock", is_empty).await;
+        let away = parties.stage.path("elsewhere");
+        std::fs::rename(&spool, &away).unwrap();
+        assert_eq!(status(&mut alice, &grafana).await, expected);
+        edge.logs("decisions cannot be recorded").await;
+        let refused = status(&mut bob, &parties.at("payroll")).await;
+        assert_eq!(refused, StatusCode::FORBIDDEN, "a denial stands");
+        std::fs::rename(&away, &spool).unwrap();
+        assert_eq!(status(&mut alice, &grafana).await, StatusCode::OK);
+        end(edge).await;
+        parties.leave().await;
+    }
 }

@@ -88,7 +88,8 @@ impl Parties {
         } = self.stage.ports;
         let mut text = self
             .read("wayleave.toml")
-            .replace("access.log", "second.log");
+            .replace("access.log", "second.log")
+            .replace("[log]", "[audit]\nspool = \"second-spool\"\n\n[log]");
         for (from, to) in [(old_http, http), (old_https, https), (old_admin, admin)] {
             text = text.replace(&format!("127.0.0.1:{from}\""), &format!("127.0.0.1:{to}\""));
         }

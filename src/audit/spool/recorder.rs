@@ -1,0 +1,268 @@
+//! What one thread writes to the spool.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::audit::decision::{Decision, template};
+use crate::audit::spool::format::{COUNT_AT, Record, counted, write};
+use crate::audit::spool::{CLOSED, OPEN, Spool, SpoolError, Writing, lock};
+use crate::clock::Timestamp;
+use crate::identity::principal::Principal;
+
+/// A segment of so many bytes is ended.
+const LARGE: u64 = 1024 * 1024;
+/// A segment is ended after this long, unless others wait already.
+const OLD: Duration = Duration::from_secs(1);
+/// So many denials of one caller in one segment are written one by one; more are counted.
+const ONE_BY_ONE: u32 = 100;
+
+/// Records the decisions of one thread.
+pub struct Recorder {
+    spool: Spool,
+    segment: RefCell<Option<Segment>>,
+}
+
+/// A request that was decided about, and by whom it was sent.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The decision's id.
+    pub id: &'a str,
+    /// When.
+    pub at: Timestamp,
+    /// Tells callers apart for as long as the process runs; one whose principal changes has another number from then on.
+    pub caller: u64,
+    /// `None`: nobody is signed in.
+    pub principal: Option<&'a Principal>,
+    /// What logs call the session.
+    pub session: Option<&'a str>,
+    /// Why it was refused; empty where it was not.
+    pub reason: &'static str,
+    /// The rule that decided.
+    pub rule: Option<&'a Arc<str>>,
+    /// The policy revision.
+    pub revision: i64,
+    /// The route's name.
+    pub route: &'a Arc<str>,
+    /// The host as it was asked for.
+    pub host: &'a str,
+    /// The method.
+    pub method: &'a str,
+    /// The path without its query.
+    pub path: &'a str,
+    /// The connection's other end.
+    pub peer: IpAddr,
+    /// The mesh identity that it is forwarded under.
+    pub mesh_identity: Option<&'a str>,
+}
+
+/// What makes two requests alike.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    caller: u64,
+    revision: i64,
+    route: Arc<str>,
+    rule: Option<Arc<str>>,
+    reason: &'static str,
+    host: Box<str>,
+    method: Box<str>,
+    template: String,
+    peer: IpAddr,
+}
+
+struct Segment {
+    path: PathBuf,
+    writing: Arc<Writing>,
+    length: u64,
+    begun: Timestamp,
+    people: HashMap<u64, Person, foldhash::fast::RandomState>,
+    /// Where a record's count stands, and the count.
+    known: HashMap<Key, (u64, i64), foldhash::quality::RandomState>,
+}
+
+#[derive(Clone, Copy)]
+struct Person {
+    number: u32,
+    denials: u32,
+}
+
+impl Recorder {
+    pub(super) fn new(spool: Spool) -> Self {
+        Self {
+            spool,
+            segment: RefCell::default(),
+        }
+    }
+
+    /// Writes a decision down; when this returns `Ok`, a kill does not lose it.
+    pub fn record(&self, asked: &Asked<'_>) -> Result<(), SpoolError> {
+        let mut current = self.segment.borrow_mut();
+        let segment = match &mut *current {
+            Some(segment) => segment,
+            none @ None => none.insert(Segment::begin(&self.spool, asked.at)?),
+        };
+        let outcome = segment.record(&self.spool, asked);
+        if segment.length >= LARGE {
+            self.end(current.take());
+        }
+        outcome
+    }
+
+    /// Ends a segment that is old enough to be shipped. To be called every now and then.
+    pub fn tidy(&self, now: Timestamp) {
+        let mut current = self.segment.borrow_mut();
+        let is_old = |segment: &Segment| now.since(segment.begun) >= OLD;
+        if current.as_ref().is_some_and(is_old) && !self.spool.has_waiting() {
+            self.end(current.take());
+        }
+    }
+
+    fn end(&self, segment: Option<Segment>) {
+        let Some(segment) = segment else {
+            return;
+        };
+        lock(&self.spool.0.open).retain(|open| !Arc::ptr_eq(open, &segment.writing));
+        // What was written last has to survive a power cut as well; and the new name, which tells no more than that it was ended.
+        let closed = segment.path.with_extension(CLOSED);
+        let ended = segment.writing.file.sync_data();
+        match ended.and_then(|()| std::fs::rename(&segment.path, &closed)) {
+            Ok(()) => lock(&self.spool.0.closed).push_back(closed),
+            Err(error) => {
+                tracing::error!(%error, "a segment of the spool cannot be ended; it is shipped after the next start");
+            }
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let segment = self.segment.take();
+        self.end(segment);
+    }
+}
+
+impl Segment {
+    fn begin(spool: &Spool, now: Timestamp) -> io::Result<Self> {
+        let name = format!("{}.{OPEN}", uuid::Uuid::now_v7());
+        let path = spool.0.folder.join(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let writing = Arc::new(Writing {
+            file,
+            is_dirty: AtomicBool::new(false),
+        });
+        lock(&spool.0.open).push(Arc::clone(&writing));
+        Ok(Self {
+            path,
+            writing,
+            length: 0,
+            begun: now,
+            people: HashMap::default(),
+            known: HashMap::default(),
+        })
+    }
+
+    fn record(&mut self, spool: &Spool, asked: &Asked<'_>) -> Result<(), SpoolError> {
+        let template = template(asked.path);
+        let key = Key {
+            caller: asked.caller,
+            revision: asked.revision,
+            route: Arc::clone(asked.route),
+            rule: asked.rule.cloned(),
+            reason: asked.reason,
+            host: asked.host.into(),
+            method: asked.method.into(),
+            template,
+            peer: asked.peer,
+        };
+        if !self.is_told_apart(asked)
+            && let Some((at, count)) = self.known.get_mut(&key)
+        {
+            *count += 1;
+            let counted = counted(*count, asked.at.micros());
+            let place = *at + COUNT_AT;
+            self.writing.file.write_all_at(&counted, place)?;
+            self.writing.is_dirty.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        let at = self.append(spool, asked, &key.template)?;
+        self.known.insert(key, (at, 1));
+        Ok(())
+    }
+
+    /// Denials of people are, so that each decision can be explained; those of nobody could come from anywhere in any number.
+    fn is_told_apart(&self, asked: &Asked<'_>) -> bool {
+        let person = self.people.get(&asked.caller);
+        let denials = person.map_or(0, |person| person.denials);
+        !asked.reason.is_empty() && asked.principal.is_some() && denials < ONE_BY_ONE
+    }
+
+    /// Where the record stands.
+    fn append(
+        &mut self,
+        spool: &Spool,
+        asked: &Asked<'_>,
+        template: &str,
+    ) -> Result<u64, SpoolError> {
+        let at = asked.at.micros();
+        let mut bytes = Vec::with_capacity(1024);
+        let next = u32::try_from(self.people.len()).unwrap_or(u32::MAX);
+        let mut person = self.people.get(&asked.caller).copied();
+        if let (None, Some(principal)) = (person, asked.principal) {
+            let record: Record<&Principal, ()> = Record::Principal(next, principal);
+            write(&mut bytes, &record, at)?;
+            person = Some(Person {
+                number: next,
+                denials: 0,
+            });
+        }
+        let place = bytes.len() as u64;
+        let number = person.map(|person| person.number);
+        let decision = decision(asked, template);
+        let record: Record<(), &Decision> = Record::Decision(number, at, &decision);
+        write(&mut bytes, &record, at)?;
+        let length = bytes.len() as u64;
+        spool.take_room(length)?;
+        if let Err(error) = self.writing.file.write_all_at(&bytes, self.length) {
+            // What was written of it is written over.
+            spool.0.used.fetch_sub(length, Ordering::Relaxed);
+            return Err(error.into());
+        }
+        self.writing.is_dirty.store(true, Ordering::Relaxed);
+        if let Some(mut person) = person {
+            person.denials += u32::from(!asked.reason.is_empty());
+            self.people.insert(asked.caller, person);
+        }
+        let record_at = self.length + place;
+        self.length += length;
+        Ok(record_at)
+    }
+}
+
+fn decision(asked: &Asked<'_>, template: &str) -> Decision {
+    Decision {
+        id: asked.id.to_owned(),
+        is_allowed: asked.reason.is_empty(),
+        reason: asked.reason.to_owned(),
+        rule: asked.rule.cloned(),
+        revision: asked.revision,
+        route: Arc::clone(asked.route),
+        host: asked.host.to_owned(),
+        method: asked.method.to_owned(),
+        path: asked.path.to_owned(),
+        template: template.to_owned(),
+        peer: asked.peer,
+        session: asked.session.map(str::to_owned),
+        mesh_identity: asked.mesh_identity.map(str::to_owned),
+    }
+}

@@ -1,0 +1,281 @@
+//! Recorded decisions: what edges ship, taken in once; what replay and explaining read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::audit::decision::{Decided, Decision};
+use crate::audit::event::Event;
+use crate::clock::Timestamp;
+use crate::identity::principal::Principal;
+use crate::secret::sha256;
+use crate::store::dialect::{Transaction, args};
+use crate::store::{Store, StoreError, within};
+
+/// What is alike within so many microseconds is one row.
+const BUCKET: i64 = 60 * 60 * 1_000_000;
+/// How many rows one read returns at most.
+const PAGE: i64 = 5000;
+
+#[derive(sqlx::FromRow)]
+struct DecisionRow {
+    key: String,
+    principal: Option<String>,
+    body: String,
+    count: i64,
+    first_at: i64,
+    last_at: i64,
+}
+
+/// A row that is to be written.
+struct Written {
+    id: String,
+    principal: Option<String>,
+    body: String,
+    count: i64,
+    first_at: i64,
+    last_at: i64,
+}
+
+/// Where reading goes on.
+#[derive(Clone, Debug, Default)]
+pub struct DecisionCursor(String);
+
+/// Principals that were read already, by id.
+#[derive(Debug, Default)]
+pub struct KnownPrincipals(BTreeMap<String, Arc<Principal>>);
+
+fn json(of: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(of).map_err(|fault| senseless("a decision", &fault))
+}
+
+fn senseless(id: &str, fault: &serde_json::Error) -> StoreError {
+    StoreError::Inconsistent {
+        table: "decisions",
+        id: id.to_owned(),
+        what: format!("{:?}", fault.classify()),
+    }
+}
+
+/// What makes rows one: everything but the id and the path, and the hour. A denial of a person is a row of its own.
+fn key(decided: &Decided, principal: Option<&str>) -> Result<String, StoreError> {
+    let decision = &decided.decision;
+    if !decision.is_allowed && principal.is_some() {
+        return Ok(decision.id.clone());
+    }
+    let alike = Decision {
+        id: String::new(),
+        path: String::new(),
+        ..decision.clone()
+    };
+    let hour = decided.first_at.div_euclid(BUCKET);
+    Ok(hex::encode(sha256(
+        json(&(hour, principal, alike))?.as_bytes(),
+    )))
+}
+
+/// Rows by key, and principals with the time they were last seen; both in order, so that edges that write the same rows do not deadlock.
+#[derive(Default)]
+struct Batch {
+    principals: BTreeMap<String, (String, i64)>,
+    rows: BTreeMap<String, Written>,
+    events: Vec<(i64, Event)>,
+}
+
+impl Batch {
+    fn of(all: &[Decided]) -> Result<Self, StoreError> {
+        let mut batch = Self::default();
+        for decided in all {
+            let principal = match &decided.principal {
+                Some(principal) => Some(batch.principal(principal, decided.last_at)?),
+                None => None,
+            };
+            let key = key(decided, principal.as_deref())?;
+            if !decided.decision.is_allowed {
+                let event = Event::denied(decided);
+                batch.events.push((decided.first_at, event));
+            }
+            let row = Written {
+                id: decided.decision.id.clone(),
+                principal,
+                body: json(&decided.decision)?,
+                count: decided.count,
+                first_at: decided.first_at,
+                last_at: decided.last_at,
+            };
+            match batch.rows.get_mut(&key) {
+                Some(present) => {
+                    present.count += row.count;
+                    present.first_at = present.first_at.min(row.first_at);
+                    present.last_at = present.last_at.max(row.last_at);
+                }
+                None => {
+                    batch.rows.insert(key, row);
+                }
+            }
+        }
+        batch.events.sort_by_key(|(at, _)| *at);
+        Ok(batch)
+    }
+
+    /// Its id.
+    fn principal(&mut self, principal: &Principal, at: i64) -> Result<String, StoreError> {
+        let text = json(principal)?;
+        let id = hex::encode(sha256(text.as_bytes()));
+        let seen = self.principals.entry(id.clone()).or_insert((text, at));
+        seen.1 = seen.1.max(at);
+        Ok(id)
+    }
+}
+
+impl Store {
+    /// Takes in a segment of a spool; one that was taken in before is not again.
+    pub async fn take_in(&self, segment: &str, decided: &[Decided]) -> Result<(), StoreError> {
+        let batch = Batch::of(decided)?;
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            let now = self.clock.now();
+            let new = transaction
+                .execute(
+                    "INSERT INTO spool_segments (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                    args![segment, now],
+                )
+                .await?;
+            if new == 0 {
+                return Ok(());
+            }
+            transaction.write_batch(&batch).await?;
+            let events: Vec<Event> = batch.events.into_iter().map(|(_, event)| event).collect();
+            transaction.tell(&events, now).await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// Decisions of a time, in no particular order, and where to go on; `None` when there are no more.
+    pub async fn decisions(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+        after: &DecisionCursor,
+        known: &mut KnownPrincipals,
+    ) -> Result<(Vec<Decided>, Option<DecisionCursor>), StoreError> {
+        let rows: Vec<DecisionRow> = within(self.database.fetch(
+            "SELECT key, principal, body, count, first_at, last_at FROM decisions \
+             WHERE key > $1 AND last_at >= $2 AND first_at < $3 ORDER BY key LIMIT $4",
+            args![after.0.as_str(), since, until, PAGE],
+        ))
+        .await?;
+        let next = rows.last().map(|row| DecisionCursor(row.key.clone()));
+        Ok((self.read_decisions(rows, known).await?, next))
+    }
+
+    /// The decision of this id.
+    pub async fn decision(&self, id: &str) -> Result<Option<Decided>, StoreError> {
+        let rows: Vec<DecisionRow> = within(self.database.fetch(
+            "SELECT key, principal, body, count, first_at, last_at FROM decisions WHERE id = $1 LIMIT 1",
+            args![id],
+        ))
+        .await?;
+        let mut known = KnownPrincipals::default();
+        let read = self.read_decisions(rows, &mut known).await?;
+        Ok(read.into_iter().next())
+    }
+
+    async fn read_decisions(
+        &self,
+        rows: Vec<DecisionRow>,
+        known: &mut KnownPrincipals,
+    ) -> Result<Vec<Decided>, StoreError> {
+        let mut read = Vec::with_capacity(rows.len());
+        for row in rows {
+            let principal = match &row.principal {
+                Some(id) => Some(self.decided_principal(id, known).await?),
+                None => None,
+            };
+            let decision = serde_json::from_str(&row.body);
+            read.push(Decided {
+                principal,
+                decision: decision.map_err(|fault| senseless(&row.key, &fault))?,
+                count: row.count,
+                first_at: row.first_at,
+                last_at: row.last_at,
+            });
+        }
+        Ok(read)
+    }
+
+    async fn decided_principal(
+        &self,
+        id: &str,
+        known: &mut KnownPrincipals,
+    ) -> Result<Arc<Principal>, StoreError> {
+        if let Some(principal) = known.0.get(id) {
+            return Ok(Arc::clone(principal));
+        }
+        let rows: Vec<(String,)> = within(self.database.fetch(
+            "SELECT principal FROM decided_principals WHERE id = $1",
+            args![id],
+        ))
+        .await?;
+        let (text,) = rows.first().ok_or_else(|| StoreError::Inconsistent {
+            table: "decided_principals",
+            id: id.to_owned(),
+            what: "the row is missing".to_owned(),
+        })?;
+        let principal = serde_json::from_str(text).map_err(|fault| senseless(id, &fault))?;
+        let principal = Arc::new(principal);
+        known.0.insert(id.to_owned(), Arc::clone(&principal));
+        Ok(principal)
+    }
+
+    /// Deletes decisions that are older than this, and what only they needed.
+    pub async fn prune_decisions(&self, before: Timestamp) -> Result<(), StoreError> {
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            for sql in [
+                "DELETE FROM decisions WHERE last_at < $1",
+                // Whoever is written is marked as seen in the same transaction, so none that is named is older than what names it.
+                "DELETE FROM decided_principals WHERE last_at < $1",
+                "DELETE FROM spool_segments WHERE at < $1",
+            ] {
+                transaction.execute(sql, args![before]).await?;
+            }
+            transaction.commit().await
+        })
+        .await
+    }
+}
+
+impl Transaction {
+    async fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        for (id, (text, at)) in &batch.principals {
+            self.execute(
+                "INSERT INTO decided_principals (id, principal, last_at) VALUES ($1, $2, $3) \
+                 ON CONFLICT (id) DO UPDATE SET last_at = CASE \
+                 WHEN excluded.last_at > decided_principals.last_at THEN excluded.last_at ELSE decided_principals.last_at END",
+                args![id.as_str(), text.as_str(), *at],
+            )
+            .await?;
+        }
+        for (key, row) in &batch.rows {
+            self.execute(
+                "INSERT INTO decisions (key, id, principal, body, count, first_at, last_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                 ON CONFLICT (key) DO UPDATE SET count = decisions.count + excluded.count, \
+                 first_at = CASE WHEN excluded.first_at < decisions.first_at THEN excluded.first_at ELSE decisions.first_at END, \
+                 last_at = CASE WHEN excluded.last_at > decisions.last_at THEN excluded.last_at ELSE decisions.last_at END",
+                args![
+                    key.as_str(),
+                    row.id.as_str(),
+                    row.principal.as_deref(),
+                    row.body.as_str(),
+                    row.count,
+                    row.first_at,
+                    row.last_at
+                ],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+}
