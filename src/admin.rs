@@ -3,4 +3,5 @@
 pub mod explain;
 pub mod policy_file;
 pub mod policy_rules;
+pub mod replay;
 pub mod revisions;

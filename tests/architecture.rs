@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "snapshot", "store", "policy", "identity", "config", "address",
+            "snapshot", "store", "policy", "audit", "identity", "config", "address",
         ],
     ),
     (

@@ -1,6 +1,8 @@
 //! Why somebody may or may not do something: asked of a revision, answered rule by rule.
 
+use crate::address::host::Host;
 use crate::admin::revisions::{Revisions, RevisionsError};
+use crate::audit::decision::Decided;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
@@ -41,6 +43,9 @@ pub enum ExplainError {
     /// Nothing is known of a person.
     #[error("nobody with the e-mail address {0} has a session")]
     UnknownPerson(String),
+    /// No such decision was recorded.
+    #[error("no decision {0} is recorded")]
+    UnknownDecision(String),
     /// The revision cannot be read.
     #[error(transparent)]
     Revisions(#[from] RevisionsError),
@@ -79,6 +84,44 @@ impl Revisions {
             principal,
             found,
         })
+    }
+
+    /// Explains a decision that was made, by the revision that decided or by another.
+    pub async fn explain_decision(
+        &self,
+        id: &str,
+        revision: Option<Revision>,
+    ) -> Result<(Decided, Answer), ExplainError> {
+        let decided = self
+            .store
+            .decision(id)
+            .await
+            .map_err(RevisionsError::from)?;
+        let decided = decided.ok_or_else(|| ExplainError::UnknownDecision(id.to_owned()))?;
+        let decision = &decided.decision;
+        let revision = revision.unwrap_or(Revision(decision.revision));
+        let policy = self.compiled(Some(revision)).await?;
+        let host = Host::parse(&decision.host).ok();
+        let route = host.and_then(|host| policy.route(&host, &decision.path));
+        let found = route.map(|route| {
+            let facts = Facts {
+                principal: decided.principal.as_deref(),
+                route,
+                method: &decision.method,
+                path: &decision.path,
+                now: Timestamp::from_micros(decided.first_at).to_jiff(),
+                peer: Some(decision.peer),
+                // Their values are not recorded.
+                headers: None,
+            };
+            found(&policy, &facts)
+        });
+        let answer = Answer {
+            revision: policy.revision,
+            principal: decided.principal.as_deref().cloned(),
+            found,
+        };
+        Ok((decided, answer))
     }
 
     async fn compiled(&self, revision: Option<Revision>) -> Result<CompiledPolicy, RevisionsError> {

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::app::operators::{Unreadable, store_problem};
+use crate::app::operators::{Unreadable, moment, store_problem};
 use crate::audit::chain::Entry;
 use crate::clock::Timestamp;
 use crate::store::Store;
@@ -101,18 +101,4 @@ async fn checkpoints(State(log): Shared) -> Result<Response, Response> {
         .collect();
     let keys = log.minter.jwks();
     Ok(Json(json!({ "checkpoints": checkpoints, "keys": keys })).into_response())
-}
-
-fn moment(text: Option<&str>) -> Result<Option<Timestamp>, Unreadable> {
-    let read = |text: &str| {
-        let moment: jiff::Timestamp = text.parse().ok()?;
-        Some(Timestamp::from_micros(moment.as_microsecond()))
-    };
-    match text.map(read) {
-        None => Ok(None),
-        Some(Some(moment)) => Ok(Some(moment)),
-        Some(None) => Err(Unreadable::value(
-            "a moment is written like 2027-01-31T18:00:00Z",
-        )),
-    }
 }

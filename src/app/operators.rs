@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
+use crate::clock::Timestamp;
 use crate::secret::{ExposeSecret, SecretString, TokenHash};
 use crate::store::StoreError;
 
@@ -93,6 +94,21 @@ impl From<PathRejection> for Unreadable {
 impl IntoResponse for Unreadable {
     fn into_response(self) -> Response {
         problem(self.0, "bad_request", &self.1)
+    }
+}
+
+/// A moment as RFC 3339 has it.
+pub fn moment(text: Option<&str>) -> Result<Option<Timestamp>, Unreadable> {
+    let read = |text: &str| {
+        let moment: jiff::Timestamp = text.parse().ok()?;
+        Some(Timestamp::from_micros(moment.as_microsecond()))
+    };
+    match text.map(read) {
+        None => Ok(None),
+        Some(Some(moment)) => Ok(Some(moment)),
+        Some(None) => Err(Unreadable::value(
+            "a moment is written like 2027-01-31T18:00:00Z",
+        )),
     }
 }
 

@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::admin::explain::{self, ExplainError};
+use crate::admin::replay::{Change, Effect, Window};
 use crate::admin::revisions::{Outcome, Revisions, RevisionsError, Writing};
-use crate::app::operators::{Unreadable, internal, problem, problem_with, store_problem};
-use crate::clock::{Clock, SystemClock};
+use crate::app::operators::{Unreadable, internal, moment, problem, problem_with, store_problem};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::identity::principal::Groups;
 use crate::policy::decide::{DenyReason, Shadow, Verdict};
 use crate::policy::explain::Considered;
@@ -37,6 +38,8 @@ pub fn router(revisions: Revisions) -> Router {
         .route("/api/v1/policy/apply", post(apply))
         .route("/api/v1/policy/rollback", post(rollback))
         .route("/api/v1/policy/explain", post(explain))
+        .route("/api/v1/policy/explain/{decision}", get(explain_decision))
+        .route("/api/v1/policy/replay", post(replay))
         .with_state(Arc::new(revisions))
 }
 
@@ -174,6 +177,75 @@ async fn explain(State(revisions): Shared, body: Result<Json<Asked>, JsonRejecti
     Ok(Json(explained(&answer)))
 }
 
+async fn explain_decision(
+    State(revisions): Shared,
+    decision: Result<Path<String>, PathRejection>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Answer {
+    let (Path(id), Query(wanted)) = (decision?, wanted?);
+    let revision = wanted.revision.map(Revision);
+    let (decided, answer) = revisions.explain_decision(&id, revision).await?;
+    let mut explained = explained(&answer);
+    let at = Timestamp::from_micros(decided.first_at).rfc3339();
+    explained["decision"] = json!({ "what": decided.decision, "at": at, "count": decided.count });
+    Ok(Json(explained))
+}
+
+/// A document or an earlier revision, and the window's moments.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replay {
+    text: Option<String>,
+    revision: Option<i64>,
+    since: String,
+    until: Option<String>,
+}
+
+async fn replay(State(revisions): Shared, body: Result<Json<Replay>, JsonRejection>) -> Answer {
+    let Json(wanted) = body?;
+    let until = moment(wanted.until.as_deref())?;
+    let window = Window {
+        since: moment(Some(&wanted.since))?.unwrap_or(Timestamp::from_micros(0)),
+        until: until.unwrap_or_else(|| SystemClock.now()),
+    };
+    let replayed = match (wanted.text, wanted.revision) {
+        (Some(text), None) => revisions.replay(&text, window).await?,
+        (None, Some(revision)) => {
+            let revision = Revision(revision);
+            revisions.replay_revision(revision, window).await?
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Unreadable::value("give `text` or `revision`, and not both").into());
+        }
+    };
+    let effects: Vec<Value> = replayed.effects.iter().map(effect).collect();
+    Ok(Json(json!({
+        "parent": number(replayed.parent),
+        "since": window.since.rfc3339(),
+        "until": window.until.rfc3339(),
+        "requests": replayed.requests,
+        "effects": effects,
+        "more": replayed.more,
+    })))
+}
+
+fn effect(effect: &Effect) -> Value {
+    json!({
+        "change": match effect.change {
+            Change::Loses => "loses",
+            Change::SignsIn => "signs_in_again",
+            Change::Gains => "gains",
+            Change::Renamed => "other_mesh_identity",
+        },
+        "person": effect.person,
+        "host": effect.host,
+        "method": effect.method,
+        "path": effect.path,
+        "count": effect.count,
+        "last_at": effect.last_at.rfc3339(),
+    })
+}
+
 fn explained(answer: &explain::Answer) -> Value {
     let person = answer.principal.as_ref().map(|principal| {
         json!({
@@ -254,14 +326,15 @@ fn record(record: &RevisionRecord) -> Value {
 enum Failure {
     Request(Unreadable),
     Revisions(RevisionsError),
-    UnknownPerson(String),
+    Unknown(&'static str, String),
 }
 
 impl From<ExplainError> for Failure {
     fn from(error: ExplainError) -> Self {
         let said = error.to_string();
         match error {
-            ExplainError::UnknownPerson(_) => Self::UnknownPerson(said),
+            ExplainError::UnknownPerson(_) => Self::Unknown("unknown_person", said),
+            ExplainError::UnknownDecision(_) => Self::Unknown("unknown_decision", said),
             ExplainError::Revisions(error) => Self::Revisions(error),
         }
     }
@@ -284,9 +357,7 @@ impl IntoResponse for Failure {
         match self {
             Self::Request(unreadable) => unreadable.into_response(),
             Self::Revisions(error) => refusal(&error),
-            Self::UnknownPerson(detail) => {
-                problem(StatusCode::NOT_FOUND, "unknown_person", &detail)
-            }
+            Self::Unknown(code, detail) => problem(StatusCode::NOT_FOUND, code, &detail),
         }
     }
 }

@@ -5,15 +5,16 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::client::{Client, Failure, ServerArguments};
+use crate::cli::client::{Client, ClientError, Failure, ServerArguments};
 
 /// Say why somebody may or may not do something, rule by rule.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArguments {
-    /// The method, like GET.
+    /// The method, like GET; or the id of a decision, as the page that refuses has it.
+    #[arg(value_name = "METHOD|ID")]
     method: String,
-    /// The URL, like `https://grafana.corp.example/d/1`.
-    url: String,
+    /// The URL, like `https://grafana.corp.example/d/1`; none after a decision's id.
+    url: Option<String>,
     /// Who: an e-mail address. Without more they are taken as they last signed in; without this nobody is signed in.
     #[arg(long = "as", value_name = "EMAIL")]
     who: Option<String>,
@@ -60,8 +61,7 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let client = Client::new(&arguments.server)?;
     let runtime = crate::cli::runtime()?;
-    let body = json!({ "question": question(arguments), "revision": arguments.revision });
-    match runtime.block_on(client.post("policy/explain", &body)) {
+    match runtime.block_on(ask(&client, arguments)) {
         Ok(answer) if arguments.json => anstream::println!("{answer:#}"),
         Ok(answer) => anstream::print!("{}", text(&answer)),
         Err(error) => return Failure::from(error).told(arguments.json),
@@ -69,7 +69,19 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn question(arguments: &ExplainArguments) -> Value {
+async fn ask(client: &Client, arguments: &ExplainArguments) -> Result<Value, ClientError> {
+    let Some(url) = &arguments.url else {
+        let revision = arguments.revision;
+        let wanted = revision.map(|revision| ("revision", revision.to_string()));
+        let path = format!("policy/explain/{}", arguments.method);
+        return client.get(&path, wanted.as_slice()).await;
+    };
+    let question = question(arguments, url);
+    let body = json!({ "question": question, "revision": arguments.revision });
+    client.post("policy/explain", &body).await
+}
+
+fn question(arguments: &ExplainArguments, url: &str) -> Value {
     let mut question = Map::new();
     let mut say = |name: &str, value: Value| {
         if !value.is_null() {
@@ -77,7 +89,7 @@ fn question(arguments: &ExplainArguments) -> Value {
         }
     };
     say("method", arguments.method.as_str().into());
-    say("url", arguments.url.as_str().into());
+    say("url", url.into());
     say("source_ip", json!(arguments.source_ip));
     say("at", json!(arguments.at));
     if !arguments.headers.is_empty() {
@@ -121,6 +133,9 @@ fn text(answer: &Value) -> String {
     let mut line = |text: String| {
         let _fits = writeln!(said, "{text}");
     };
+    if let Some(decision) = answer.get("decision") {
+        line(made(decision));
+    }
     line(who(&answer["person"]));
     let revision = &answer["revision"];
     let Some(route) = answer["route"].as_str() else {
@@ -170,6 +185,25 @@ fn text(answer: &Value) -> String {
         line(format!("  {name} ({action}{shadow}): {outcome}"));
     }
     said
+}
+
+/// A decision that was made.
+fn made(decision: &Value) -> String {
+    let what = &decision["what"];
+    let of = |name: &str| what[name].as_str().unwrap_or_default();
+    let outcome = if what["is_allowed"] == true {
+        "allowed"
+    } else {
+        "refused"
+    };
+    let at = decision["at"].as_str().unwrap_or_default();
+    format!(
+        "{at}: {} https://{}{} from {} was {outcome}. Header values are not recorded.",
+        of("method"),
+        of("host"),
+        of("path"),
+        of("peer")
+    )
 }
 
 fn who(person: &Value) -> String {

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use crate::cli::audit::moment;
 use crate::cli::client::{Client, ClientError, Failure, ServerArguments};
 
 /// Changes are pending (with `--detailed-exitcode`).
@@ -42,6 +43,21 @@ enum PolicyCommand {
         /// Exit with 2 when there is something to change.
         #[arg(long)]
         detailed_exitcode: bool,
+        /// How far back to look for who would lose or gain something.
+        #[arg(long, value_name = "WHEN", default_value = "14d", value_parser = moment)]
+        last: String,
+    },
+    /// Say who would lose or gain what, by deciding once more what people did lately.
+    Replay {
+        /// The document; - for standard input.
+        #[arg(required_unless_present = "revision")]
+        file: Option<PathBuf>,
+        /// An earlier revision instead of a document.
+        #[arg(long, value_name = "N", conflicts_with = "file")]
+        revision: Option<i64>,
+        /// How far back: 14d, or a moment like 2027-01-31T18:00:00Z.
+        #[arg(long, value_name = "WHEN", default_value = "14d", value_parser = moment)]
+        last: String,
     },
     /// Make a document the policy, as a new revision.
     Apply {
@@ -119,7 +135,18 @@ impl Command {
             PolicyCommand::Plan {
                 file,
                 detailed_exitcode,
-            } => self.plan(file, *detailed_exitcode).await,
+                last,
+            } => self.plan(file, *detailed_exitcode, last).await,
+            PolicyCommand::Replay {
+                file,
+                revision,
+                last,
+            } => {
+                let text = file.as_deref().map(read).transpose()?;
+                let body = json!({ "text": text, "revision": revision, "since": last });
+                let said = self.client.post("policy/replay", &body).await?;
+                self.print(&said, show::replayed)
+            }
             PolicyCommand::Apply { file, parent, note } => self.apply(file, *parent, note).await,
             PolicyCommand::History { limit } => {
                 let said = self
@@ -160,12 +187,8 @@ impl Command {
         })
     }
 
-    async fn plan(&self, file: &Path, detailed_exitcode: bool) -> Outcome {
-        let text = read(file)?;
-        let plan = self
-            .client
-            .post("policy/plan", &json!({ "text": text }))
-            .await?;
+    async fn plan(&self, file: &Path, detailed_exitcode: bool, last: &str) -> Outcome {
+        let plan = self.planned(&read(file)?, last).await?;
         self.print(&plan, show::plan)?;
         let is_pending = detailed_exitcode && plan["is_empty"] == false;
         Ok(if is_pending {
@@ -175,11 +198,21 @@ impl Command {
         })
     }
 
+    /// What would change, and for whom.
+    async fn planned(&self, text: &str, last: &str) -> Result<Value, ClientError> {
+        let document = json!({ "text": text });
+        let mut plan = self.client.post("policy/plan", &document).await?;
+        if plan["is_empty"] == false {
+            let body = json!({ "text": text, "since": last });
+            plan["replay"] = self.client.post("policy/replay", &body).await?;
+        }
+        Ok(plan)
+    }
+
     async fn apply(&self, file: &Path, parent: Option<i64>, note: &NoteArguments) -> Outcome {
         let text = read(file)?;
         let plan = self
-            .client
-            .post("policy/plan", &json!({ "text": text }))
+            .planned(&text, &moment("14d").unwrap_or_default())
             .await?;
         if plan["is_empty"] == true {
             return self.print(&plan, show::plan);

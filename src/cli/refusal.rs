@@ -38,6 +38,9 @@ pub(super) fn told(problem: &Value) -> String {
         "unknown_person" => {
             said.push_str("\n  describe them with --provider and --group instead");
         }
+        "unknown_decision" => {
+            said.push_str("\n  it takes about a second until a decision is recorded; of requests that were let through only the first of several alike has its own")
+        }
         "no_such_revision" => said.push_str("\n  see `wayleave policy history`"),
         _ => {}
     }

@@ -190,3 +190,75 @@ async fn what_cannot_be_recorded_is_refused_unless_the_configuration_says_otherw
         parties.leave().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_people_did_is_decided_again_by_another_policy() {
+    let parties = Parties::gather().await;
+    let url = format!("sqlite://{}", parties.stage.path("wayleave.db").display());
+    let edge = parties.serve().await;
+    let (mut alice, mut bob) = (alice(&parties).await, Visitor::new());
+    let refused = bob.open_as("bob", &parties.at("payroll")).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    for number in 0..5 {
+        let path = format!("{}/d/{number}", parties.at("grafana"));
+        assert_eq!(status(&mut alice, &path).await, StatusCode::OK);
+    }
+    let all = async || recorded(&url, "/d/").await == 5;
+    eventually("all decisions are in the store", all).await;
+    let policy = async |arguments: &[&str]| command(&parties, "policy", arguments).await;
+
+    let (live, draft) = (
+        parties.stage.path("policy.yaml"),
+        parties.stage.path("draft.yaml"),
+    );
+    let (live, draft) = (live.to_str().unwrap(), draft.to_str().unwrap());
+    let same = policy(&["replay", live]).await.expect_done();
+    assert!(same.out.contains("nothing would change"), "{}", same.out);
+    let text = parties.read("policy.yaml");
+    let (parts, _) = text.split_once("\nrules:").unwrap();
+    let rules = "rules: [{ name: bobs, action: allow, from: [{ emails: [bob@demo.example] }] }]";
+    std::fs::write(draft, format!("{parts}\n{rules}\n")).unwrap();
+    let other = policy(&["replay", draft]).await.expect_done();
+    for line in [
+        "- would lose alice@demo.example: GET grafana.localhost/d/{*} (5 times",
+        "+ would gain bob@demo.example: GET payroll.localhost/ (1 times",
+    ] {
+        assert!(other.out.contains(line), "{line}: {}", other.out);
+    }
+    let planned = policy(&["plan", draft]).await.expect_done();
+    assert!(planned.out.contains("would lose alice@"), "{}", planned.out);
+    let early = ["replay", draft, "--last", "2020-01-01T00:00:00Z", "--json"];
+    let early = policy(&early).await.expect_done().json();
+    assert_eq!(early["effects"].as_array().unwrap().len(), 3, "{early}");
+    let none = policy(&["replay", draft, "--last", "0s"])
+        .await
+        .expect_done();
+    assert!(none.out.starts_with("Of 0 requests"), "{}", none.out);
+
+    // What bob was refused can be explained by the id that stands on his page.
+    let listed = ["list", "--kind", "denied", "--json"];
+    let listed = command(&parties, "audit", &listed)
+        .await
+        .expect_done()
+        .json();
+    let body = listed["events"][0]["body"].as_str().unwrap();
+    let event: Value = serde_json::from_str(body).unwrap();
+    let id = event["decision"].as_str().unwrap();
+    assert!(refused.text.contains(id), "{id}: {}", refused.text);
+    let explained = command(&parties, "explain", &[id]).await.expect_done();
+    for part in [
+        "bob@demo.example",
+        "GET https://payroll.localhost/",
+        "no rule allows it",
+    ] {
+        assert!(explained.out.contains(part), "{part}: {}", explained.out);
+    }
+    let unknown = command(&parties, "explain", &["0191f3c2"]).await;
+    assert!(
+        unknown.err.contains("no decision 0191f3c2"),
+        "{}",
+        unknown.err
+    );
+    end(edge).await;
+    parties.leave().await;
+}

@@ -70,6 +70,12 @@ pub(super) fn plan(plan: &Value) -> String {
         let (object, message) = (text(finding, "object"), text(finding, "message"));
         let _fits = writeln!(said, "{CHANGED}look at{CHANGED:#} {object}: {message}");
     }
+    if plan["replay"]["requests"]
+        .as_i64()
+        .is_some_and(|requests| requests > 0)
+    {
+        let _fits = write!(said, "\n{}", replayed(&plan["replay"]));
+    }
     if let Some(file) = plan["follows"].as_str() {
         let _fits = writeln!(
             said,
@@ -77,6 +83,47 @@ pub(super) fn plan(plan: &Value) -> String {
         );
     }
     said
+}
+
+pub(super) fn replayed(said: &Value) -> String {
+    let since = short(text(said, "since"));
+    let requests = &said["requests"];
+    let effects = list(said, "effects");
+    if effects.is_empty() {
+        return format!("Of {requests} requests since {since} nothing would change for anybody.\n");
+    }
+    let mut lines = format!("Of {requests} requests since {since}:\n");
+    for effect in effects {
+        let (style, would) = match text(effect, "change") {
+            "loses" => (REMOVED, "- would lose"),
+            "signs_in_again" => (CHANGED, "~ would sign in again for"),
+            "gains" => (ADDED, "+ would gain"),
+            _ => (CHANGED, "~ would go as somebody else to"),
+        };
+        let who = effect["person"]
+            .as_str()
+            .unwrap_or("whoever is not signed in");
+        let (method, host, path) = (
+            text(effect, "method"),
+            text(effect, "host"),
+            text(effect, "path"),
+        );
+        let (count, last) = (&effect["count"], short(text(effect, "last_at")));
+        let _fits = writeln!(
+            lines,
+            "  {style}{would}{style:#} {who}: {method} {host}{path} ({count} times, last {last})"
+        );
+    }
+    if let Some(more) = said["more"].as_u64().filter(|more| *more > 0) {
+        let _fits = writeln!(lines, "  and {more} more");
+    }
+    lines
+}
+
+/// Down to the minute.
+fn short(moment: &str) -> String {
+    let moment = moment.get(..16).unwrap_or(moment);
+    format!("{} UTC", moment.replace('T', " "))
 }
 
 pub(super) fn written(said: &Value) -> String {

@@ -1,0 +1,218 @@
+//! Replay: what people really did, decided once more by another policy. Who would lose or gain what?
+//!
+//! Both policies are asked with the same facts of each recorded decision, so that only what differs between them shows. Header values are not
+//! recorded: to both they are unknown, which counts against the caller.
+
+use std::collections::BTreeMap;
+
+use crate::address::host::Host;
+use crate::admin::revisions::{Revisions, RevisionsError};
+use crate::audit::decision::Decided;
+use crate::audit::event::actor;
+use crate::clock::Timestamp;
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::decide::{Facts, Verdict};
+use crate::policy::model::Revision;
+use crate::snapshot::{NOTHING, SnapshotError, load_revision};
+use crate::store::decisions::{DecisionCursor, KnownPrincipals};
+
+/// Effects that are told one by one; more are only counted.
+const LISTED: usize = 1000;
+
+/// A time: from a moment until before another.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// From here.
+    pub since: Timestamp,
+    /// Until before here.
+    pub until: Timestamp,
+}
+
+/// What a request comes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It goes on, under this mesh identity.
+    Allowed(String),
+    /// Its caller has to sign in, or to do so again.
+    SignIn,
+    /// It does not.
+    Refused,
+}
+
+/// What a policy would change for somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// What was allowed is refused.
+    Loses,
+    /// What was allowed is after signing in again.
+    SignsIn,
+    /// What was refused is allowed.
+    Gains,
+    /// What was allowed still is, as somebody else.
+    Renamed,
+}
+
+/// One change for one person and kind of request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// What.
+    pub change: Change,
+    /// Whose; `None` for whoever is not signed in.
+    pub person: Option<String>,
+    /// The host.
+    pub host: String,
+    /// The method.
+    pub method: String,
+    /// The path, with `{*}` for identifiers.
+    pub path: String,
+    /// How many requests.
+    pub count: i64,
+    /// When there was the last one.
+    pub last_at: Timestamp,
+}
+
+/// What came of a replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// The revision that it was compared with.
+    pub parent: Option<Revision>,
+    /// Requests that were decided once more.
+    pub requests: i64,
+    /// Those that nothing changes for are not among these: the most frequent first.
+    pub effects: Vec<Effect>,
+    /// Effects beyond those listed.
+    pub more: usize,
+}
+
+type Key = (Change, Option<String>, String, String, String);
+
+impl Revisions {
+    /// Decides a window's requests by the current revision and by a document.
+    pub async fn replay(&self, text: &str, window: Window) -> Result<Replayed, RevisionsError> {
+        let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
+        let trust_domain = &self.rules.trust_domain;
+        let draft =
+            CompiledPolicy::new(policy, NOTHING, trust_domain).map_err(SnapshotError::Faults)?;
+        let parent = self.store.current_revision().await?;
+        let live = load_revision(&self.store, parent, trust_domain).await?;
+        let mut replayed = self.compare(&live, &draft, window).await?;
+        replayed.parent = parent;
+        Ok(replayed)
+    }
+
+    /// Decides a window's requests by the current revision and by an earlier one.
+    pub async fn replay_revision(
+        &self,
+        revision: Revision,
+        window: Window,
+    ) -> Result<Replayed, RevisionsError> {
+        let (_, text) = self.export(Some(revision)).await?;
+        self.replay(&text, window).await
+    }
+
+    async fn compare(
+        &self,
+        live: &CompiledPolicy,
+        draft: &CompiledPolicy,
+        window: Window,
+    ) -> Result<Replayed, RevisionsError> {
+        let mut known = KnownPrincipals::default();
+        let mut cursor = DecisionCursor::default();
+        let mut effects: BTreeMap<Key, (i64, i64)> = BTreeMap::new();
+        let mut requests = 0;
+        loop {
+            let Window { since, until } = window;
+            let page = self.store.decisions(since, until, &cursor, &mut known);
+            let (page, next) = page.await?;
+            for decided in &page {
+                requests += decided.count;
+                let Some(change) = change(&outcome(live, decided), &outcome(draft, decided)) else {
+                    continue;
+                };
+                let (count, last_at) = effects.entry(key(change, decided)).or_default();
+                *count += decided.count;
+                *last_at = decided.last_at.max(*last_at);
+            }
+            match next {
+                Some(next) => cursor = next,
+                None => break,
+            }
+        }
+        Ok(gathered(requests, effects))
+    }
+}
+
+fn key(change: Change, decided: &Decided) -> Key {
+    let decision = &decided.decision;
+    let person = decided.principal.as_deref().map(actor);
+    let (method, path) = (decision.method.clone(), decision.template.clone());
+    (change, person, decision.host.clone(), method, path)
+}
+
+fn gathered(requests: i64, effects: BTreeMap<Key, (i64, i64)>) -> Replayed {
+    let effects = effects.into_iter();
+    let mut effects: Vec<Effect> = effects
+        .map(
+            |((change, person, host, method, path), (count, last_at))| Effect {
+                change,
+                person,
+                host,
+                method,
+                path,
+                count,
+                last_at: Timestamp::from_micros(last_at),
+            },
+        )
+        .collect();
+    effects.sort_by(|a, b| (a.change, b.count).cmp(&(b.change, a.count)));
+    let more = effects.len().saturating_sub(LISTED);
+    effects.truncate(LISTED);
+    Replayed {
+        parent: None,
+        requests,
+        effects,
+        more,
+    }
+}
+
+fn change(before: &Outcome, after: &Outcome) -> Option<Change> {
+    match (before, after) {
+        (Outcome::Allowed(before), Outcome::Allowed(after)) => {
+            (before != after).then_some(Change::Renamed)
+        }
+        (Outcome::Allowed(_), Outcome::SignIn) => Some(Change::SignsIn),
+        (Outcome::Allowed(_), Outcome::Refused) => Some(Change::Loses),
+        (Outcome::SignIn | Outcome::Refused, Outcome::Allowed(_)) => Some(Change::Gains),
+        (Outcome::SignIn | Outcome::Refused, Outcome::SignIn | Outcome::Refused) => None,
+    }
+}
+
+/// What a recorded request comes to under a policy, at the time when it was last made.
+pub fn outcome(policy: &CompiledPolicy, decided: &Decided) -> Outcome {
+    let decision = &decided.decision;
+    let host = Host::parse(&decision.host);
+    let route = host
+        .ok()
+        .and_then(|host| policy.route(&host, &decision.path));
+    let Some(route) = route else {
+        return Outcome::Refused;
+    };
+    let principal = decided.principal.as_deref();
+    let facts = Facts {
+        principal,
+        route,
+        method: &decision.method,
+        path: &decision.path,
+        now: Timestamp::from_micros(decided.last_at).to_jiff(),
+        peer: Some(decision.peer),
+        headers: None,
+    };
+    match policy.decide(&facts) {
+        Verdict::Allow { .. } => match policy.mesh_identity(principal) {
+            Ok(identity) => Outcome::Allowed(identity.to_string()),
+            Err(_) => Outcome::Refused,
+        },
+        Verdict::SignIn | Verdict::StepUp { .. } => Outcome::SignIn,
+        Verdict::Deny(_) => Outcome::Refused,
+    }
+}
