@@ -68,7 +68,7 @@ pub enum StartError {
     #[error("{0} cannot be listened on")]
     Listen(SocketAddr, #[source] std::io::Error),
     /// The spool cannot be opened.
-    #[error("the spool {} cannot be used", .0.display())]
+    #[error("the spool {} cannot be used; audit.spool says where it is", .0.display())]
     Spool(PathBuf, #[source] std::io::Error),
     /// The access log cannot be opened.
     #[error("the access log cannot be opened")]

@@ -81,6 +81,7 @@ async fn what_is_in_order_is_told_item_by_item() {
         "certificate ",
         "certificate authority of the mesh",
         "identity provider demo",
+        "spool ",
         "access log ",
         "policy ",
         "of route dashboards",
