@@ -46,7 +46,7 @@ CREATE TABLE decisions (
     last_at BIGINT NOT NULL
 );
 CREATE INDEX decisions_id ON decisions (id);
-CREATE INDEX decisions_last_at ON decisions (last_at);
+CREATE INDEX decisions_last_at ON decisions (last_at, key);
 
 -- Segments of edges' spools that were taken in, so that none is taken in twice.
 CREATE TABLE spool_segments (

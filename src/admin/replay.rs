@@ -3,13 +3,15 @@
 //! Both policies are asked with the same facts of each recorded decision, so that only what differs between them shows. Header values are not
 //! recorded: to both they are unknown, which counts against the caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::address::host::Host;
 use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::audit::decision::Decided;
 use crate::audit::event::actor;
 use crate::clock::Timestamp;
+use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Verdict};
 use crate::policy::model::Revision;
@@ -30,9 +32,9 @@ pub struct Window {
 
 /// What a request comes to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+enum Outcome {
     /// It goes on, under this mesh identity.
-    Allowed(String),
+    Allowed(Arc<str>),
     /// Its caller has to sign in, or to do so again.
     SignIn,
     /// It does not.
@@ -117,16 +119,16 @@ impl Revisions {
         window: Window,
     ) -> Result<Replayed, RevisionsError> {
         let mut known = KnownPrincipals::default();
-        let mut cursor = DecisionCursor::default();
+        let mut cursor = DecisionCursor::since(window.since);
+        let (mut before, mut after) = (Side::of(live), Side::of(draft));
         let mut effects: BTreeMap<Key, (i64, i64)> = BTreeMap::new();
         let mut requests = 0;
         loop {
-            let Window { since, until } = window;
-            let page = self.store.decisions(since, until, &cursor, &mut known);
+            let page = self.store.decisions(&cursor, window.until, &mut known);
             let (page, next) = page.await?;
             for decided in &page {
                 requests += decided.count;
-                let Some(change) = change(&outcome(live, decided), &outcome(draft, decided)) else {
+                let Some(change) = change(&before.outcome(decided), &after.outcome(decided)) else {
                     continue;
                 };
                 let (count, last_at) = effects.entry(key(change, decided)).or_default();
@@ -187,19 +189,50 @@ fn change(before: &Outcome, after: &Outcome) -> Option<Change> {
     }
 }
 
-/// What a recorded request comes to under a policy, at the time when it was last made.
-pub fn outcome(policy: &CompiledPolicy, decided: &Decided) -> Outcome {
+/// One of the two policies, and who people are in the mesh by it.
+struct Side<'a> {
+    policy: &'a CompiledPolicy,
+    /// By the principal's place in memory: [`KnownPrincipals`] holds each for as long as this lives.
+    identities: HashMap<Option<usize>, Option<Arc<str>>>,
+}
+
+impl<'a> Side<'a> {
+    fn of(policy: &'a CompiledPolicy) -> Self {
+        let identities = HashMap::new();
+        Self { policy, identities }
+    }
+
+    /// What a recorded request comes to, at the time when it was last made.
+    fn outcome(&mut self, decided: &Decided) -> Outcome {
+        match verdict(self.policy, decided) {
+            Some(Verdict::Allow { .. }) => match self.identity(decided.principal.as_ref()) {
+                Some(identity) => Outcome::Allowed(identity),
+                None => Outcome::Refused,
+            },
+            Some(Verdict::SignIn | Verdict::StepUp { .. }) => Outcome::SignIn,
+            Some(Verdict::Deny(_)) | None => Outcome::Refused,
+        }
+    }
+
+    fn identity(&mut self, principal: Option<&Arc<Principal>>) -> Option<Arc<str>> {
+        let known = self
+            .identities
+            .entry(principal.map(|known| Arc::as_ptr(known).addr()));
+        let identity = known.or_insert_with(|| {
+            let identity = self.policy.mesh_identity(principal.map(AsRef::as_ref));
+            identity.ok().map(|identity| identity.as_str().into())
+        });
+        identity.clone()
+    }
+}
+
+/// `None`: no route leads there.
+fn verdict(policy: &CompiledPolicy, decided: &Decided) -> Option<Verdict> {
     let decision = &decided.decision;
-    let host = Host::parse(&decision.host);
-    let route = host
-        .ok()
-        .and_then(|host| policy.route(&host, &decision.path));
-    let Some(route) = route else {
-        return Outcome::Refused;
-    };
-    let principal = decided.principal.as_deref();
+    let host = Host::parse(&decision.host).ok()?;
+    let route = policy.route(&host, &decision.path)?;
     let facts = Facts {
-        principal,
+        principal: decided.principal.as_deref(),
         route,
         method: &decision.method,
         path: &decision.path,
@@ -207,12 +240,5 @@ pub fn outcome(policy: &CompiledPolicy, decided: &Decided) -> Outcome {
         peer: Some(decision.peer),
         headers: None,
     };
-    match policy.decide(&facts) {
-        Verdict::Allow { .. } => match policy.mesh_identity(principal) {
-            Ok(identity) => Outcome::Allowed(identity.to_string()),
-            Err(_) => Outcome::Refused,
-        },
-        Verdict::SignIn | Verdict::StepUp { .. } => Outcome::SignIn,
-        Verdict::Deny(_) => Outcome::Refused,
-    }
+    Some(policy.decide(&facts))
 }

@@ -50,6 +50,8 @@ struct Shared {
 struct Writing {
     file: File,
     is_dirty: AtomicBool,
+    /// Nothing more is written.
+    is_ended: AtomicBool,
 }
 
 /// Why a decision was not recorded.
@@ -148,9 +150,13 @@ impl Spool {
     /// Makes what was written survive a power cut; blocks.
     pub fn sync(&self) -> io::Result<()> {
         let open = lock(&self.0.open).clone();
-        for writing in open {
+        for writing in &open {
+            let is_ended = writing.is_ended.load(Ordering::Acquire);
             if writing.is_dirty.swap(false, Ordering::Relaxed) {
                 writing.file.sync_data()?;
+            }
+            if is_ended {
+                lock(&self.0.open).retain(|other| !Arc::ptr_eq(other, writing));
             }
         }
         Ok(())

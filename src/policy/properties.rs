@@ -529,3 +529,34 @@ fn j3_what_is_not_known_of_a_claim_counts_against_the_caller() {
         assert_eq!(found, expected, "{rules}");
     }
 }
+
+#[test]
+fn strangers_are_asked_who_they_are_where_those_denied_are_named_by_exceptions() {
+    let source = |people: &str| Source {
+        people: Some(vec![people.into()]),
+        ..Source::default()
+    };
+    let anyone = Source {
+        anyone: true,
+        ..Source::default()
+    };
+    // One of the sources of `mixed` says only who is excepted.
+    for (people, expected) in [
+        ("mixed", Verdict::SignIn),
+        ("nobody", Verdict::Allow { rule: "all".into() }),
+    ] {
+        let beside = Source {
+            not_groups: Some(vec![]),
+            ..source(people)
+        };
+        for from in [source(people), beside] {
+            let policy = compile(vec![
+                plain("all", Action::Allow, vec![anyone.clone()]),
+                plain("some", Action::Deny, vec![from]),
+            ]);
+            let facts = facts(&policy);
+            assert_eq!(policy.decide(&facts), expected, "{people}");
+            assert_eq!(policy.explain(&facts).verdict, expected, "{people}");
+        }
+    }
+}

@@ -16,15 +16,8 @@ const BUCKET: i64 = 60 * 60 * 1_000_000;
 /// How many rows one read returns at most.
 const PAGE: i64 = 5000;
 
-#[derive(sqlx::FromRow)]
-struct DecisionRow {
-    key: String,
-    principal: Option<String>,
-    body: String,
-    count: i64,
-    first_at: i64,
-    last_at: i64,
-}
+/// Key, principal, body, count, first and last time: read by position, since there are many.
+type DecisionRow = (String, Option<String>, String, i64, i64, i64);
 
 /// A row that is to be written.
 struct Written {
@@ -37,12 +30,19 @@ struct Written {
 }
 
 /// Where reading goes on.
-#[derive(Clone, Debug, Default)]
-pub struct DecisionCursor(String);
+#[derive(Clone, Debug)]
+pub struct DecisionCursor(i64, String);
+
+impl DecisionCursor {
+    /// Before everything that was decided at this moment or later.
+    pub fn since(moment: Timestamp) -> Self {
+        Self(moment.micros(), String::new())
+    }
+}
 
 /// Principals that were read already, by id.
 #[derive(Debug, Default)]
-pub struct KnownPrincipals(BTreeMap<String, Arc<Principal>>);
+pub struct KnownPrincipals(foldhash::HashMap<String, Arc<Principal>>);
 
 fn json(of: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(of).map_err(|fault| senseless("a decision", &fault))
@@ -151,21 +151,22 @@ impl Store {
         .await
     }
 
-    /// Decisions of a time, in no particular order, and where to go on; `None` when there are no more.
+    /// Decisions until a moment, those that were last made longest ago first, and where to go on; `None` when there are no more.
     pub async fn decisions(
         &self,
-        since: Timestamp,
-        until: Timestamp,
         after: &DecisionCursor,
+        until: Timestamp,
         known: &mut KnownPrincipals,
     ) -> Result<(Vec<Decided>, Option<DecisionCursor>), StoreError> {
         let rows: Vec<DecisionRow> = within(self.database.fetch(
             "SELECT key, principal, body, count, first_at, last_at FROM decisions \
-             WHERE key > $1 AND last_at >= $2 AND first_at < $3 ORDER BY key LIMIT $4",
-            args![after.0.as_str(), since, until, PAGE],
+             WHERE (last_at, key) > ($1, $2) AND first_at < $3 ORDER BY last_at, key LIMIT $4",
+            args![after.0, after.1.as_str(), until, PAGE],
         ))
         .await?;
-        let next = rows.last().map(|row| DecisionCursor(row.key.clone()));
+        let next = rows
+            .last()
+            .map(|(key, _, _, _, _, last_at)| DecisionCursor(*last_at, key.clone()));
         Ok((self.read_decisions(rows, known).await?, next))
     }
 
@@ -187,18 +188,18 @@ impl Store {
         known: &mut KnownPrincipals,
     ) -> Result<Vec<Decided>, StoreError> {
         let mut read = Vec::with_capacity(rows.len());
-        for row in rows {
-            let principal = match &row.principal {
+        for (key, principal, body, count, first_at, last_at) in rows {
+            let principal = match &principal {
                 Some(id) => Some(self.decided_principal(id, known).await?),
                 None => None,
             };
-            let decision = serde_json::from_str(&row.body);
+            let decision = serde_json::from_str(&body);
             read.push(Decided {
                 principal,
-                decision: decision.map_err(|fault| senseless(&row.key, &fault))?,
-                count: row.count,
-                first_at: row.first_at,
-                last_at: row.last_at,
+                decision: decision.map_err(|fault| senseless(&key, &fault))?,
+                count,
+                first_at,
+                last_at,
             });
         }
         Ok(read)

@@ -221,7 +221,7 @@ async fn what_people_did_is_decided_again_by_another_policy() {
     let other = policy(&["replay", draft]).await.expect_done();
     for line in [
         "- would lose alice@demo.example: GET grafana.localhost/d/{*} (5 times",
-        "+ would gain bob@demo.example: GET payroll.localhost/ (1 times",
+        "+ would gain bob@demo.example: GET payroll.localhost/ (once",
     ] {
         assert!(other.out.contains(line), "{line}: {}", other.out);
     }

@@ -128,11 +128,10 @@ impl Recorder {
         let Some(segment) = segment else {
             return;
         };
-        lock(&self.spool.0.open).retain(|open| !Arc::ptr_eq(open, &segment.writing));
-        // What was written last has to survive a power cut as well; and the new name, which tells no more than that it was ended.
+        // What was written last is made safe by whoever does so for all: no request waits for a disk.
+        segment.writing.is_ended.store(true, Ordering::Release);
         let closed = segment.path.with_extension(CLOSED);
-        let ended = segment.writing.file.sync_data();
-        match ended.and_then(|()| std::fs::rename(&segment.path, &closed)) {
+        match std::fs::rename(&segment.path, &closed) {
             Ok(()) => lock(&self.spool.0.closed).push_back(closed),
             Err(error) => {
                 tracing::error!(%error, "a segment of the spool cannot be ended; it is shipped after the next start");
@@ -160,6 +159,7 @@ impl Segment {
         let writing = Arc::new(Writing {
             file,
             is_dirty: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
         });
         lock(&spool.0.open).push(Arc::clone(&writing));
         Ok(Self {

@@ -207,7 +207,9 @@ fn segments_are_ended_when_they_are_old_unless_others_wait() {
     let first = spool.oldest().unwrap();
     recorder.record(&request.asked("/", 3)).unwrap();
     recorder.tidy(Timestamp::from_seconds(10));
+    assert_eq!(lock(&spool.0.open).len(), 2);
     spool.sync().unwrap();
+    assert_eq!(lock(&spool.0.open).len(), 1, "what has ended is let go");
     spool.shipped(&first).unwrap();
     assert!(spool.oldest().is_none());
     recorder.tidy(Timestamp::from_seconds(10).plus(Duration::from_millis(1)));

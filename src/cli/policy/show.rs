@@ -111,13 +111,21 @@ pub(super) fn replayed(said: &Value) -> String {
         let (count, last) = (&effect["count"], short(text(effect, "last_at")));
         let _fits = writeln!(
             lines,
-            "  {style}{would}{style:#} {who}: {method} {host}{path} ({count} times, last {last})"
+            "  {style}{would}{style:#} {who}: {method} {host}{path} ({}, last {last})",
+            times(count)
         );
     }
     if let Some(more) = said["more"].as_u64().filter(|more| *more > 0) {
         let _fits = writeln!(lines, "  and {more} more");
     }
     lines
+}
+
+fn times(count: &Value) -> String {
+    match count.as_i64() {
+        Some(1) => "once".to_owned(),
+        _ => format!("{count} times"),
+    }
 }
 
 /// Down to the minute.

@@ -94,6 +94,8 @@ async fn open_sqlite(path: PathBuf, connections: u32) -> Result<Database, StoreE
         // What was acknowledged survives a power cut, too.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // Rows come from a thread of their own; with fewer, reading many would be waiting for each other.
+        .row_buffer_size(1024)
         .busy_timeout(Duration::from_secs(4));
     let mut connection = SqliteConnection::connect_with(&options).await?;
     migrations()
