@@ -48,7 +48,7 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_id ON decisions (id);
 CREATE INDEX decisions_last_at ON decisions (last_at, key);
 
--- Segments of edges' spools that were taken in, so that none is taken in twice.
+-- Parts of the segments of edges' spools that were taken in, so that none is taken in twice.
 CREATE TABLE spool_segments (
     id TEXT PRIMARY KEY,
     at BIGINT NOT NULL

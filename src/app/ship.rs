@@ -11,6 +11,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked for segments.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Decisions that the store takes in at once: a segment is always cut into the same parts.
+const AT_ONCE: usize = 500;
 /// Pause after the store did not take a segment.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A store that answers and refuses a segment so often will not take it.
@@ -86,7 +88,10 @@ impl Shipper {
         let (spool, of) = (self.spool.clone(), segment.clone());
         let decided = tokio::task::spawn_blocking(move || spool.read(&of)).await;
         let decided = decided.map_err(std::io::Error::other)??;
-        self.store.take_in(&segment.id, &decided).await?;
+        for (number, part) in decided.chunks(AT_ONCE).enumerate() {
+            let id = format!("{}/{number}", segment.id);
+            self.store.take_in(&id, part).await?;
+        }
         Ok(self.spool.shipped(segment)?)
     }
 }

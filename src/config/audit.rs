@@ -8,7 +8,7 @@ use crate::config::section::Section;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Smallest and largest room for the spool, in bytes.
-const ROOM: std::ops::RangeInclusive<usize> = 8 * 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+const ROOM: std::ops::RangeInclusive<usize> = 32 * 1024 * 1024..=1024 * 1024 * 1024 * 1024;
 
 pub(super) fn read(section: &Section<'_>) -> Option<AuditConfig> {
     let spool = section.text("spool");
@@ -19,7 +19,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<AuditConfig> {
         section.parsed("spool_room", |text| {
             bytes(text)
                 .filter(|bytes| ROOM.contains(bytes))
-                .ok_or("this must be a size like 256MiB, from 8MiB to 1024GiB")
+                .ok_or("this must be a size like 256MiB, from 32MiB to 1024GiB")
         })
     } else {
         Some(256 * 1024 * 1024)

@@ -128,8 +128,8 @@ impl Batch {
 }
 
 impl Store {
-    /// Takes in a segment of a spool; one that was taken in before is not again.
-    pub async fn take_in(&self, segment: &str, decided: &[Decided]) -> Result<(), StoreError> {
+    /// Takes in a part of a spool's segment; one that was taken in before is not again.
+    pub async fn take_in(&self, part: &str, decided: &[Decided]) -> Result<(), StoreError> {
         let batch = Batch::of(decided)?;
         within(async {
             let mut transaction = self.database.begin().await?;
@@ -137,7 +137,7 @@ impl Store {
             let new = transaction
                 .execute(
                     "INSERT INTO spool_segments (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                    args![segment, now],
+                    args![part, now],
                 )
                 .await?;
             if new == 0 {

@@ -203,7 +203,7 @@ async fn what_people_did_is_decided_again_by_another_policy() {
         let path = format!("{}/d/{number}", parties.at("grafana"));
         assert_eq!(status(&mut alice, &path).await, StatusCode::OK);
     }
-    let all = async || recorded(&url, "/d/").await == 5;
+    let all = async || recorded(&url, ".localhost").await == 7;
     eventually("all decisions are in the store", all).await;
     let policy = async |arguments: &[&str]| command(&parties, "policy", arguments).await;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use wayleave::audit::chain::Break;
+use wayleave::audit::decision::{Decided, Decision};
 use wayleave::audit::verify::{Verified, Verifier};
 use wayleave::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use wayleave::config::checked::{SessionConfig, StoreConfig};
@@ -15,6 +16,7 @@ use wayleave::secret::{ExposeSecret, Sealer, SecretString, Token, random};
 use wayleave::session::*;
 use wayleave::store::audit::EventFilter;
 use wayleave::store::changes::{Change, ChangeSeq};
+use wayleave::store::decisions::{DecisionCursor, KnownPrincipals};
 use wayleave::store::policy::{ObjectKind, PolicyObject, Written};
 use wayleave::store::{Store, StoreError};
 use wayleave::token::assertion::Minter;
@@ -106,6 +108,7 @@ on_both!(
     h4_refused_refresh_ends,
     k10_events_are_chained_and_stay_as_they_are,
     k10_what_is_old_is_pruned_behind_a_checkpoint,
+    decisions_are_taken_in_once_and_counted_by_the_hour,
 );
 
 fn principal() -> Principal {
@@ -520,4 +523,94 @@ async fn k10_what_is_old_is_pruned_behind_a_checkpoint(place: Place) {
         .await
         .unwrap();
     assert_eq!(verified(&store, &minter).await.unwrap_err().seq, 1);
+}
+
+fn decided(place: &Place, id: &str, path: &str, is_allowed: bool) -> Decided {
+    let at = place.clock.now().micros();
+    let decision = Decision {
+        id: id.to_owned(),
+        is_allowed,
+        reason: if is_allowed { "" } else { "not_allowed" }.to_owned(),
+        rule: None,
+        revision: 1,
+        route: "app".into(),
+        host: "app.example".to_owned(),
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        template: "/d/{*}".to_owned(),
+        peer: [192, 0, 2, 1].into(),
+        session: None,
+        mesh_identity: None,
+    };
+    Decided {
+        principal: Some(Arc::new(principal())),
+        decision,
+        count: 2,
+        first_at: at,
+        last_at: at + 10,
+    }
+}
+
+async fn decisions_are_taken_in_once_and_counted_by_the_hour(place: Place) {
+    let (store, began) = (place.open().await, place.clock.now());
+    let alike = [
+        decided(&place, "a1", "/d/1", true),
+        decided(&place, "a2", "/d/2", true),
+        decided(&place, "n1", "/d/3", false),
+        decided(&place, "n2", "/d/3", false),
+    ];
+    // Two edges at once, and one of them twice, as after a crash before the segment was deleted.
+    let parts = ["one/0", "two/0", "one/0", "two/1"];
+    let works = parts.iter().map(|part| store.take_in(part, &alike));
+    for outcome in futures_util::future::join_all(works).await {
+        outcome.unwrap();
+    }
+    place.clock.advance(Duration::from_secs(3600));
+    let later = [decided(&place, "a3", "/d/9", true)];
+    store.take_in("one/1", &later).await.unwrap();
+
+    let read = async |since: Timestamp| {
+        let (cursor, mut known) = (DecisionCursor::since(since), KnownPrincipals::default());
+        let until = place.clock.now().plus(Duration::from_secs(1));
+        let page = store.decisions(&cursor, until, &mut known).await.unwrap();
+        let (page, next) = page;
+        let after = store
+            .decisions(&next.unwrap(), until, &mut known)
+            .await
+            .unwrap();
+        assert!(after.0.is_empty() && after.1.is_none());
+        page
+    };
+    let all = read(began).await;
+    let counts: Vec<i64> = all.iter().map(|one| one.count).collect();
+    assert_eq!(counts.iter().sum::<i64>(), 3 * 8 + 2, "{counts:?}");
+    assert_eq!(
+        all.len(),
+        4,
+        "one for the hour, two denials, one for the next hour"
+    );
+    assert!(
+        all.iter()
+            .all(|one| one.principal.as_deref() == Some(&principal()))
+    );
+    assert_eq!(read(began.plus(Duration::from_secs(60))).await.len(), 1);
+    let denied = store.decision("n2").await.unwrap().unwrap();
+    assert_eq!(denied.decision.reason, "not_allowed");
+
+    let denials = EventFilter {
+        kind: Some("denied".to_owned()),
+        ..EventFilter::default()
+    };
+    let events = store.events_after(0, &denials, 100).await.unwrap();
+    assert_eq!(events.len(), 6, "two for each part");
+    store
+        .prune_decisions(began.plus(Duration::from_secs(60)))
+        .await
+        .unwrap();
+    assert_eq!(read(began).await.len(), 1);
+    store
+        .prune_decisions(place.clock.now().plus(Duration::from_secs(60)))
+        .await
+        .unwrap();
+    assert!(store.decision("a3").await.unwrap().is_none());
 }

@@ -18,9 +18,12 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 
 /// A segment of so many bytes is ended.
-const LARGE: u64 = 1024 * 1024;
+const LARGE: u64 = 8 * 1024 * 1024;
 /// A segment is ended after this long, unless others wait already.
 const OLD: Duration = Duration::from_secs(1);
+/// One of more bytes than these is after this long: where there is much traffic, more of it is alike in a longer time.
+const BUSY: u64 = 128 * 1024;
+const OLD_AND_BUSY: Duration = Duration::from_secs(10);
 /// So many denials of one caller in one segment are written one by one; more are counted.
 const ONE_BY_ONE: u32 = 100;
 
@@ -118,7 +121,14 @@ impl Recorder {
     /// Ends a segment that is old enough to be shipped. To be called every now and then.
     pub fn tidy(&self, now: Timestamp) {
         let mut current = self.segment.borrow_mut();
-        let is_old = |segment: &Segment| now.since(segment.begun) >= OLD;
+        let is_old = |segment: &Segment| {
+            let old = if segment.length > BUSY {
+                OLD_AND_BUSY
+            } else {
+                OLD
+            };
+            now.since(segment.begun) >= old
+        };
         if current.as_ref().is_some_and(is_old) && !self.spool.has_waiting() {
             self.end(current.take());
         }
