@@ -3,7 +3,7 @@
 # A failure's own words are worth more than where it was: they come last.
 export RUST_BACKTRACE = 0
 
-.PHONY: demo build test quick check parts it bench fuzz fmt
+.PHONY: demo build test quick check parts it bench differential fuzz fmt
 
 # Builds the binary and runs the main job on this machine: an edge, a demo identity provider, and two mesh workloads behind it.
 demo:
@@ -38,6 +38,10 @@ it: parts
 bench: parts
 	cargo build --locked --release
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/run.py
+
+# Ten million random requests, each decided by the engine and by an evaluator that shares nothing with it; some 10 minutes after the build.
+differential:
+	WAYLEAVE_TEST_CASES=340000 cargo test --locked --release --lib j7_
 
 # A minute of each fuzz target; needs cargo-fuzz and a nightly toolchain.
 fuzz:

@@ -16,6 +16,9 @@ const SIGN_AFTER: Duration = Duration::from_secs(600);
 /// So many events are covered by a checkpoint at once.
 const SIGN_AFTER_EVENTS: i64 = 1000;
 
+/// What is older than it has to be is deleted once in so long, since that is an event itself.
+const PRUNE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Keeps the audit log in order. Every replica does; what one has done, the others leave.
 pub struct Keeper {
     /// Where the log is.
@@ -45,7 +48,7 @@ impl Keeper {
         self.sign().await?;
         let now = self.clock.now();
         let oldest = now.minus(self.config.keep_events);
-        self.store.prune_events(oldest).await?;
+        self.store.prune_events(oldest, PRUNE_AFTER).await?;
         let oldest = now.minus(self.config.keep_decisions);
         self.store.prune_decisions(oldest).await
     }

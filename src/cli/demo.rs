@@ -128,7 +128,7 @@ fn announce(stage: &Stage) {
     );
     line(
         &stage.configuration_file().display().to_string(),
-        "   for `wayleave policy history --config …` and `wayleave explain`",
+        "   for `wayleave policy`, `wayleave explain` and `wayleave audit` (--config …)",
     );
     line(&format!("http://127.0.0.1:{admin}/metrics"), "");
     line(

@@ -1,4 +1,5 @@
-//! Properties of deciding, over random policies, people and requests, with [`explain`](crate::policy::explain) as an oracle that shares no index.
+//! Properties of deciding, over random policies, people and requests, with [`explain`](crate::policy::explain) as an oracle that shares no index, and
+//! [`naive`] as one that shares nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{Action, Mode, Revision, Rule, Source, Target};
 use crate::policy::yaml;
 
+mod naive;
 mod strategies;
 
 use strategies::*;
@@ -32,8 +34,18 @@ fn outcome(verdict: &Verdict) -> u8 {
     }
 }
 
+/// How many random policies each property is tried on; `make differential` wants many more.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests have no other configuration"
+)]
+fn cases() -> u32 {
+    let wanted = std::env::var("WAYLEAVE_TEST_CASES");
+    wanted.map_or(512, |wanted| wanted.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn indexes_find_what_going_through_all_rules_finds(rules in rules(), requests in vec(request(), 1..6)) {
@@ -41,6 +53,15 @@ proptest! {
         for request in &requests {
             let facts = request.facts(&policy);
             prop_assert_eq!(policy.decide(&facts), policy.explain(&facts).verdict, "{:?}", request);
+        }
+    }
+
+    #[test]
+    fn j7_the_engine_decides_as_the_document_says(rules in rules(), requests in vec(request(), 1..60)) {
+        let policy = compile(rules);
+        for request in &requests {
+            let facts = request.facts(&policy);
+            prop_assert_eq!(policy.decide(&facts), naive::decide(policy.policy(), &facts), "{:?}", request);
         }
     }
 

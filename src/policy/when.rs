@@ -30,6 +30,11 @@ impl RequestHeaders {
         Self(names.iter().map(read).collect())
     }
 
+    /// All lines of a name; `None` if it was not looked at.
+    pub(super) fn lines(&self, name: &str) -> Option<&[Box<[u8]>]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+
     /// The same of headers in a list.
     pub fn of_list<'a>(names: &'a [Arc<str>], list: &'a [(Arc<str>, String)]) -> Self {
         Self::read(names, |name| {
@@ -169,7 +174,7 @@ fn header(facts: &Facts<'_>, name: &str, conditions: &[TextMatch]) -> Truth {
     if conditions.is_empty() {
         return Truth::No;
     }
-    let Some(lines) = facts.headers.and_then(|headers| headers.0.get(name)) else {
+    let Some(lines) = facts.headers.and_then(|headers| headers.lines(name)) else {
         return Truth::Unknown;
     };
     let matches = |text: &str| conditions.iter().any(|condition| condition.matches(text));

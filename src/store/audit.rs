@@ -1,5 +1,7 @@
 //! The audit log: events are written in the transaction of what they tell of, one after another.
 
+use std::time::Duration;
+
 use crate::audit::chain::{Entry, Link};
 use crate::audit::event::Event;
 use crate::clock::Timestamp;
@@ -220,19 +222,28 @@ impl Store {
         .await
     }
 
-    /// Deletes the events up to the last checkpoint whose event is older than this; the checkpoint stays, so that the chain can be followed from there.
-    /// That something was deleted is an event.
-    pub async fn prune_events(&self, before: Timestamp) -> Result<(), StoreError> {
+    /// Deletes events that are older than this, once the oldest is older by `slack`: up to a checkpoint that is older, and which stays, so that the
+    /// chain can be followed from there. That something was deleted is an event. What is very much is deleted in several calls.
+    pub async fn prune_events(&self, before: Timestamp, slack: Duration) -> Result<(), StoreError> {
+        let oldest: Vec<(i64,)> = within(
+            self.database
+                .fetch("SELECT at FROM audit_events ORDER BY seq LIMIT 1", args![]),
+        )
+        .await?;
+        let is_due = |&(at,): &(i64,)| Timestamp::from_micros(at) < before.minus(slack);
+        if !oldest.first().is_some_and(is_due) {
+            return Ok(());
+        }
         within(async {
             let mut transaction = self.database.begin().await?;
-            let found: Vec<(i64,)> = transaction
+            let found: Vec<(Option<i64>,)> = transaction
                 .fetch(
-                    "SELECT c.seq FROM audit_checkpoints c JOIN audit_events e ON e.seq = c.seq \
-                     WHERE e.at < $1 ORDER BY c.seq DESC LIMIT 1",
+                    "SELECT MAX(seq) FROM (SELECT seq FROM audit_checkpoints WHERE at < $1 AND seq > \
+                     (SELECT pruned_to FROM audit_head WHERE name = 'events') ORDER BY seq LIMIT 100) AS old",
                     args![before],
                 )
                 .await?;
-            let Some(&(seq,)) = found.first() else {
+            let Some(&(Some(seq),)) = found.first() else {
                 return Ok(());
             };
             transaction
@@ -241,15 +252,14 @@ impl Store {
                     args![seq],
                 )
                 .await?;
-            transaction
-                .execute("DELETE FROM audit_events WHERE seq <= $1", args![seq])
-                .await?;
-            transaction
-                .execute("DELETE FROM audit_checkpoints WHERE seq < $1", args![seq])
-                .await?;
-            transaction
-                .tell(&[Event::pruned(seq)], self.clock.now())
-                .await?;
+            for sql in [
+                "DELETE FROM audit_events WHERE seq <= $1",
+                "DELETE FROM audit_checkpoints WHERE seq < $1",
+            ] {
+                transaction.execute(sql, args![seq]).await?;
+            }
+            let event = Event::pruned(seq);
+            transaction.tell(&[event], self.clock.now()).await?;
             transaction.commit().await
         })
         .await

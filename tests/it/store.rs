@@ -503,12 +503,18 @@ async fn k10_what_is_old_is_pruned_behind_a_checkpoint(place: Place) {
     );
 
     store
-        .prune_events(place.clock.now().minus(Duration::from_secs(7201)))
+        .prune_events(
+            place.clock.now().minus(Duration::from_secs(7201)),
+            Duration::ZERO,
+        )
         .await
         .unwrap();
     assert_eq!(verified(&store, &minter).await.unwrap().events, 20);
     store
-        .prune_events(place.clock.now().minus(Duration::from_secs(60)))
+        .prune_events(
+            place.clock.now().minus(Duration::from_secs(60)),
+            Duration::ZERO,
+        )
         .await
         .unwrap();
     let pruned = verified(&store, &minter).await.unwrap();
