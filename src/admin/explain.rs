@@ -1,6 +1,6 @@
 //! Why somebody may or may not do something: asked of a revision, answered rule by rule.
 
-use crate::address::host::Host;
+use crate::admin::replay::facts;
 use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::audit::decision::Decided;
 use crate::clock::Timestamp;
@@ -101,21 +101,8 @@ impl Revisions {
         let decision = &decided.decision;
         let revision = revision.unwrap_or(Revision(decision.revision));
         let policy = self.compiled(Some(revision)).await?;
-        let host = Host::parse(&decision.host).ok();
-        let route = host.and_then(|host| policy.route(&host, &decision.path));
-        let found = route.map(|route| {
-            let facts = Facts {
-                principal: decided.principal.as_deref(),
-                route,
-                method: &decision.method,
-                path: &decision.path,
-                now: Timestamp::from_micros(decided.first_at).to_jiff(),
-                peer: Some(decision.peer),
-                // Their values are not recorded.
-                headers: None,
-            };
-            found(&policy, &facts)
-        });
+        let facts = facts(&policy, &decided, decided.first_at);
+        let found = facts.map(|facts| found(&policy, &facts));
         let answer = Answer {
             revision: policy.revision,
             principal: decided.principal.as_deref().cloned(),

@@ -204,7 +204,8 @@ impl<'a> Side<'a> {
 
     /// What a recorded request comes to, at the time when it was last made.
     fn outcome(&mut self, decided: &Decided) -> Outcome {
-        match verdict(self.policy, decided) {
+        let facts = facts(self.policy, decided, decided.last_at);
+        match facts.map(|facts| self.policy.decide(&facts)) {
             Some(Verdict::Allow { .. }) => match self.identity(decided.principal.as_ref()) {
                 Some(identity) => Outcome::Allowed(identity),
                 None => Outcome::Refused,
@@ -226,19 +227,22 @@ impl<'a> Side<'a> {
     }
 }
 
-/// `None`: no route leads there.
-fn verdict(policy: &CompiledPolicy, decided: &Decided) -> Option<Verdict> {
+/// What a policy has to decide of a recorded request at a moment; `None`: no route of it leads there.
+pub(super) fn facts<'a>(
+    policy: &'a CompiledPolicy,
+    decided: &'a Decided,
+    at: i64,
+) -> Option<Facts<'a>> {
     let decision = &decided.decision;
     let host = Host::parse(&decision.host).ok()?;
-    let route = policy.route(&host, &decision.path)?;
-    let facts = Facts {
+    Some(Facts {
         principal: decided.principal.as_deref(),
-        route,
+        route: policy.route(&host, &decision.path)?,
         method: &decision.method,
         path: &decision.path,
-        now: Timestamp::from_micros(decided.last_at).to_jiff(),
+        now: Timestamp::from_micros(at).to_jiff(),
         peer: Some(decision.peer),
+        // Their values are not recorded.
         headers: None,
-    };
-    Some(policy.decide(&facts))
+    })
 }
