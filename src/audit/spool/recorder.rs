@@ -27,6 +27,11 @@ const OLD_AND_BUSY: Duration = Duration::from_secs(10);
 /// So many denials of one caller in one segment are written one by one; more are counted.
 const ONE_BY_ONE: u32 = 100;
 
+/// So many records of one caller in one segment have their own path; the others have [`ANY_PATH`].
+const PATHS: u32 = 1000;
+/// Stands for every path of whoever could ask for any number of them, and so fill the disk: strangers, and people who do.
+const ANY_PATH: &str = "/{**}";
+
 /// Records the decisions of one thread.
 pub struct Recorder {
     spool: Spool,
@@ -94,6 +99,7 @@ struct Segment {
 struct Person {
     number: u32,
     denials: u32,
+    records: u32,
 }
 
 impl Recorder {
@@ -183,7 +189,10 @@ impl Segment {
     }
 
     fn record(&mut self, spool: &Spool, asked: &Asked<'_>) -> Result<(), SpoolError> {
-        let template = template(asked.path);
+        let template = match self.may_have_a_path(asked) {
+            true => template(asked.path),
+            false => ANY_PATH.to_owned(),
+        };
         let key = Key {
             caller: asked.caller,
             revision: asked.revision,
@@ -210,6 +219,11 @@ impl Segment {
         Ok(())
     }
 
+    fn may_have_a_path(&self, asked: &Asked<'_>) -> bool {
+        let person = self.people.get(&asked.caller);
+        asked.principal.is_some() && person.is_none_or(|person| person.records < PATHS)
+    }
+
     /// Denials of people are, so that each decision can be explained; those of nobody could come from anywhere in any number.
     fn is_told_apart(&self, asked: &Asked<'_>) -> bool {
         let person = self.people.get(&asked.caller);
@@ -234,6 +248,7 @@ impl Segment {
             person = Some(Person {
                 number: next,
                 denials: 0,
+                records: 0,
             });
         }
         let place = bytes.len() as u64;
@@ -251,6 +266,7 @@ impl Segment {
         self.writing.is_dirty.store(true, Ordering::Relaxed);
         if let Some(mut person) = person {
             person.denials += u32::from(!asked.reason.is_empty());
+            person.records += 1;
             self.people.insert(asked.caller, person);
         }
         let record_at = self.length + place;

@@ -143,6 +143,40 @@ fn denials_of_people_are_told_apart_and_those_of_nobody_counted() {
 }
 
 #[test]
+fn l5_nobody_fills_the_disk_with_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = Request::new();
+    let spool = room(folder.path(), u64::MAX);
+    let recorder = spool.recorder();
+    let letters = |number: i64| -> String {
+        let letter =
+            |place: u32| char::from(b'a' + u8::try_from(number / 26_i64.pow(place) % 26).unwrap());
+        (0..4).map(letter).collect()
+    };
+    for number in 0..5000 {
+        let path = format!("/{}", letters(number));
+        let known = request.asked(&path, number);
+        recorder.record(&known).unwrap();
+        let nobody = Asked {
+            caller: 0,
+            principal: None,
+            ..known
+        };
+        recorder.record(&nobody).unwrap();
+    }
+    drop(recorder);
+    drop(spool);
+    let decided = left(folder.path());
+    let (known, nobody): (Vec<_>, Vec<_>) = decided.iter().partition(|one| one.principal.is_some());
+    assert_eq!((known.len(), nobody.len()), (1001, 1));
+    assert_eq!(known.iter().map(|one| one.count).sum::<i64>(), 5000);
+    assert_eq!(
+        (nobody[0].count, nobody[0].decision.template.as_str()),
+        (5000, "/{**}")
+    );
+}
+
+#[test]
 fn a_record_that_was_cut_short_ends_the_segment() {
     let folder = tempfile::tempdir().unwrap();
     let request = Request::new();
