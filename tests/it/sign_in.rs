@@ -287,7 +287,8 @@ async fn a3_forwarding_headers_of_the_client_change_nothing() {
         ("x-forwarded-host", "evil.example"),
         ("x-forwarded-server", "evil.example"),
         ("x-forwarded-proto", "https"),
-        ("x-forwarded-port", "444"),
+        // No port that the system gives to anybody, nor the beginning of one.
+        ("x-forwarded-port", "61999"),
         ("x-forwarded-prefix", "/evil"),
         ("x-forwarded-uri", "/evil"),
         ("x-original-url", "/evil"),
@@ -304,8 +305,8 @@ async fn a3_forwarding_headers_of_the_client_change_nothing() {
             "evil.example",
             "/evil",
             "https",
-            ":444",
-            "%3A444",
+            ":61999",
+            "%3A61999",
             "Secure",
             "Domain",
         ] {
