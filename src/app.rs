@@ -5,11 +5,11 @@
 
 pub mod admin_listener;
 pub mod audit_api;
+pub mod checkpoints;
 pub mod compose;
 pub mod follow;
 pub mod health;
 pub mod jwks;
-pub mod keep;
 pub mod operators;
 pub mod policy_api;
 pub mod reload;

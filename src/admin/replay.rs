@@ -74,7 +74,7 @@ pub struct Effect {
 }
 
 /// What came of a replay.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
     /// The revision that it was compared with.
     pub parent: Option<Revision>,
@@ -88,6 +88,9 @@ pub struct Replayed {
 
 type Key = (Change, Option<String>, String, String, String);
 
+/// How often, and when last.
+type Tally = BTreeMap<Key, (i64, i64)>;
+
 impl Revisions {
     /// Decides a window's requests by the current revision and by a document.
     pub async fn replay(&self, text: &str, window: Window) -> Result<Replayed, RevisionsError> {
@@ -97,9 +100,8 @@ impl Revisions {
             CompiledPolicy::new(policy, NOTHING, trust_domain).map_err(SnapshotError::Faults)?;
         let parent = self.store.current_revision().await?;
         let live = load_revision(&self.store, parent, trust_domain).await?;
-        let mut replayed = self.compare(&live, &draft, window).await?;
-        replayed.parent = parent;
-        Ok(replayed)
+        let (requests, effects) = self.compare(&live, &draft, window).await?;
+        Ok(gathered(parent, requests, effects))
     }
 
     /// Decides a window's requests by the current revision and by an earlier one.
@@ -117,11 +119,11 @@ impl Revisions {
         live: &CompiledPolicy,
         draft: &CompiledPolicy,
         window: Window,
-    ) -> Result<Replayed, RevisionsError> {
+    ) -> Result<(i64, Tally), RevisionsError> {
         let mut known = KnownPrincipals::default();
         let mut cursor = DecisionCursor::since(window.since);
         let (mut before, mut after) = (Side::of(live), Side::of(draft));
-        let mut effects: BTreeMap<Key, (i64, i64)> = BTreeMap::new();
+        let mut effects = Tally::new();
         let mut requests = 0;
         loop {
             let page = self.store.decisions(&cursor, window.until, &mut known);
@@ -140,7 +142,7 @@ impl Revisions {
                 None => break,
             }
         }
-        Ok(gathered(requests, effects))
+        Ok((requests, effects))
     }
 }
 
@@ -151,7 +153,7 @@ fn key(change: Change, decided: &Decided) -> Key {
     (change, person, decision.host.clone(), method, path)
 }
 
-fn gathered(requests: i64, effects: BTreeMap<Key, (i64, i64)>) -> Replayed {
+fn gathered(parent: Option<Revision>, requests: i64, effects: Tally) -> Replayed {
     let effects = effects.into_iter();
     let mut effects: Vec<Effect> = effects
         .map(
@@ -170,7 +172,7 @@ fn gathered(requests: i64, effects: BTreeMap<Key, (i64, i64)>) -> Replayed {
     let more = effects.len().saturating_sub(LISTED);
     effects.truncate(LISTED);
     Replayed {
-        parent: None,
+        parent,
         requests,
         effects,
         more,

@@ -53,8 +53,8 @@ impl Wanted {
         Ok(EventFilter {
             kind: self.kind,
             actor: self.actor,
-            since: moment(self.since.as_deref())?,
-            until: moment(self.until.as_deref())?,
+            since: self.since.as_deref().map(moment).transpose()?,
+            until: self.until.as_deref().map(moment).transpose()?,
             contains: self.contains,
         })
     }

@@ -11,9 +11,9 @@ use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
 use crate::app::audit_api::AuditLog;
+use crate::app::checkpoints::Signer;
 use crate::app::follow::{self, maintain};
 use crate::app::health::Health;
-use crate::app::keep::Keeper;
 use crate::app::reload::Reloading;
 use crate::app::{admin_listener, audit_api, jwks, operators, policy_api, ship};
 use crate::audit::spool::Spool;
@@ -369,14 +369,13 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         &parts.bearer,
         BearerVerifier::maintain,
     );
-    follow::sweep(&base.store, lifecycle);
-    let keeper = Keeper {
+    follow::sweep(&base.store, &base.clock, &config.audit, lifecycle);
+    let signer = Signer {
         store: base.store.clone(),
         minter: parts.minter.clone(),
         clock: base.clock.clone(),
-        config: config.audit.clone(),
     };
-    keeper.start(lifecycle);
+    signer.start(lifecycle);
     ship::start(&base.spool, &base.store, &base.metrics, lifecycle);
     let follower = Follower {
         store: base.store.clone(),

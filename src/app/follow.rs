@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::clock::{SharedClock, Timestamp};
+use crate::config::checked::AuditConfig;
 use crate::lifecycle::Lifecycle;
 use crate::session::Sessions;
-use crate::store::Store;
 use crate::store::changes::Change;
+use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// How often expired rows are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
+/// Events that are older than they have to be are deleted once in so long, since that is an event itself.
+const PRUNE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Passes what the feed says of sessions on to those who hold them in memory.
 pub fn apply(sessions: &Sessions, change: &Change) {
@@ -25,16 +30,24 @@ pub fn apply(sessions: &Sessions, change: &Change) {
 }
 
 /// Deletes what has expired, for as long as the process runs. Every replica does it; the deletes are idempotent.
-pub fn sweep(store: &Store, lifecycle: &Lifecycle) {
-    let store = store.clone();
+pub fn sweep(store: &Store, clock: &SharedClock, kept: &AuditConfig, lifecycle: &Lifecycle) {
+    let (store, clock, kept) = (store.clone(), clock.clone(), kept.clone());
     lifecycle.spawn("sweep", async move {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
-            if let Err(error) = store.sweep().await {
+            if let Err(error) = sweep_once(&store, clock.now(), &kept).await {
                 tracing::warn!(%error, "expired rows could not be deleted; trying again later");
             }
         }
     });
+}
+
+async fn sweep_once(store: &Store, now: Timestamp, kept: &AuditConfig) -> Result<(), StoreError> {
+    store.sweep().await?;
+    let events = now.minus(kept.keep_events);
+    store.prune_events(events, PRUNE_AFTER).await?;
+    let decisions = now.minus(kept.keep_decisions);
+    store.prune_decisions(decisions).await
 }
 
 /// Hands an `Arc` to a maintenance loop of its own.

@@ -98,18 +98,11 @@ impl IntoResponse for Unreadable {
 }
 
 /// A moment as RFC 3339 has it.
-pub fn moment(text: Option<&str>) -> Result<Option<Timestamp>, Unreadable> {
-    let read = |text: &str| {
-        let moment: jiff::Timestamp = text.parse().ok()?;
-        Some(Timestamp::from_micros(moment.as_microsecond()))
-    };
-    match text.map(read) {
-        None => Ok(None),
-        Some(Some(moment)) => Ok(Some(moment)),
-        Some(None) => Err(Unreadable::value(
-            "a moment is written like 2027-01-31T18:00:00Z",
-        )),
-    }
+pub fn moment(text: &str) -> Result<Timestamp, Unreadable> {
+    let moment: Result<jiff::Timestamp, _> = text.parse();
+    moment
+        .map(|moment| Timestamp::from_micros(moment.as_microsecond()))
+        .map_err(|_| Unreadable::value("a moment is written like 2027-01-31T18:00:00Z"))
 }
 
 /// What is said when the store cannot be read or written.

@@ -203,9 +203,9 @@ struct Replay {
 
 async fn replay(State(revisions): Shared, body: Result<Json<Replay>, JsonRejection>) -> Answer {
     let Json(wanted) = body?;
-    let until = moment(wanted.until.as_deref())?;
+    let until = wanted.until.as_deref().map(moment).transpose()?;
     let window = Window {
-        since: moment(Some(&wanted.since))?.unwrap_or(Timestamp::from_micros(0)),
+        since: moment(&wanted.since)?,
         until: until.unwrap_or_else(|| SystemClock.now()),
     };
     let replayed = match (wanted.text, wanted.revision) {

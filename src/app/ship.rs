@@ -32,6 +32,9 @@ pub fn start(spool: &Spool, store: &Store, metrics: &Metrics, lifecycle: &Lifecy
     lifecycle.spawn("spool's safety", async move {
         loop {
             tokio::time::sleep(SYNC_EVERY).await;
+            if !synced.is_open() {
+                continue;
+            }
             let spool = synced.clone();
             let outcome = tokio::task::spawn_blocking(move || spool.sync()).await;
             if let Ok(Err(error)) = outcome {

@@ -147,6 +147,11 @@ impl Spool {
         self.0.used.load(Ordering::Relaxed)
     }
 
+    /// Whether a segment is being written, or was until just now.
+    pub fn is_open(&self) -> bool {
+        !lock(&self.0.open).is_empty()
+    }
+
     /// Makes what was written survive a power cut; blocks.
     pub fn sync(&self) -> io::Result<()> {
         let open = lock(&self.0.open).clone();

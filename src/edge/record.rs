@@ -1,5 +1,7 @@
 //! Writing decisions down: an allowed request goes on only when that is done.
 
+use std::sync::Arc;
+
 use crate::audit::spool::{Asked, SpoolError};
 use crate::config::checked::WhenFull;
 use crate::edge::access_log::Entry;
@@ -9,6 +11,13 @@ use crate::edge::local::Worker;
 use crate::edge::respond::Refused;
 use crate::edge::upstream::Upstreams;
 
+/// What was decided; the reason is empty where the request goes on.
+struct Outcome<'a> {
+    reason: &'static str,
+    rule: Option<&'a Arc<str>>,
+    mesh_identity: Option<&'a str>,
+}
+
 impl<U: Upstreams> Worker<U> {
     /// Refuses what cannot be recorded, unless the configuration wants it forwarded all the same.
     pub(in crate::edge) fn record_allowed(
@@ -16,11 +25,12 @@ impl<U: Upstreams> Worker<U> {
         permit: &Permit,
         entry: &Entry,
     ) -> Result<(), Refused> {
-        let recorded = self.record(permit.authenticated(), entry, |asked| Asked {
+        let outcome = Outcome {
+            reason: "",
             rule: Some(permit.rule()),
             mesh_identity: Some(permit.identity().as_str()),
-            ..asked
-        });
+        };
+        let recorded = self.record(permit.authenticated(), entry, &outcome);
         match (recorded, self.edge.when_full) {
             (Ok(()), _) | (Err(_), WhenFull::Forward) => Ok(()),
             (Err(_), WhenFull::Refuse) => Err(Refused::NotRecorded),
@@ -29,44 +39,38 @@ impl<U: Upstreams> Worker<U> {
 
     /// A denial stands whether it is recorded or not.
     pub(in crate::edge) fn record_denied(&self, denied: &Denied, entry: &Entry) {
-        let _counted = self.record(denied.authenticated(), entry, |asked| Asked {
-            rule: denied.rule(),
+        let outcome = Outcome {
             reason: denied.reason().code(),
-            ..asked
-        });
+            rule: denied.rule(),
+            mesh_identity: None,
+        };
+        let _counted = self.record(denied.authenticated(), entry, &outcome);
     }
 
-    fn record<'a>(
+    fn record(
         &self,
-        authenticated: &'a Authenticated,
+        authenticated: &Authenticated,
         entry: &Entry,
-        decided: impl FnOnce(Asked<'a>) -> Asked<'a>,
+        outcome: &Outcome<'_>,
     ) -> Result<(), SpoolError> {
         let routed = authenticated.routed();
         let request = routed.request();
         let caller = authenticated.caller();
-        let session = caller.session_label();
-        let mut id = [0; 36];
-        let asked = decided(Asked {
-            id: "",
+        let recorded = self.recorder.record(&Asked {
+            id: entry.id().text(&mut [0; 36]),
             at: entry.started(),
             caller: caller.number(),
             principal: authenticated.principal(),
-            session: None,
-            reason: "",
-            rule: None,
+            session: caller.session_label().as_deref(),
+            reason: outcome.reason,
+            rule: outcome.rule,
             revision: routed.view().policy.revision.0,
             route: &routed.route().route.name,
             host: request.origin.host.as_str(),
             method: request.method.as_str(),
             path: &request.path,
             peer: request.peer,
-            mesh_identity: None,
-        });
-        let recorded = self.recorder.record(&Asked {
-            id: entry.id().text(&mut id),
-            session: session.as_deref(),
-            ..asked
+            mesh_identity: outcome.mesh_identity,
         });
         let fails = recorded.is_err();
         let changed = self.records_fail.replace(fails) != fails;

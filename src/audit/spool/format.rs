@@ -15,8 +15,10 @@ use crate::secret::sha256;
 
 /// Bytes of a record's head.
 pub(super) const HEAD: usize = 32;
-/// Where in a record count and time stand.
-pub(super) const COUNT_AT: u64 = 8;
+/// Where in a record's head the count stands, then the time, then the hash.
+pub(super) const COUNT_AT: usize = 8;
+const TIME_AT: usize = 16;
+const HASH_AT: usize = 24;
 
 /// What is written in a segment.
 #[derive(Serialize, Deserialize)]
@@ -65,9 +67,9 @@ pub(super) fn read(mut bytes: &[u8]) -> Vec<Decided> {
             Ok(Record::Decision(number, first_at, decision)) => decided.push(Decided {
                 principal: number.and_then(|number| people.get(&number).cloned()),
                 decision,
-                count: number_at(head, 8),
+                count: number_at(head, COUNT_AT),
                 first_at,
-                last_at: number_at(head, 16),
+                last_at: number_at(head, TIME_AT),
             }),
             Err(_) => break,
         }
@@ -79,7 +81,7 @@ fn next(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (head, rest) = bytes.split_at_checked(HEAD)?;
     let length = u32::from_le_bytes(head.first_chunk().copied()?);
     let (text, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    let is_whole = !text.is_empty() && head.get(24..) == Some(&digest(text));
+    let is_whole = !text.is_empty() && head.get(HASH_AT..) == Some(&digest(text));
     is_whole.then_some((head, text, rest))
 }
 

@@ -209,7 +209,7 @@ impl Segment {
         {
             *count += 1;
             let counted = counted(*count, asked.at.micros());
-            let place = *at + COUNT_AT;
+            let place = *at + COUNT_AT as u64;
             self.writing.file.write_all_at(&counted, place)?;
             self.writing.is_dirty.store(true, Ordering::Relaxed);
             return Ok(());

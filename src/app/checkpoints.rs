@@ -1,10 +1,9 @@
-//! What is kept is signed while it is new, and deleted when it is old enough.
+//! Checkpoints: the newest event of the audit log is signed before long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{SharedClock, Timestamp};
-use crate::config::checked::AuditConfig;
 use crate::lifecycle::Lifecycle;
 use crate::store::{Store, StoreError};
 use crate::token::assertion::Minter;
@@ -16,41 +15,27 @@ const SIGN_AFTER: Duration = Duration::from_secs(600);
 /// So many events are covered by a checkpoint at once.
 const SIGN_AFTER_EVENTS: i64 = 1000;
 
-/// What is older than it has to be is deleted once in so long, since that is an event itself.
-const PRUNE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Keeps the audit log in order. Every replica does; what one has done, the others leave.
-pub struct Keeper {
+/// Signs the audit log. Every replica does; what one has done, the others leave.
+pub struct Signer {
     /// Where the log is.
     pub store: Store,
     /// Signs checkpoints.
     pub minter: Arc<Minter>,
     /// The time.
     pub clock: SharedClock,
-    /// How long things are kept.
-    pub config: AuditConfig,
 }
 
-impl Keeper {
+impl Signer {
     /// Works for as long as the process runs.
     pub fn start(self, lifecycle: &Lifecycle) {
-        lifecycle.spawn("audit log", async move {
+        lifecycle.spawn("audit log's checkpoints", async move {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                if let Err(error) = self.look().await {
-                    tracing::warn!(%error, "the audit log could not be looked after; trying again later");
+                if let Err(error) = self.sign().await {
+                    tracing::warn!(%error, "the audit log could not be signed; trying again later");
                 }
             }
         });
-    }
-
-    async fn look(&self) -> Result<(), StoreError> {
-        self.sign().await?;
-        let now = self.clock.now();
-        let oldest = now.minus(self.config.keep_events);
-        self.store.prune_events(oldest, PRUNE_AFTER).await?;
-        let oldest = now.minus(self.config.keep_decisions);
-        self.store.prune_decisions(oldest).await
     }
 
     async fn sign(&self) -> Result<(), StoreError> {
