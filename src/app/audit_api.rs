@@ -68,6 +68,9 @@ async fn events(
     let limit = wanted.limit.map_or(PAGE, i64::from);
     let (after, before) = (wanted.after, wanted.before);
     let filter = wanted.filter().map_err(IntoResponse::into_response)?;
+    // The head comes first: after the events it could tell of one that came in between, which would look as if it were missing.
+    let head = log.store.audit_head().await;
+    let (seq, hash) = head.map_err(|error| store_problem(&error))?;
     let found = match after {
         Some(after) => log.store.events_after(after, &filter, limit).await,
         None => {
@@ -76,11 +79,6 @@ async fn events(
         }
     };
     let found = found.map_err(|error| store_problem(&error))?;
-    let (seq, hash) = log
-        .store
-        .audit_head()
-        .await
-        .map_err(|error| store_problem(&error))?;
     let events: Vec<Value> = found.iter().map(event).collect();
     let head = json!({ "seq": seq, "hash": hash.to_string() });
     Ok(Json(json!({ "events": events, "head": head })).into_response())
