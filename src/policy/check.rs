@@ -28,6 +28,9 @@ pub fn check(policy: &Policy) -> Vec<PolicyFault> {
     unique_names(&mut faults, "people", &people_names);
     unique_names(&mut faults, "mappings", &mapping_names);
     unique_names(&mut faults, "rules", &rule_names);
+    let bindings = policy.role_bindings.iter();
+    let binding_names: Vec<&Arc<str>> = bindings.map(|binding| &binding.name).collect();
+    unique_names(&mut faults, "role_bindings", &binding_names);
     let test_names: Vec<&Arc<str>> = policy.tests.iter().map(|test| &test.name).collect();
     unique_names(&mut faults, "tests", &test_names);
     routes(&mut faults, &policy.routes);
@@ -107,10 +110,12 @@ fn sources(policy: &Policy) -> impl Iterator<Item = (String, &Vec<Source>)> {
     let named = policy.people.iter().enumerate();
     let mapped = policy.mappings.iter().enumerate();
     let ruled = policy.rules.iter().enumerate();
+    let bound = policy.role_bindings.iter().enumerate();
     named
         .map(|(index, people)| (format!("people[{index}]"), &people.from))
         .chain(mapped.map(|(index, mapping)| (format!("mappings[{index}]"), &mapping.from)))
         .chain(ruled.map(|(index, rule)| (format!("rules[{index}]"), &rule.from)))
+        .chain(bound.map(|(index, binding)| (format!("role_bindings[{index}]"), &binding.from)))
 }
 
 /// What a policy may name that is configured elsewhere.

@@ -11,6 +11,7 @@ use crate::policy::decide::Facts;
 use crate::policy::index::{Entry, RuleIndex};
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{Action, Mode, Policy, Revision, Route, RouteGroup, Rule, Target, When};
+use crate::policy::roles::CompiledBinding;
 use crate::policy::source::{self, CompiledSource, Named};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
@@ -28,6 +29,7 @@ pub struct CompiledPolicy {
     routes: Vec<Arc<CompiledRoute>>,
     hosts: foldhash::HashMap<Host, Prefixes>,
     mappings: Vec<CompiledMapping>,
+    pub(super) role_bindings: Vec<CompiledBinding>,
     pub(super) rules: Vec<CompiledRule>,
     /// Rules that count.
     pub(super) enforced: RuleSet,
@@ -155,6 +157,9 @@ impl CompiledPolicy {
             .iter()
             .map(|rule| CompiledRule::new(rule, &policy, &names, &named))
             .collect();
+        let bindings = policy.role_bindings.iter();
+        let role_bindings = bindings.map(|binding| CompiledBinding::new(binding, &policy, &named));
+        let role_bindings = role_bindings.collect();
         let of_mode = |mode| RuleSet::new(mode, &policy.rules, &rules, routes.len());
         let has_shadow = policy.rules.iter().any(|rule| rule.mode == Mode::Shadow);
         let requires = |rule: &CompiledRule| rule.require.is_some();
@@ -169,6 +174,7 @@ impl CompiledPolicy {
             header_names: header_names(&policy.rules),
             routes,
             mappings,
+            role_bindings,
             rules,
             policy,
         })

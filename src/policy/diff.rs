@@ -13,7 +13,7 @@ use crate::policy::json::PolicyJson;
 pub enum Change {
     /// An object that was not there.
     Added {
-        /// `route`, `route_group`, `people`, `mapping`, `rule` or `test`.
+        /// `route`, `route_group`, `people`, `mapping`, `rule`, `role_binding` or `test`.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -192,7 +192,14 @@ mod tests {
 
     /// Order counts among mappings only.
     fn ordered(mut policy: PolicyJson) -> PolicyJson {
-        for kind in ["route", "route_group", "people", "rule", "test"] {
+        for kind in [
+            "route",
+            "route_group",
+            "people",
+            "rule",
+            "role_binding",
+            "test",
+        ] {
             policy
                 .kind_mut(kind)
                 .sort_by_key(|object| name_of(object).to_owned());

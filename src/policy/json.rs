@@ -9,8 +9,8 @@ use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::policy::check;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{
-    Action, Mapping, Mode, People, Policy, PolicyTest, Route, RouteGroup, Rule, Source, Target,
-    Transport, Upstream, When,
+    Action, Mapping, Mode, People, Policy, PolicyTest, RoleBinding, Route, RouteGroup, Rule,
+    Source, Target, Transport, Upstream, When,
 };
 use crate::policy::yaml::{self, Node, PolicyFault};
 
@@ -27,19 +27,22 @@ pub struct PolicyJson {
     pub mappings: Vec<Value>,
     /// Access rules.
     pub rules: Vec<Value>,
+    /// Role bindings.
+    pub role_bindings: Vec<Value>,
     /// Tests.
     pub tests: Vec<Value>,
 }
 
 impl PolicyJson {
     /// The objects of each kind, by the kind's name, in the order of a policy file.
-    pub fn by_kind(&self) -> [(&'static str, &[Value]); 6] {
+    pub fn by_kind(&self) -> [(&'static str, &[Value]); 7] {
         [
             ("route", &self.routes),
             ("route_group", &self.route_groups),
             ("people", &self.people),
             ("mapping", &self.mappings),
             ("rule", &self.rules),
+            ("role_binding", &self.role_bindings),
             ("test", &self.tests),
         ]
     }
@@ -52,6 +55,7 @@ impl PolicyJson {
             "people" => &mut self.people,
             "mapping" => &mut self.mappings,
             "rule" => &mut self.rules,
+            "role_binding" => &mut self.role_bindings,
             "test" => &mut self.tests,
             _ => panic!("{kind} is no kind"),
         }
@@ -66,6 +70,7 @@ pub fn to_json(policy: &Policy) -> PolicyJson {
         people: policy.people.iter().map(people).collect(),
         mappings: policy.mappings.iter().map(mapping).collect(),
         rules: policy.rules.iter().map(rule).collect(),
+        role_bindings: policy.role_bindings.iter().map(role_binding).collect(),
         tests: policy.tests.iter().map(test).collect(),
     }
 }
@@ -78,6 +83,7 @@ pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
         "people": json.people,
         "mappings": json.mappings,
         "rules": json.rules,
+        "role_bindings": json.role_bindings,
         "tests": json.tests,
     }));
     let (policy, mut faults) = yaml::read(&root);
@@ -227,6 +233,11 @@ fn route_group(group: &RouteGroup) -> Value {
 fn people(people: &People) -> Value {
     let from: Value = people.from.iter().map(source).collect();
     json!({ "name": &*people.name, "from": from })
+}
+
+fn role_binding(binding: &RoleBinding) -> Value {
+    let from: Value = binding.from.iter().map(source).collect();
+    json!({ "name": &*binding.name, "role": binding.role.as_str(), "from": from })
 }
 
 fn mapping(mapping: &Mapping) -> Value {

@@ -151,7 +151,9 @@ impl Findings {
             .rules
             .iter()
             .map(|rule| ("rule", &rule.name, &rule.from));
-        for (kind, name, from) in people.chain(mappings).chain(rules) {
+        let bindings = policy.role_bindings.iter();
+        let bindings = bindings.map(|binding| ("role_binding", &binding.name, &binding.from));
+        for (kind, name, from) in people.chain(mappings).chain(rules).chain(bindings) {
             let named = from.iter().flat_map(|source| {
                 let groups = source.groups.iter().chain(&source.not_groups);
                 groups.flatten()

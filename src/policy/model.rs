@@ -12,6 +12,7 @@ use crate::identity::principal::{Principal, PrincipalKind, Requirement};
 use crate::identity::spiffe_id::SpiffeId;
 use crate::policy::hours::Hours;
 use crate::policy::matcher::{PathMatch, TextMatch};
+use crate::policy::roles::Role;
 
 /// A numbered, immutable state of all policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +31,8 @@ pub struct Policy {
     pub mappings: Vec<Mapping>,
     /// Who may do what; their order says nothing.
     pub rules: Vec<Rule>,
+    /// Who may look after the edge.
+    pub role_bindings: Vec<RoleBinding>,
     /// What the author expects of all this.
     pub tests: Vec<PolicyTest>,
 }
@@ -200,6 +203,17 @@ pub struct People {
     /// Unique among its kind; 1 to 100 letters, digits, `.`, `-`, `_`.
     pub name: Arc<str>,
     /// Items are alternatives; none has `anyone`, `people` or `not_people`. Empty matches nobody.
+    pub from: Vec<Source>,
+}
+
+/// Gives a role to callers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoleBinding {
+    /// Unique among its kind; 1 to 100 letters, digits, `.`, `-`, `_`.
+    pub name: Arc<str>,
+    /// What they may do.
+    pub role: Role,
+    /// Items are alternatives; none has `anyone`. Empty matches nobody.
     pub from: Vec<Source>,
 }
 

@@ -47,6 +47,8 @@
 //!       hours: Mon-Fri 08:00-19:00 Europe/Berlin           # or a list
 //!       until: 2027-01-31                # that day to its end in UTC, or a moment (RFC 3339)
 //!     require: { acr: mfa, max_age: 8h } # optional; how somebody must have signed in, or sign in again
+//! role_bindings:                         # optional; who may look after the edge: owner, admin, approver or auditor
+//!   - { name: sre-leads, role: admin, from: [{ people: [admins] }] }
 //! tests:                                 # optional; run before the policy is written, and one that fails refuses it
 //!   - name: sre-on-a-weekday
 //!     as: { provider: okta, email: alice@corp.example, groups: [sre], acr: mfa, signed_in_ago: 1h }

@@ -10,12 +10,13 @@ use crate::snapshot::SnapshotError;
 use crate::store::policy::{ObjectKind, PolicyObject};
 
 /// The kinds of the [`PARTS`] of a document.
-const KINDS: [ObjectKind; 6] = [
+const KINDS: [ObjectKind; 7] = [
     ObjectKind::Route,
     ObjectKind::RouteGroup,
     ObjectKind::People,
     ObjectKind::Mapping,
     ObjectKind::Rule,
+    ObjectKind::RoleBinding,
     ObjectKind::Test,
 ];
 
@@ -107,6 +108,7 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
             ObjectKind::People => json.people.push(body),
             ObjectKind::Mapping => json.mappings.push(body),
             ObjectKind::Rule => json.rules.push(body),
+            ObjectKind::RoleBinding => json.role_bindings.push(body),
             ObjectKind::Test => json.tests.push(body),
             ObjectKind::Part => {}
         }

@@ -24,6 +24,8 @@ pub enum ObjectKind {
     Mapping,
     /// What is allowed or denied.
     Rule,
+    /// Who may look after the edge.
+    RoleBinding,
     /// What the author expects.
     Test,
     /// No object: what heads a part of the document.
@@ -109,6 +111,7 @@ impl ObjectKind {
             Self::People => "people",
             Self::Mapping => "mapping",
             Self::Rule => "rule",
+            Self::RoleBinding => "role_binding",
             Self::Test => "test",
             Self::Part => "part",
         }
@@ -125,6 +128,7 @@ impl TryFrom<ObjectRow> for PolicyObject {
             "people" => ObjectKind::People,
             "mapping" => ObjectKind::Mapping,
             "rule" => ObjectKind::Rule,
+            "role_binding" => ObjectKind::RoleBinding,
             "test" => ObjectKind::Test,
             "part" => ObjectKind::Part,
             _ => {

@@ -316,6 +316,7 @@ route_groups: [{ name: ab, routes: [a, b] }, { name: none, routes: [] }]
 people:
   - { name: mixed, from: [{ groups: [sre], providers: [okta] }, { emails: ["*@corp.com"] }, { not_claims: { team: [eng] } }] }
   - { name: nobody, from: [] }
+role_bindings: [{ name: chiefs, role: owner, from: [{ people: [mixed] }] }, { name: none, role: auditor, from: [] }]
 "#;
     Policy {
         rules,

@@ -8,12 +8,13 @@ use crate::policy::yaml::tree::{Node, Value};
 use crate::policy::yaml::{routes, rules, trials};
 
 /// The parts of a policy document, as its keys are called.
-pub const PARTS: [&str; 6] = [
+pub const PARTS: [&str; 7] = [
     "routes",
     "route_groups",
     "people",
     "mappings",
     "rules",
+    "role_bindings",
     "tests",
 ];
 
@@ -39,6 +40,7 @@ pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
         people: part(reader, &fields, "people", rules::people),
         mappings: part(reader, &fields, "mappings", rules::mapping),
         rules: part(reader, &fields, "rules", rules::rule),
+        role_bindings: part(reader, &fields, "role_bindings", rules::role_binding),
         tests: part(reader, &fields, "tests", trials::test),
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::identity::email::{Email, is_domain};
 use crate::identity::principal::PrincipalKind;
 use crate::policy::matcher::{PathMatch, TextMatch};
-use crate::policy::model::{Action, Mapping, Mode, People, Rule, Source, Target};
+use crate::policy::model::{Action, Mapping, Mode, People, RoleBinding, Rule, Source, Target};
+use crate::policy::roles::ROLES;
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::circumstances;
 use crate::policy::yaml::parts::{choice, name, required_name, word};
@@ -57,6 +58,28 @@ pub(super) fn people(reader: &mut Reader, at: &At<'_>) -> Option<People> {
     });
     Some(People {
         name: people_name?,
+        from,
+    })
+}
+
+/// Reads a role binding.
+pub(super) fn role_binding(reader: &mut Reader, at: &At<'_>) -> Option<RoleBinding> {
+    let fields = reader.fields(at, &["name", "role", "from"])?;
+    let binding_name = required_name(reader, &fields);
+    let role = reader
+        .required(&fields, "role")
+        .and_then(|at| reader.parsed(&at, |text| word(text, ROLES)));
+    let from = reader.required(&fields, "from")?;
+    let from = reader.each(&from, |reader, item| {
+        let source = source(reader, item)?;
+        if source.anyone {
+            reader.fault(item, "somebody who is not signed in can have no role");
+        }
+        Some(source)
+    });
+    Some(RoleBinding {
+        name: binding_name?,
+        role: role?,
         from,
     })
 }

@@ -603,6 +603,7 @@ fn the_published_schema_has_the_keys_that_are_read() {
         ("route_groups: [{ zz: 1 }]", "/$defs/route_group"),
         ("people: [{ zz: 1 }]", "/$defs/people"),
         ("mappings: [{ zz: 1 }]", "/$defs/mapping"),
+        ("role_bindings: [{ zz: 1 }]", "/$defs/role_binding"),
         ("rules: [{ zz: 1 }]", "/$defs/rule"),
         ("rules: [{ from: [{ zz: 1 }] }]", "/$defs/source"),
         ("rules: [{ to: [{ zz: 1 }] }]", "/$defs/target"),

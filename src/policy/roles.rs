@@ -1,0 +1,231 @@
+//! Roles: who may look after the edge itself, and what each role permits.
+//!
+//! They are part of the policy, so that giving somebody a role is a revision like any other. Unknown facts count against whoever asks, as in an allow rule.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::identity::principal::Principal;
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::model::{Action, People, Policy, RoleBinding};
+use crate::policy::source::{self, CompiledSource, Named};
+
+/// What somebody is to the edge. The later ones include nothing of the earlier: [`Role::permits`] says what each may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything, and who is owner.
+    Owner,
+    /// Everything but who is owner.
+    Admin,
+    /// Reads policy and approves changes of it that others drafted.
+    Approver,
+    /// Reads everything and changes nothing.
+    Auditor,
+}
+
+/// The words of the policy file for each role.
+pub const ROLES: &[(&str, Role)] = &[
+    ("owner", Role::Owner),
+    ("admin", Role::Admin),
+    ("approver", Role::Approver),
+    ("auditor", Role::Auditor),
+];
+
+/// Something that not everybody may do. Each endpoint and page names the one it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// See routes, rules, revisions, drafts; plan, explain and replay.
+    ReadPolicy,
+    /// Write drafts and revisions.
+    WritePolicy,
+    /// Approve drafts of others.
+    ReviewPolicy,
+    /// See events and recorded decisions.
+    ReadAudit,
+    /// See who is signed in, and who has been.
+    ReadSessions,
+    /// End sessions of others.
+    EndSessions,
+    /// See configuration, keys and certificates.
+    ReadSettings,
+    /// Rotate signing keys.
+    RotateKeys,
+    /// Make somebody owner, or no owner any more.
+    AppointOwners,
+}
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::ReadPolicy,
+        Self::WritePolicy,
+        Self::ReviewPolicy,
+        Self::ReadAudit,
+        Self::ReadSessions,
+        Self::EndSessions,
+        Self::ReadSettings,
+        Self::RotateKeys,
+        Self::AppointOwners,
+    ];
+
+    /// A stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadPolicy => "read_policy",
+            Self::WritePolicy => "write_policy",
+            Self::ReviewPolicy => "review_policy",
+            Self::ReadAudit => "read_audit",
+            Self::ReadSessions => "read_sessions",
+            Self::EndSessions => "end_sessions",
+            Self::ReadSettings => "read_settings",
+            Self::RotateKeys => "rotate_keys",
+            Self::AppointOwners => "appoint_owners",
+        }
+    }
+}
+
+impl Role {
+    /// Whether the role includes a permission.
+    pub const fn permits(self, permission: Permission) -> bool {
+        match permission {
+            Permission::AppointOwners => matches!(self, Self::Owner),
+            Permission::WritePolicy | Permission::EndSessions | Permission::RotateKeys => {
+                matches!(self, Self::Owner | Self::Admin)
+            }
+            Permission::ReviewPolicy => matches!(self, Self::Owner | Self::Admin | Self::Approver),
+            Permission::ReadAudit | Permission::ReadSessions | Permission::ReadSettings => {
+                matches!(self, Self::Owner | Self::Admin | Self::Auditor)
+            }
+            Permission::ReadPolicy => true,
+        }
+    }
+
+    /// The word of the policy file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Approver => "approver",
+            Self::Auditor => "auditor",
+        }
+    }
+}
+
+/// A compiled [`RoleBinding`].
+#[derive(Debug)]
+pub(super) struct CompiledBinding {
+    role: Role,
+    from: Vec<CompiledSource>,
+}
+
+impl CompiledBinding {
+    pub(super) fn new(binding: &RoleBinding, policy: &Policy, named: &Named) -> Self {
+        Self {
+            role: binding.role,
+            from: source::compile(&binding.from, &policy.people, named),
+        }
+    }
+}
+
+impl CompiledPolicy {
+    /// The roles that somebody has.
+    pub fn roles_of(&self, principal: &Principal) -> BTreeSet<Role> {
+        let is_meant = |source: &CompiledSource| source.holds(principal, Action::Allow);
+        let bound = |binding: &&CompiledBinding| binding.from.iter().any(is_meant);
+        let bindings = self.role_bindings.iter().filter(bound);
+        bindings.map(|binding| binding.role).collect()
+    }
+}
+
+/// Whether two policies differ in who is owner: by the bindings, or by what is named in them.
+pub fn owners_differ(before: &Policy, after: &Policy) -> bool {
+    owners(before) != owners(after)
+}
+
+/// Whether anybody can be owner.
+pub fn has_owner(policy: &Policy) -> bool {
+    let mut bindings = policy.role_bindings.iter();
+    bindings.any(|binding| binding.role == Role::Owner && !binding.from.is_empty())
+}
+
+/// The bindings of owners, and all named people if any of them is named there.
+fn owners(policy: &Policy) -> (Vec<&RoleBinding>, Option<&[People]>) {
+    let mut bindings: Vec<&RoleBinding> = policy
+        .role_bindings
+        .iter()
+        .filter(|binding| binding.role == Role::Owner)
+        .collect();
+    bindings.sort_by(|one, other| one.name.cmp(&other.name));
+    let names_people = bindings
+        .iter()
+        .flat_map(|binding| &binding.from)
+        .any(|source| source.people.is_some() || source.not_people.is_some());
+    let people = names_people.then_some(policy.people.as_slice());
+    (bindings, people)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::principal::Groups;
+    use crate::identity::spiffe_id::TrustDomain;
+    use crate::policy::model::Revision;
+    use crate::policy::trial::nobody_yet;
+    use crate::policy::yaml;
+
+    const TEXT: &str = "
+people:
+  - { name: chiefs, from: [{ emails: [ada@corp.example] }] }
+role_bindings:
+  - { name: owners, role: owner, from: [{ people: [chiefs] }] }
+  - { name: sre, role: admin, from: [{ groups: [sre] }] }
+  - { name: not-contractors, role: auditor, from: [{ not_groups: [contractors] }] }
+";
+
+    fn roles(principal: &Principal) -> Vec<Role> {
+        let policy = yaml::parse(TEXT).unwrap();
+        let own = TrustDomain::parse("td").unwrap();
+        let compiled = CompiledPolicy::new(policy, Revision(1), &own).unwrap();
+        compiled.roles_of(principal).into_iter().collect()
+    }
+
+    #[test]
+    fn roles_come_from_bindings_and_the_unknown_gives_none() {
+        let mut ada = nobody_yet("okta", "1");
+        ada.email = Some(crate::identity::email::Email::parse("ada@corp.example").unwrap());
+        assert_eq!(roles(&ada), [Role::Owner, Role::Auditor]);
+        let mut sre = nobody_yet("okta", "2");
+        sre.groups = Groups::Known(["sre".into(), "contractors".into()].into());
+        assert_eq!(roles(&sre), [Role::Admin]);
+        sre.groups = Groups::Missing;
+        assert_eq!(roles(&sre), []);
+    }
+
+    #[test]
+    fn k8_owners_differ_by_their_bindings_and_by_whom_these_name() {
+        let before = yaml::parse(TEXT).unwrap();
+        for (from, to, differ) in [
+            ("ada@corp.example", "eve@corp.example", true),
+            ("role: owner", "role: admin", true),
+            ("groups: [sre]", "groups: [staff]", false),
+            ("name: owners", "name: bosses", true),
+        ] {
+            let after = yaml::parse(&TEXT.replace(from, to)).unwrap();
+            assert_eq!(owners_differ(&before, &after), differ, "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn no_role_permits_what_one_above_it_does_not() {
+        for permission in Permission::ALL {
+            assert!(Role::Owner.permits(permission));
+            let admin = Role::Admin.permits(permission);
+            assert_eq!(admin, permission != Permission::AppointOwners);
+            assert!(admin || !Role::Approver.permits(permission));
+            assert!(admin || !Role::Auditor.permits(permission));
+        }
+    }
+}
