@@ -1,5 +1,6 @@
 //! Use cases that change state: check, validate, write. Console, API and command line all call these.
 
+pub mod actor;
 pub mod explain;
 pub mod policy_file;
 pub mod policy_rules;

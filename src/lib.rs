@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod admin;
+pub mod api;
 pub mod app;
 pub mod audit;
 pub mod cli;

@@ -21,8 +21,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "edge", "sign_in", "web", "admin", "oidc", "token", "session", "mesh", "snapshot",
-            "store", "policy", "audit", "identity", "config", "address",
+            "api", "edge", "sign_in", "web", "admin", "oidc", "token", "session", "mesh",
+            "snapshot", "store", "policy", "audit", "identity", "config", "address",
+        ],
+    ),
+    (
+        "api",
+        &[
+            "web", "admin", "token", "session", "snapshot", "store", "policy", "audit", "identity",
+            "address",
         ],
     ),
     ("demo", &["token", "identity", "address"]),

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::admin::actor::{Actor, NotPermitted};
 use crate::admin::policy_rules::PolicyRules;
 use crate::clock::Timestamp;
 use crate::policy::diff::{Change, diff};
@@ -11,6 +12,7 @@ use crate::policy::document::Document;
 use crate::policy::json::to_json;
 use crate::policy::lint::{Finding, Seen, lint};
 use crate::policy::model::{Policy, Revision};
+use crate::policy::roles::{Permission, has_owner, owners_differ};
 use crate::policy::yaml::PolicyFault;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::objects::{from_objects, to_objects, to_text};
@@ -51,13 +53,11 @@ impl Plan {
     }
 }
 
-/// Who writes a revision, onto which, and why.
+/// Onto which revision another is written, and why.
 #[derive(Clone, Debug)]
 pub struct Writing {
-    /// The revision that they saw; `None` when there was none.
+    /// The revision that its author saw; `None` when there was none.
     pub parent: Option<Revision>,
-    /// Their name.
-    pub author: String,
     /// In their words.
     pub message: String,
 }
@@ -86,6 +86,12 @@ pub enum RevisionsError {
     /// The policy is that of a file.
     #[error("this edge follows {}", .0.display())]
     Follows(PathBuf),
+    /// Who asks may not do this.
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
+    /// Nobody would be owner any more.
+    #[error("nobody would be owner any more; only whoever has the operator token can do that")]
+    LastOwner,
     /// Author or message are empty, too long, or not of one line.
     #[error("{0} must be one line of 1 to {LONGEST_NOTE} characters")]
     Note(&'static str),
@@ -158,42 +164,71 @@ impl Revisions {
     }
 
     /// Makes a document the current revision.
-    pub async fn apply(&self, text: &str, writing: &Writing) -> Result<Outcome, RevisionsError> {
+    pub async fn apply(
+        &self,
+        text: &str,
+        actor: &Actor,
+        writing: &Writing,
+    ) -> Result<Outcome, RevisionsError> {
+        actor.check(Permission::WritePolicy)?;
         let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
-        self.write(&to_objects(&policy, text), writing).await
+        self.write(&policy, &to_objects(&policy, text), actor, writing)
+            .await
     }
 
     /// Makes an earlier revision the current one again, as a new revision. It has to comply with what is configured now.
     pub async fn rollback(
         &self,
         to: Revision,
+        actor: &Actor,
         writing: &Writing,
     ) -> Result<Outcome, RevisionsError> {
+        actor.check(Permission::WritePolicy)?;
         self.record(to).await?;
         let held = self.held(Some(to)).await?;
         let text = to_text(&held.objects, &held.policy);
         self.rules.check(&text).map_err(RevisionsError::Faults)?;
-        self.write(&held.objects, writing).await
+        self.write(&held.policy, &held.objects, actor, writing)
+            .await
+    }
+
+    /// Owners alone say who is owner, and they leave at least one (what they change is what the parent says, or else there is a conflict).
+    async fn check_owners(
+        &self,
+        policy: &Policy,
+        actor: &Actor,
+        parent: Option<Revision>,
+    ) -> Result<(), RevisionsError> {
+        let before = self.held(parent).await?.policy;
+        if !owners_differ(&before, policy) {
+            return Ok(());
+        }
+        actor.check(Permission::AppointOwners)?;
+        let is_person = actor.principal().is_some();
+        if is_person && !has_owner(policy) {
+            return Err(RevisionsError::LastOwner);
+        }
+        Ok(())
     }
 
     async fn write(
         &self,
+        policy: &Policy,
         objects: &[PolicyObject],
+        actor: &Actor,
         writing: &Writing,
     ) -> Result<Outcome, RevisionsError> {
         if let Some(file) = &self.follows {
             return Err(RevisionsError::Follows(file.clone()));
         }
-        check_note("the author", &writing.author)?;
+        let author = actor.name();
+        check_note("the author", &author)?;
         check_note("the message", &writing.message)?;
-        let Writing {
-            parent,
-            author,
-            message,
-        } = writing;
+        self.check_owners(policy, actor, writing.parent).await?;
+        let Writing { parent, message } = writing;
         let written = self
             .store
-            .write_revision(*parent, author, message, objects)
+            .write_revision(*parent, &author, message, objects)
             .await?;
         match written {
             Written::Revision(revision) => {

@@ -10,12 +10,12 @@ use crate::address::origin::{Origin, Scheme};
 use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
-use crate::app::audit_api::AuditLog;
+use crate::api::{Api, endpoints, guard};
 use crate::app::checkpoints::Signer;
 use crate::app::follow::{self, maintain};
 use crate::app::health::Health;
 use crate::app::reload::Reloading;
-use crate::app::{admin_listener, audit_api, jwks, operators, policy_api, ship};
+use crate::app::{admin_listener, jwks, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
@@ -42,6 +42,9 @@ use crate::telemetry::access_log::{AccessLog, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
+
+/// Where operators find the API on the admin listener.
+const OPERATORS_API: &str = "/api/v1";
 
 /// Why the edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -142,12 +145,13 @@ pub async fn start(
         &foundation.metrics,
     );
     let metrics = foundation.metrics.clone();
-    let log = AuditLog {
+    let api = Arc::new(Api {
+        revisions: foundation.revisions.clone(),
         store: foundation.store.clone(),
         minter: parts.minter.clone(),
-    };
-    let api = policy_api::router(foundation.revisions.clone()).merge(audit_api::router(log));
-    let api = operators::guarded(api, config.operator_token.clone());
+    });
+    let api = endpoints::router(api, OPERATORS_API);
+    let api = guard::operators(api, config.operator_token.clone());
     let admin = admin_listener::start(config.admin, Arc::new(health), metrics, api, lifecycle)
         .await
         .map_err(|error| StartError::Listen(config.admin, error))?;

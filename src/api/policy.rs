@@ -1,4 +1,4 @@
-//! The operators' API for policy: translates between HTTP and [`Revisions`], and decides nothing.
+//! Policy: [`crate::admin::revisions`] over HTTP.
 
 use std::sync::Arc;
 
@@ -6,15 +6,18 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::admin::actor::Actor;
 use crate::admin::explain::{self, ExplainError};
 use crate::admin::replay::{Change, Effect, Window};
-use crate::admin::revisions::{Outcome, Revisions, RevisionsError, Writing};
-use crate::app::operators::{Unreadable, internal, moment, problem, problem_with, store_problem};
+use crate::admin::revisions::{Outcome, RevisionsError, Writing};
+use crate::api::Api;
+use crate::api::answer::{
+    Unreadable, internal, moment, not_permitted, problem, problem_with, store_problem,
+};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::identity::principal::Groups;
 use crate::policy::decide::{DenyReason, Shadow, Verdict};
@@ -27,164 +30,187 @@ use crate::store::policy::RevisionRecord;
 const PAGE: u16 = 50;
 const LARGEST_PAGE: u16 = 500;
 
-/// All endpoints.
-pub fn router(revisions: Revisions) -> Router {
-    Router::new()
-        .route("/api/v1/policy/revisions", get(history))
-        .route("/api/v1/policy/revisions/{revision}", get(show))
-        .route("/api/v1/policy/diff", get(diff))
-        .route("/api/v1/policy/document", get(export))
-        .route("/api/v1/policy/plan", post(plan))
-        .route("/api/v1/policy/apply", post(apply))
-        .route("/api/v1/policy/rollback", post(rollback))
-        .route("/api/v1/policy/explain", post(explain))
-        .route("/api/v1/policy/explain/{decision}", get(explain_decision))
-        .route("/api/v1/policy/replay", post(replay))
-        .with_state(Arc::new(revisions))
-}
-
-type Shared = State<Arc<Revisions>>;
+type Shared = State<Arc<Api>>;
 type Answer = Result<Json<Value>, Failure>;
 
 #[derive(Deserialize)]
-struct Page {
+pub(super) struct Page {
     before: Option<i64>,
     limit: Option<u16>,
 }
 
-async fn history(State(revisions): Shared, page: Result<Query<Page>, QueryRejection>) -> Answer {
+pub(super) async fn history(
+    State(api): Shared,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Answer {
     let Query(page) = page?;
     let limit = page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
-    let records = revisions.history(page.before.map(Revision), limit).await?;
+    let records = api
+        .revisions
+        .history(page.before.map(Revision), limit)
+        .await?;
     let records: Vec<Value> = records.iter().map(record).collect();
     Ok(Json(json!({ "revisions": records })))
 }
 
-async fn show(State(revisions): Shared, revision: Result<Path<i64>, PathRejection>) -> Answer {
+pub(super) async fn show(State(api): Shared, revision: Result<Path<i64>, PathRejection>) -> Answer {
     let Path(revision) = revision?;
-    let (shown, changes) = revisions.show(Revision(revision)).await?;
+    let (shown, changes) = api.revisions.show(Revision(revision)).await?;
     Ok(Json(
         json!({ "revision": record(&shown), "changes": changes }),
     ))
 }
 
 #[derive(Deserialize)]
-struct Ends {
+pub(super) struct Ends {
     from: i64,
     to: i64,
 }
 
-async fn diff(State(revisions): Shared, ends: Result<Query<Ends>, QueryRejection>) -> Answer {
+pub(super) async fn diff(State(api): Shared, ends: Result<Query<Ends>, QueryRejection>) -> Answer {
     let Query(ends) = ends?;
-    let changes = revisions
+    let changes = api
+        .revisions
         .diff(Revision(ends.from), Revision(ends.to))
         .await?;
     Ok(Json(json!({ "changes": changes })))
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+pub(super) struct Wanted {
     revision: Option<i64>,
 }
 
-async fn export(State(revisions): Shared, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer {
+pub(super) async fn export(
+    State(api): Shared,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Answer {
     let Query(wanted) = wanted?;
-    let (revision, text) = revisions.export(wanted.revision.map(Revision)).await?;
+    let (revision, text) = api.revisions.export(wanted.revision.map(Revision)).await?;
     Ok(Json(json!({ "revision": number(revision), "text": text })))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+pub(super) struct Document {
     text: String,
 }
 
-async fn plan(State(revisions): Shared, body: Result<Json<Document>, JsonRejection>) -> Answer {
+pub(super) async fn plan(
+    State(api): Shared,
+    body: Result<Json<Document>, JsonRejection>,
+) -> Answer {
     let Json(document) = body?;
-    let plan = revisions.plan(&document.text, SystemClock.now()).await?;
+    let plan = api
+        .revisions
+        .plan(&document.text, SystemClock.now())
+        .await?;
     Ok(Json(json!({
         "parent": number(plan.parent),
         "changes": plan.changes,
         "rewords": plan.rewords,
         "findings": plan.findings,
         "is_empty": plan.is_empty(),
-        "follows": revisions.follows,
+        "follows": api.revisions.follows,
     })))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Note {
+pub(super) struct Note {
     /// The revision that the author saw; `null` when there was none.
     parent: Option<i64>,
     author: Option<String>,
     message: String,
 }
 
-impl From<Note> for Writing {
-    fn from(note: Note) -> Self {
-        Self {
-            parent: note.parent.map(Revision),
-            author: match note.author {
-                Some(name) => format!("operator ({name})"),
-                None => "operator".to_owned(),
-            },
-            message: note.message,
-        }
+impl Note {
+    /// Who writes what for whom. An operator says who they are, and everybody else is who they signed in as.
+    fn of(self, actor: Actor) -> Result<(Actor, Writing), Unreadable> {
+        let actor = match (actor, self.author) {
+            (Actor::Operator { .. }, name) => Actor::Operator { name },
+            (person @ Actor::Person { .. }, None) => person,
+            (Actor::Person { .. }, Some(_)) => {
+                let detail = "you are the author; leave `author` out";
+                return Err(Unreadable::value(detail));
+            }
+        };
+        let writing = Writing {
+            parent: self.parent.map(Revision),
+            message: self.message,
+        };
+        Ok((actor, writing))
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Application {
+pub(super) struct Application {
     text: String,
     note: Note,
 }
 
-async fn apply(State(revisions): Shared, body: Result<Json<Application>, JsonRejection>) -> Answer {
+pub(super) async fn apply(
+    State(api): Shared,
+    Extension(actor): Extension<Actor>,
+    body: Result<Json<Application>, JsonRejection>,
+) -> Answer {
     let Json(Application { text, note }) = body?;
-    let outcome = revisions.apply(&text, &note.into()).await?;
+    let (actor, writing) = note.of(actor)?;
+    let outcome = api.revisions.apply(&text, &actor, &writing).await?;
     Ok(written(outcome))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Return {
+pub(super) struct Return {
     to: i64,
     note: Note,
 }
 
-async fn rollback(State(revisions): Shared, body: Result<Json<Return>, JsonRejection>) -> Answer {
+pub(super) async fn rollback(
+    State(api): Shared,
+    Extension(actor): Extension<Actor>,
+    body: Result<Json<Return>, JsonRejection>,
+) -> Answer {
     let Json(Return { to, note }) = body?;
-    let outcome = revisions.rollback(Revision(to), &note.into()).await?;
+    let (actor, writing) = note.of(actor)?;
+    let outcome = api
+        .revisions
+        .rollback(Revision(to), &actor, &writing)
+        .await?;
     Ok(written(outcome))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+pub(super) struct Asked {
     question: Value,
     revision: Option<i64>,
 }
 
-async fn explain(State(revisions): Shared, body: Result<Json<Asked>, JsonRejection>) -> Answer {
+pub(super) async fn explain(
+    State(api): Shared,
+    body: Result<Json<Asked>, JsonRejection>,
+) -> Answer {
     let Json(Asked { question, revision }) = body?;
     let question = yaml::question(question).map_err(RevisionsError::Faults)?;
     let revision = revision.map(Revision);
-    let answer = revisions
+    let answer = api
+        .revisions
         .explain(question, revision, SystemClock.now())
         .await?;
     Ok(Json(explained(&answer)))
 }
 
-async fn explain_decision(
-    State(revisions): Shared,
+pub(super) async fn explain_decision(
+    State(api): Shared,
     decision: Result<Path<String>, PathRejection>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer {
     let (Path(id), Query(wanted)) = (decision?, wanted?);
     let revision = wanted.revision.map(Revision);
-    let (decided, answer) = revisions.explain_decision(&id, revision).await?;
+    let (decided, answer) = api.revisions.explain_decision(&id, revision).await?;
     let mut explained = explained(&answer);
     let at = Timestamp::from_micros(decided.first_at).rfc3339();
     explained["decision"] = json!({ "what": decided.decision, "at": at, "count": decided.count });
@@ -194,14 +220,17 @@ async fn explain_decision(
 /// A document or an earlier revision, and the window's moments.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Replay {
+pub(super) struct Replay {
     text: Option<String>,
     revision: Option<i64>,
     since: String,
     until: Option<String>,
 }
 
-async fn replay(State(revisions): Shared, body: Result<Json<Replay>, JsonRejection>) -> Answer {
+pub(super) async fn replay(
+    State(api): Shared,
+    body: Result<Json<Replay>, JsonRejection>,
+) -> Answer {
     let Json(wanted) = body?;
     let until = wanted.until.as_deref().map(moment).transpose()?;
     let window = Window {
@@ -209,10 +238,10 @@ async fn replay(State(revisions): Shared, body: Result<Json<Replay>, JsonRejecti
         until: until.unwrap_or_else(|| SystemClock.now()),
     };
     let replayed = match (wanted.text, wanted.revision) {
-        (Some(text), None) => revisions.replay(&text, window).await?,
+        (Some(text), None) => api.revisions.replay(&text, window).await?,
         (None, Some(revision)) => {
             let revision = Revision(revision);
-            revisions.replay_revision(revision, window).await?
+            api.revisions.replay_revision(revision, window).await?
         }
         (Some(_), Some(_)) | (None, None) => {
             return Err(Unreadable::value("give `text` or `revision`, and not both").into());
@@ -323,7 +352,7 @@ fn record(record: &RevisionRecord) -> Value {
 }
 
 /// Why there is no answer.
-enum Failure {
+pub(super) enum Failure {
     Request(Unreadable),
     Revisions(RevisionsError),
     Unknown(&'static str, String),
@@ -382,6 +411,8 @@ fn refusal(error: &RevisionsError) -> Response {
             "follows_a_file",
             json!({ "file": file }),
         ),
+        RevisionsError::NotPermitted(refused) => not_permitted(*refused),
+        RevisionsError::LastOwner => say(StatusCode::CONFLICT, "last_owner"),
         RevisionsError::Note(_) => say(StatusCode::BAD_REQUEST, "bad_note"),
         RevisionsError::Store(error) => store_problem(error),
         RevisionsError::Snapshot(error) => internal(error),

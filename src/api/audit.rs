@@ -1,43 +1,25 @@
-//! The operators' API for the audit log.
+//! The audit log over HTTP.
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::app::operators::{Unreadable, moment, store_problem};
+use crate::api::Api;
+use crate::api::answer::{Unreadable, moment, store_problem};
 use crate::audit::chain::Entry;
 use crate::clock::Timestamp;
-use crate::store::Store;
 use crate::store::audit::{EventFilter, PAGE};
-use crate::token::assertion::Minter;
 
-/// What the endpoints look at.
-pub struct AuditLog {
-    /// Where the events are.
-    pub store: Store,
-    /// Whose keys sign checkpoints.
-    pub minter: Arc<Minter>,
-}
-
-/// All endpoints.
-pub fn router(log: AuditLog) -> Router {
-    Router::new()
-        .route("/api/v1/audit/events", get(events))
-        .route("/api/v1/audit/checkpoints", get(checkpoints))
-        .with_state(Arc::new(log))
-}
-
-type Shared = State<Arc<AuditLog>>;
+type Shared = State<Arc<Api>>;
 
 /// Oldest first after `after`, or newest first before `before` or from the end.
 #[derive(Deserialize)]
-struct Wanted {
+pub(super) struct Wanted {
     after: Option<i64>,
     before: Option<i64>,
     limit: Option<u16>,
@@ -60,8 +42,8 @@ impl Wanted {
     }
 }
 
-async fn events(
-    State(log): Shared,
+pub(super) async fn events(
+    State(api): Shared,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Response> {
     let Query(wanted) = wanted.map_err(|error| Unreadable::from(error).into_response())?;
@@ -69,13 +51,13 @@ async fn events(
     let (after, before) = (wanted.after, wanted.before);
     let filter = wanted.filter().map_err(IntoResponse::into_response)?;
     // The head comes first: after the events it could tell of one that came in between, which would look as if it were missing.
-    let head = log.store.audit_head().await;
+    let head = api.store.audit_head().await;
     let (seq, hash) = head.map_err(|error| store_problem(&error))?;
     let found = match after {
-        Some(after) => log.store.events_after(after, &filter, limit).await,
+        Some(after) => api.store.events_after(after, &filter, limit).await,
         None => {
             let before = before.unwrap_or(i64::MAX);
-            log.store.events_before(before, &filter, limit).await
+            api.store.events_before(before, &filter, limit).await
         }
     };
     let found = found.map_err(|error| store_problem(&error))?;
@@ -90,13 +72,13 @@ fn event(entry: &Entry) -> Value {
     json!({ "seq": entry.seq, "at": entry.at, "time": time, "body": entry.body, "hash": entry.hash })
 }
 
-async fn checkpoints(State(log): Shared) -> Result<Response, Response> {
-    let found = log.store.checkpoints().await;
+pub(super) async fn checkpoints(State(api): Shared) -> Result<Response, Response> {
+    let found = api.store.checkpoints().await;
     let found = found.map_err(|error| store_problem(&error))?;
     let checkpoints: Vec<Value> = found
         .iter()
         .map(|one| json!({ "seq": one.seq, "time": one.at.rfc3339(), "token": one.token }))
         .collect();
-    let keys = log.minter.jwks();
+    let keys = api.minter.jwks();
     Ok(Json(json!({ "checkpoints": checkpoints, "keys": keys })).into_response())
 }

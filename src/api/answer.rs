@@ -1,67 +1,14 @@
-//! The operators' API on the admin listener: who may use it, and how it says no.
+//! How the API says no: problems (RFC 9457), and what of a request cannot be read.
 
-use axum::Router;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq;
 
+use crate::admin::actor::NotPermitted;
 use crate::clock::Timestamp;
-use crate::secret::{ExposeSecret, SecretString, TokenHash};
 use crate::store::StoreError;
-
-/// A document of 1 MiB as a JSON text.
-const LARGEST_BODY: usize = 4 * 1024 * 1024;
-
-/// Only browsers send it.
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// The hash of the operators' token; `None` when nobody may use the API.
-type Guard = Option<TokenHash>;
-
-/// Puts endpoints behind the operators' token.
-pub fn guarded(endpoints: Router, token: Option<SecretString>) -> Router {
-    let guard: Guard = token.map(|token| TokenHash::of(token.expose_secret().as_bytes()));
-    endpoints
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .route_layer(from_fn_with_state(guard, admit))
-}
-
-/// Lets operators in. Browsers have no business here: a page of any origin can make them send requests.
-async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
-        let detail = "This API is for `wayleave policy` and other programs, not for browsers.";
-        return problem(StatusCode::FORBIDDEN, "not_for_browsers", detail);
-    }
-    let Some(token) = guard else {
-        let detail = "Nobody may use this API: set admin.operator_token_file in the configuration, and restart.";
-        return problem(StatusCode::FORBIDDEN, "no_operator_token", detail);
-    };
-    if !is_presented(headers, token) {
-        let detail = "The operator token is missing or not the one that is configured.";
-        let mut refused = problem(StatusCode::UNAUTHORIZED, "not_an_operator", detail);
-        let challenge = axum::http::HeaderValue::from_static("Bearer");
-        let name = axum::http::header::WWW_AUTHENTICATE;
-        refused.headers_mut().insert(name, challenge);
-        return refused;
-    }
-    next.run(request).await
-}
-
-fn is_presented(headers: &HeaderMap, token: TokenHash) -> bool {
-    let mut lines = headers.get_all(AUTHORIZATION).into_iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else {
-        return false;
-    };
-    let presented = line.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-    let presented = TokenHash::of(presented);
-    presented.as_bytes().ct_eq(token.as_bytes()).into()
-}
 
 /// A request that cannot be read.
 pub struct Unreadable(StatusCode, String);
@@ -116,6 +63,17 @@ pub fn store_problem(error: &StoreError) -> Response {
         );
     }
     internal(error)
+}
+
+/// What is said to those who may not.
+pub fn not_permitted(refused: NotPermitted) -> Response {
+    let more = json!({ "permission": refused.0.as_str() });
+    problem_with(
+        StatusCode::FORBIDDEN,
+        "not_permitted",
+        &refused.to_string(),
+        more,
+    )
 }
 
 /// What is said of faults that only the log may tell more of.

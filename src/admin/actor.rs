@@ -1,0 +1,73 @@
+//! Who asks for a use case, and what they may do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::audit::event;
+use crate::identity::principal::Principal;
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::roles::{Permission, Role};
+
+/// Somebody who looks after the edge.
+#[derive(Clone, Debug)]
+pub enum Actor {
+    /// Whoever has the operator token: may do everything, and says who they are.
+    Operator {
+        /// What they say to be called.
+        name: Option<String>,
+    },
+    /// Somebody who is signed in.
+    Person {
+        /// Who.
+        principal: Arc<Principal>,
+        /// Their roles under the policy that was in force when they asked.
+        roles: BTreeSet<Role>,
+    },
+}
+
+/// Somebody asked for what they may not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this needs the permission {}, which none of your roles has", .0.as_str())]
+pub struct NotPermitted(pub Permission);
+
+impl Actor {
+    /// Somebody who is signed in, as the policy in force sees them.
+    pub fn person(principal: Arc<Principal>, policy: &CompiledPolicy) -> Self {
+        let roles = policy.roles_of(&principal);
+        Self::Person { principal, roles }
+    }
+
+    /// Whether they may.
+    pub fn may(&self, permission: Permission) -> bool {
+        match self {
+            Self::Operator { .. } => true,
+            Self::Person { roles, .. } => roles.iter().any(|role| role.permits(permission)),
+        }
+    }
+
+    /// Refuses unless they may.
+    pub fn check(&self, permission: Permission) -> Result<(), NotPermitted> {
+        if self.may(permission) {
+            Ok(())
+        } else {
+            Err(NotPermitted(permission))
+        }
+    }
+
+    /// How history and audit log call them.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Operator { name: None } => "operator".to_owned(),
+            Self::Operator { name: Some(name) } => format!("operator ({name})"),
+            Self::Person { principal, .. } => event::actor(principal),
+        }
+    }
+
+    /// Whoever is signed in; nobody knows that of an operator.
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        match self {
+            Self::Operator { .. } => None,
+            Self::Person { principal, .. } => Some(principal),
+        }
+    }
+}

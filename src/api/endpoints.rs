@@ -1,0 +1,84 @@
+//! Every endpoint of the API in one table, with the permission it needs.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{MethodRouter, get, post};
+
+use crate::api::{Api, audit, guard, policy};
+use crate::policy::roles::Permission;
+
+/// A document of 1 MiB as a JSON text.
+const LARGEST_BODY: usize = 4 * 1024 * 1024;
+
+/// One endpoint.
+pub struct Endpoint {
+    /// The HTTP method.
+    pub method: &'static str,
+    /// axum's notation, below the API's prefix.
+    pub path: &'static str,
+    /// Who may.
+    pub permission: Permission,
+    handler: fn() -> MethodRouter<Arc<Api>>,
+}
+
+const fn endpoint(
+    method: &'static str,
+    path: &'static str,
+    permission: Permission,
+    handler: fn() -> MethodRouter<Arc<Api>>,
+) -> Endpoint {
+    Endpoint {
+        method,
+        path,
+        permission,
+        handler,
+    }
+}
+
+use Permission::{ReadAudit, ReadPolicy, WritePolicy};
+
+/// All of them.
+pub const ENDPOINTS: &[Endpoint] = &[
+    endpoint("GET", "/policy/revisions", ReadPolicy, || {
+        get(policy::history)
+    }),
+    endpoint("GET", "/policy/revisions/{revision}", ReadPolicy, || {
+        get(policy::show)
+    }),
+    endpoint("GET", "/policy/diff", ReadPolicy, || get(policy::diff)),
+    endpoint("GET", "/policy/document", ReadPolicy, || {
+        get(policy::export)
+    }),
+    endpoint("POST", "/policy/plan", ReadPolicy, || post(policy::plan)),
+    endpoint("POST", "/policy/apply", WritePolicy, || post(policy::apply)),
+    endpoint("POST", "/policy/rollback", WritePolicy, || {
+        post(policy::rollback)
+    }),
+    endpoint("POST", "/policy/explain", ReadPolicy, || {
+        post(policy::explain)
+    }),
+    endpoint("GET", "/policy/explain/{decision}", ReadAudit, || {
+        get(policy::explain_decision)
+    }),
+    endpoint("POST", "/policy/replay", ReadPolicy, || {
+        post(policy::replay)
+    }),
+    endpoint("GET", "/audit/events", ReadAudit, || get(audit::events)),
+    endpoint("GET", "/audit/checkpoints", ReadAudit, || {
+        get(audit::checkpoints)
+    }),
+];
+
+/// All endpoints below `prefix`. A guard has to be laid around them, or nobody may do anything.
+pub fn router(api: Arc<Api>, prefix: &str) -> Router {
+    let mut router = Router::new();
+    for endpoint in ENDPOINTS {
+        let handler = guard::permitting(endpoint.permission, (endpoint.handler)());
+        router = router.route(&format!("{prefix}{}", endpoint.path), handler);
+    }
+    router
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(api)
+}

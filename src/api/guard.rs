@@ -1,0 +1,81 @@
+//! Who comes in to the API, and who may use an endpoint.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HeaderName, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::MethodRouter;
+use subtle::ConstantTimeEq;
+
+use crate::admin::actor::Actor;
+use crate::api::answer::{not_permitted, problem};
+use crate::policy::roles::Permission;
+use crate::secret::{ExposeSecret, SecretString, TokenHash};
+
+/// Only browsers send it.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Lets those through to an endpoint who may use it. Where no guard said who asks, nobody may.
+pub fn permitting<S: Clone + Send + Sync + 'static>(
+    permission: Permission,
+    endpoint: MethodRouter<S>,
+) -> MethodRouter<S> {
+    endpoint.route_layer(from_fn_with_state(permission, permit))
+}
+
+async fn permit(State(permission): State<Permission>, request: Request, next: Next) -> Response {
+    let Some(actor) = request.extensions().get::<Actor>() else {
+        let detail = "It is not known who asks.";
+        return problem(StatusCode::UNAUTHORIZED, "not_signed_in", detail);
+    };
+    match actor.check(permission) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => not_permitted(refused),
+    }
+}
+
+/// The hash of the operators' token; `None` when nobody may use the API.
+type Guard = Option<TokenHash>;
+
+/// Puts endpoints behind the operators' token.
+pub fn operators(endpoints: Router, token: Option<SecretString>) -> Router {
+    let guard: Guard = token.map(|token| TokenHash::of(token.expose_secret().as_bytes()));
+    endpoints.route_layer(from_fn_with_state(guard, admit))
+}
+
+/// Lets operators in. Browsers have no business here: a page of any origin can make them send requests.
+async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
+        let detail = "This API is for `wayleave policy` and other programs, not for browsers.";
+        return problem(StatusCode::FORBIDDEN, "not_for_browsers", detail);
+    }
+    let Some(token) = guard else {
+        let detail = "Nobody may use this API: set admin.operator_token_file in the configuration, and restart.";
+        return problem(StatusCode::FORBIDDEN, "no_operator_token", detail);
+    };
+    if !is_presented(headers, token) {
+        let detail = "The operator token is missing or not the one that is configured.";
+        let mut refused = problem(StatusCode::UNAUTHORIZED, "not_an_operator", detail);
+        let challenge = axum::http::HeaderValue::from_static("Bearer");
+        let name = axum::http::header::WWW_AUTHENTICATE;
+        refused.headers_mut().insert(name, challenge);
+        return refused;
+    }
+    request
+        .extensions_mut()
+        .insert(Actor::Operator { name: None });
+    next.run(request).await
+}
+
+fn is_presented(headers: &HeaderMap, token: TokenHash) -> bool {
+    let mut lines = headers.get_all(AUTHORIZATION).into_iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let presented = line.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    let presented = TokenHash::of(presented);
+    presented.as_bytes().ct_eq(token.as_bytes()).into()
+}
