@@ -180,3 +180,120 @@ fn said(kind: ObjectKind, name: &str) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn object(kind: ObjectKind, position: i64, name: &str, body: u8) -> PolicyObject {
+        PolicyObject {
+            kind,
+            name: name.to_owned(),
+            position,
+            body: body.to_string(),
+            text: format!("{name}: {body}\n"),
+        }
+    }
+
+    /// Some of six names, in any order, each with one of three bodies.
+    fn side(kind: ObjectKind) -> impl Strategy<Value = Vec<PolicyObject>> {
+        let names = Just(vec!["a", "b", "c", "d", "e", "f"]).prop_shuffle();
+        (names, prop::collection::vec(0..3_u8, 0..6)).prop_map(move |(names, bodies)| {
+            (0..)
+                .zip(names)
+                .zip(bodies)
+                .map(|((position, name), body)| object(kind, position, name, body))
+                .collect()
+        })
+    }
+
+    fn kinds() -> impl Strategy<Value = ObjectKind> {
+        prop_oneof![Just(ObjectKind::Rule), Just(ObjectKind::Mapping)]
+    }
+
+    fn three() -> impl Strategy<Value = [Vec<PolicyObject>; 3]> {
+        kinds().prop_flat_map(|kind| [side(kind), side(kind), side(kind)])
+    }
+
+    fn body<'a>(objects: &'a [PolicyObject], name: &str) -> Option<&'a str> {
+        let mut named = objects.iter().filter(|object| object.name == name);
+        let found = named.next().map(|object| object.body.as_str());
+        assert!(named.next().is_none(), "{name} is there twice");
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn where_one_side_did_nothing_the_other_is_the_outcome([parent, draft, _] in three()) {
+            prop_assert_eq!(rebase(&parent, &draft, &parent), Ok(draft.clone()));
+            prop_assert_eq!(rebase(&parent, &parent, &draft), Ok(draft.clone()));
+            prop_assert_eq!(rebase(&parent, &draft, &draft), Ok(draft));
+        }
+
+        #[test]
+        fn what_one_side_did_is_kept_and_what_both_did_is_a_conflict([parent, draft, current] in three()) {
+            let mut both = Vec::new();
+            for name in ["a", "b", "c", "d", "e", "f"] {
+                let sides = [&parent, &draft, &current].map(|side| body(side, name));
+                let [before, mine, theirs] = sides;
+                if before != mine && before != theirs && mine != theirs {
+                    both.push(name);
+                }
+            }
+            match rebase(&parent, &draft, &current) {
+                Ok(merged) => {
+                    prop_assert!(both.is_empty(), "{:?}", both);
+                    for name in ["a", "b", "c", "d", "e", "f"] {
+                        let [before, mine, theirs] = [&parent, &draft, &current].map(|side| body(side, name));
+                        let expected = if before == mine { theirs } else { mine };
+                        prop_assert_eq!(body(&merged, name), expected);
+                    }
+                }
+                Err(conflicts) => {
+                    for name in &both {
+                        let named = conflicts.iter().any(|words| words.ends_with(&format!(" {name}")));
+                        prop_assert!(named, "{} in {:?}", name, conflicts);
+                    }
+                    let of_order = conflicts.iter().filter(|words| *words == "the order of the mappings");
+                    prop_assert_eq!(conflicts.len(), both.len() + of_order.count());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_draft_adds_stands_where_its_author_put_it() {
+        let rules = |names: &[&str]| -> Vec<PolicyObject> {
+            let placed = (0..).zip(names);
+            placed
+                .map(|(position, name)| object(ObjectKind::Rule, position, name, 0))
+                .collect()
+        };
+        let merged = rebase(
+            &rules(&["a", "b"]),
+            &rules(&["a", "mine", "b"]),
+            &rules(&["theirs", "a", "b"]),
+        );
+        let names: Vec<String> = merged.unwrap().into_iter().map(|rule| rule.name).collect();
+        assert_eq!(names, ["theirs", "a", "mine", "b"]);
+        // Where order counts, nobody guesses.
+        let mappings = |names: &[&str]| -> Vec<PolicyObject> {
+            let kind = ObjectKind::Mapping;
+            let objects = rules(names).into_iter();
+            objects
+                .map(|object| PolicyObject { kind, ..object })
+                .collect()
+        };
+        let conflict = rebase(
+            &mappings(&["a", "b"]),
+            &mappings(&["a", "mine", "b"]),
+            &mappings(&["theirs", "a", "b"]),
+        );
+        assert_eq!(
+            conflict.unwrap_err(),
+            ["the order of the mappings".to_owned()]
+        );
+    }
+}
