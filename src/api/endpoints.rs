@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::api::{Api, audit, guard, policy};
+use crate::api::{Api, audit, drafts, guard, policy};
 use crate::policy::roles::Permission;
 
 /// A document of 1 MiB as a JSON text.
@@ -37,7 +37,7 @@ const fn endpoint(
     }
 }
 
-use Permission::{ReadAudit, ReadPolicy, WritePolicy};
+use Permission::{ReadAudit, ReadPolicy, ReviewPolicy, WritePolicy};
 
 /// All of them.
 pub const ENDPOINTS: &[Endpoint] = &[
@@ -65,6 +65,44 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST", "/policy/replay", ReadPolicy, || {
         post(policy::replay)
     }),
+    endpoint("GET", "/policy/drafts", ReadPolicy, || get(drafts::list)),
+    endpoint("POST", "/policy/drafts", WritePolicy, || post(drafts::save)),
+    endpoint("GET", "/policy/drafts/{draft}", ReadPolicy, || {
+        get(drafts::show)
+    }),
+    endpoint(
+        "POST",
+        "/policy/drafts/{draft}/comments",
+        ReviewPolicy,
+        || post(drafts::comment),
+    ),
+    endpoint("POST", "/policy/drafts/{draft}/submit", WritePolicy, || {
+        post(drafts::submit)
+    }),
+    endpoint(
+        "POST",
+        "/policy/drafts/{draft}/approve",
+        ReviewPolicy,
+        || post(drafts::approve),
+    ),
+    endpoint(
+        "POST",
+        "/policy/drafts/{draft}/reject",
+        ReviewPolicy,
+        || post(drafts::reject),
+    ),
+    endpoint("POST", "/policy/drafts/{draft}/rebase", WritePolicy, || {
+        post(drafts::rebase)
+    }),
+    endpoint("POST", "/policy/drafts/{draft}/apply", WritePolicy, || {
+        post(drafts::apply)
+    }),
+    endpoint(
+        "POST",
+        "/policy/drafts/{draft}/discard",
+        WritePolicy,
+        || post(drafts::discard),
+    ),
     endpoint("GET", "/audit/events", ReadAudit, || get(audit::events)),
     endpoint("GET", "/audit/checkpoints", ReadAudit, || {
         get(audit::checkpoints)

@@ -10,6 +10,8 @@ mod audit;
 mod browser;
 mod check;
 mod conditions;
+mod draft_cli;
+mod drafts;
 mod edge;
 mod edge_bodies;
 mod edge_floods;
