@@ -1,6 +1,7 @@
 //! Use cases that change state: check, validate, write. Console, API and command line all call these.
 
 pub mod explain;
+pub mod istio;
 pub mod policy_file;
 pub mod policy_rules;
 pub mod replay;

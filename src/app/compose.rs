@@ -15,7 +15,7 @@ use crate::app::checkpoints::Signer;
 use crate::app::follow::{self, maintain};
 use crate::app::health::Health;
 use crate::app::reload::Reloading;
-use crate::app::{admin_listener, audit_api, jwks, operators, policy_api, ship};
+use crate::app::{admin_listener, audit_api, istio_api, jwks, operators, policy_api, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
@@ -127,9 +127,13 @@ pub async fn start(
         AccessLog::start(config.log.access_log.as_deref(), &foundation.metrics)
             .map_err(StartError::AccessLog)?;
     let addresses: Vec<_> = listeners.iter().map(|bound| bound.door.address).collect();
+    let doors: Vec<_> = listeners
+        .iter()
+        .map(|bound| (bound.door.scheme, bound.door.external_port))
+        .collect();
     let home = home_origin(&config, &listeners);
 
-    let parts = Parts::of(&config, &foundation, home).await?;
+    let parts = Parts::of(&config, &foundation, home.clone()).await?;
     let edge = Arc::new(parts.edge(&config, &foundation, access_log));
     follow_all(&config, &foundation, &parts, lifecycle);
 
@@ -146,7 +150,13 @@ pub async fn start(
         store: foundation.store.clone(),
         minter: parts.minter.clone(),
     };
-    let api = policy_api::router(foundation.revisions.clone()).merge(audit_api::router(log));
+    let istio = istio_api::IstioExport {
+        revisions: foundation.revisions.clone(),
+        edge: istio_api::edge(&config, &doors, home, &parts.minter),
+    };
+    let api = policy_api::router(foundation.revisions.clone())
+        .merge(istio_api::router(istio))
+        .merge(audit_api::router(log));
     let api = operators::guarded(api, config.operator_token.clone());
     let admin = admin_listener::start(config.admin, Arc::new(health), metrics, api, lifecycle)
         .await

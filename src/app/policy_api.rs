@@ -362,7 +362,8 @@ impl IntoResponse for Failure {
     }
 }
 
-fn refusal(error: &RevisionsError) -> Response {
+/// What is said of a revision that cannot be read or written.
+pub(super) fn refusal(error: &RevisionsError) -> Response {
     let detail = error.to_string();
     let say = |status, code| problem(status, code, &detail);
     let say_with = |status, code, more| problem_with(status, code, &detail, more);

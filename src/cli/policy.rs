@@ -1,5 +1,6 @@
 //! `wayleave policy`: what is in force, what a document would change, and making it so.
 
+mod istio;
 mod show;
 
 use std::io::{IsTerminal, Read};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::audit::moment;
 use crate::cli::client::{Client, ClientError, Failure, ServerArguments};
+use crate::cli::policy::istio::IstioArguments;
 
 /// Changes are pending (with `--detailed-exitcode`).
 const PENDING: u8 = 2;
@@ -35,6 +37,11 @@ enum PolicyCommand {
         /// An earlier revision instead of the current one.
         #[arg(long, value_name = "N")]
         revision: Option<i64>,
+        /// As its author wrote it, or as manifests for Istio.
+        #[arg(long, value_enum, default_value_t = Format::Document)]
+        format: Format,
+        #[command(flatten)]
+        istio: IstioArguments,
     },
     /// Say what a document would change, or all that is wrong with it.
     Plan {
@@ -96,6 +103,13 @@ enum PolicyCommand {
     },
 }
 
+/// What a policy is exported as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Document,
+    Istio,
+}
+
 #[derive(Debug, clap::Args)]
 struct NoteArguments {
     /// Why; stands in the history.
@@ -131,7 +145,15 @@ struct Command {
 impl Command {
     async fn run(&self, command: &PolicyCommand) -> Outcome {
         match command {
-            PolicyCommand::Export { revision } => self.export(*revision).await,
+            PolicyCommand::Export {
+                revision,
+                format: Format::Istio,
+                istio,
+            } => self.export_to_istio(*revision, istio).await,
+            PolicyCommand::Export { istio, .. } if istio.are_given() => {
+                Err(anyhow::anyhow!("this needs --format istio").into())
+            }
+            PolicyCommand::Export { revision, .. } => self.export(*revision).await,
             PolicyCommand::Plan {
                 file,
                 detailed_exitcode,
@@ -185,6 +207,15 @@ impl Command {
         self.print(&said, |said| {
             said["text"].as_str().unwrap_or_default().to_owned()
         })
+    }
+
+    async fn export_to_istio(&self, revision: Option<i64>, wanted: &IstioArguments) -> Outcome {
+        let said = istio::fetch(&self.client, wanted, revision).await?;
+        if self.json {
+            anstream::println!("{said:#}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(istio::deliver(&said, wanted)?)
     }
 
     async fn plan(&self, file: &Path, detailed_exitcode: bool, last: &str) -> Outcome {
