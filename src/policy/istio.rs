@@ -17,6 +17,8 @@ pub mod manifest;
 mod operations;
 mod paths;
 mod principals;
+#[cfg(test)]
+mod properties;
 mod sidecar;
 mod workloads;
 

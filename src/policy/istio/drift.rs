@@ -54,8 +54,10 @@ pub struct Unreadable(String);
 
 /// The objects of a file of manifests; what is not a map with a kind and a name is none.
 pub fn read(text: &str) -> Result<Vec<Value>, Unreadable> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|fault| Unreadable(fault.to_string()))?;
+    // As Kubernetes reads it: `n` is a text.
+    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|fault| Unreadable(fault.to_string()))?;
     let is_object =
         |value: &Value| value["kind"].is_string() && value["metadata"]["name"].is_string();
     Ok(documents.into_iter().filter(is_object).collect())

@@ -23,3 +23,107 @@ impl WorkloadExport {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::istio::drift;
+    use crate::policy::istio::manifest::{
+        Action, AuthorizationPolicy, Condition, Key, Manifest, Metadata, Rule, WorkloadSelector,
+    };
+    use crate::policy::istio::{Effect, Note};
+
+    #[test]
+    fn b13_every_text_comes_out_as_it_is() {
+        let odd = [
+            "n",
+            "yes",
+            "on",
+            "NULL",
+            "~",
+            "8080",
+            "0x1",
+            "1e3",
+            ".5",
+            "1:30",
+            "2026-01-01",
+            "*",
+            "*a",
+            "a*",
+            "&a",
+            "!a",
+            "- a",
+            "a: b",
+            "a #b",
+            " a",
+            "a ",
+            "'",
+            "\"",
+            "\\",
+            "=",
+            "<<",
+            "{*}",
+            "/d/{*}",
+            "é",
+            "\u{2028}",
+            "a\u{7f}",
+            "---",
+            "...",
+            "%a",
+            "@a",
+            "`a",
+            "|",
+            ">",
+            "?",
+            "",
+        ];
+        let condition = Condition {
+            key: Key::Groups,
+            values: odd.iter().map(|text| (*text).to_owned()).collect(),
+            not_values: Vec::new(),
+        };
+        let metadata = Metadata {
+            name: "n".to_owned(),
+            namespace: "y".to_owned(),
+            labels: [("a.b/c".to_owned(), "off".to_owned())].into(),
+        };
+        let spec = AuthorizationPolicy {
+            selector: WorkloadSelector {
+                match_labels: [("app".to_owned(), "true".to_owned())].into(),
+            },
+            action: Action::Allow,
+            rules: vec![Rule {
+                when: vec![condition],
+                ..Rule::default()
+            }],
+        };
+        let export = WorkloadExport {
+            namespace: "y".to_owned(),
+            service_account: "n".to_owned(),
+            manifests: vec![Manifest::authorization(metadata, spec)],
+            notes: vec![Note {
+                about: "rule r".to_owned(),
+                effect: Effect::Look,
+                why: "a\nkind: Secret\u{2028}".to_owned(),
+            }],
+        };
+        let text = export.text("What it is.");
+        let wanted = serde_json::to_value(&export.manifests[0]).unwrap();
+        assert_eq!(drift::read(&text).unwrap(), [wanted], "{text}");
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("# -")).count(),
+            1
+        );
+        // Readers of YAML 1.1 take these for something else unless they are quoted.
+        for bare in [
+            "- n\n",
+            "- yes\n",
+            "- on\n",
+            "- 1:30\n",
+            "app: true\n",
+            "name: n\n",
+        ] {
+            assert!(!text.contains(bare), "{bare:?} in {text}");
+        }
+    }
+}
