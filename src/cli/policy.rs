@@ -211,11 +211,7 @@ impl Command {
 
     async fn export_to_istio(&self, revision: Option<i64>, wanted: &IstioArguments) -> Outcome {
         let said = istio::fetch(&self.client, wanted, revision).await?;
-        if self.json {
-            anstream::println!("{said:#}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        Ok(istio::deliver(&said, wanted)?)
+        Ok(istio::deliver(&said, wanted, self.json)?)
     }
 
     async fn plan(&self, file: &Path, detailed_exitcode: bool, last: &str) -> Outcome {

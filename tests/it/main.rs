@@ -18,6 +18,7 @@ mod edge_requests;
 mod edge_streams;
 mod edge_tokens;
 mod exhaustion;
+mod istio;
 mod mesh;
 mod oidc;
 mod outbound;

@@ -125,13 +125,21 @@ pub(super) async fn fetch(
 }
 
 /// Writes, prints or compares what was fetched.
-pub(super) fn deliver(said: &Value, arguments: &IstioArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn deliver(
+    said: &Value,
+    arguments: &IstioArguments,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &arguments.check {
+        return check(said, folder, json);
+    }
     if let Some(folder) = &arguments.out {
         write(said, folder)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(folder) = &arguments.check {
-        return check(said, folder);
+    if json {
+        anstream::println!("{said:#}");
+        return Ok(ExitCode::SUCCESS);
     }
     for note in items(said, "notes") {
         anstream::println!("# - {}", text(note, "text"));
@@ -163,12 +171,41 @@ fn write(said: &Value, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(said: &Value, folder: &Path) -> anyhow::Result<ExitCode> {
+fn check(said: &Value, folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let differences = differences(said, folder)?;
+    if json {
+        let differences: Vec<Value> = differences.iter().map(as_json).collect();
+        anstream::println!(
+            "{:#}",
+            json!({ "revision": said["revision"], "differences": differences })
+        );
+    } else {
+        print_differences(said, &differences);
+    }
+    Ok(if differences.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DIFFERS)
+    })
+}
+
+fn as_json((id, difference): &(drift::Id, Difference)) -> Value {
+    let (what, parts) = match difference {
+        Difference::Missing => ("missing", None),
+        Difference::NotWanted => ("not_wanted", None),
+        Difference::Twice => ("twice", None),
+        Difference::Other(parts) => ("other", Some(parts)),
+    };
+    let part = |part: &Part| json!({ "place": part.place, "is": part.is, "wanted": part.wanted });
+    let parts: Vec<Value> = parts.into_iter().flatten().map(part).collect();
+    json!({ "object": id.to_string(), "difference": what, "parts": parts })
+}
+
+fn print_differences(said: &Value, differences: &[(drift::Id, Difference)]) {
     let revision = &said["revision"];
     if differences.is_empty() {
         anstream::println!("The manifests are those of revision {revision}.");
-        return Ok(ExitCode::SUCCESS);
+        return;
     }
     anstream::println!("The manifests are not those of revision {revision}:\n");
     for (id, difference) in differences {
@@ -182,7 +219,6 @@ fn check(said: &Value, folder: &Path) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    Ok(ExitCode::from(DIFFERS))
 }
 
 fn print_part(part: &Part) {
@@ -215,7 +251,8 @@ fn objects_in(folder: &Path) -> anyhow::Result<Vec<Value>> {
         for entry in std::fs::read_dir(&folder).with_context(|| unreadable(&folder))? {
             let path = entry.with_context(|| unreadable(&folder))?.path();
             let extension = path.extension().and_then(|extension| extension.to_str());
-            if path.is_dir() {
+            // A link could lead back.
+            if path.is_dir() && !path.is_symlink() {
                 open.push(path);
             } else if matches!(extension, Some("yaml" | "yml" | "json")) {
                 let text = std::fs::read_to_string(&path).with_context(|| unreadable(&path))?;

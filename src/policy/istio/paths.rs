@@ -1,7 +1,7 @@
 //! Path conditions as the workload sees paths: within the route, without a prefix that is taken off, in Istio's forms.
 //!
 //! All paths that come through the edge read the same in every one of Istio's normalisation modes, since the edge refuses all others, and so do the
-//! conditions. What Istio's forms cannot say: `{**}` in the middle, and a `{*}` that has a `*` in it.
+//! conditions. What Istio's forms cannot say: `{**}` in the middle, and a `{*}` that has a `*` or `=` in it, which not every Envoy takes for a part of a segment.
 
 use crate::policy::matcher::{PathMatch, TemplateSegment, TextMatch};
 use crate::policy::model::Route;
@@ -23,8 +23,8 @@ pub(super) enum Within {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Forms {
     pub(super) values: Vec<String>,
-    /// A `{*}` stands in one: Envoy takes no `*` for a part of a segment.
-    pub(super) misses_stars: bool,
+    /// A `{*}` stands in one: not every Envoy takes `*` and `=` for a part of a segment.
+    pub(super) may_miss: bool,
 }
 
 /// Where a route's paths begin, without the slash at the end; empty for the whole host.
@@ -121,7 +121,7 @@ pub(super) fn forms(condition: &PathMatch) -> Option<Forms> {
     let plain = |values: Vec<String>| {
         Some(Forms {
             values,
-            misses_stars: false,
+            may_miss: false,
         })
     };
     match condition {
@@ -155,7 +155,7 @@ fn below(front: &[TemplateSegment]) -> Option<Forms> {
         };
         return Some(Forms {
             values,
-            misses_stars: false,
+            may_miss: false,
         });
     }
     let mut forms = template(front, "");
@@ -178,14 +178,14 @@ fn written(segments: &[TemplateSegment]) -> String {
 fn template(segments: &[TemplateSegment], end: &str) -> Forms {
     Forms {
         values: vec![format!("{}{end}", written(segments))],
-        misses_stars: segments.contains(&TemplateSegment::One),
+        may_miss: segments.contains(&TemplateSegment::One),
     }
 }
 
 /// Values that match at least what the condition does: by its beginning, up to the first placeholder.
 pub(super) fn at_least(condition: &PathMatch) -> Vec<String> {
     match (condition, forms(condition)) {
-        (_, Some(forms)) if !forms.misses_stars => forms.values,
+        (_, Some(forms)) if !forms.may_miss => forms.values,
         (PathMatch::Template(segments), _) => {
             let literal =
                 |segment: &&TemplateSegment| matches!(segment, TemplateSegment::Literal(_));
@@ -224,7 +224,7 @@ mod tests {
             let forms = forms(&path(condition));
             let found = forms.as_ref().map(|forms| {
                 let values: Vec<&str> = forms.values.iter().map(String::as_str).collect();
-                (values, forms.misses_stars)
+                (values, forms.may_miss)
             });
             let expected = expected.map(|(values, misses)| (values.to_vec(), misses));
             assert_eq!(found, expected, "{condition}");

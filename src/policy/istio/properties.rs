@@ -19,12 +19,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(crate::policy::properties::cases() / 4))]
 
     #[test]
-    fn j7_the_workload_allows_nothing_that_the_edge_refuses_and_tells_what_it_refuses(rules in prop_oneof![rules(), sayable_rules()], requests in vec(asked(), 1..40)) {
+    fn j7_the_workload_allows_nothing_that_the_edge_refuses_and_tells_what_it_refuses(rules in prop_oneof![rules(), sayable_rules()], requests in vec(asked(), 1..40), takes_all: bool) {
         let policy = compile(policy(rules, PORT));
         let export = export(&policy, json!({ "keys": [] }), false);
         let manifests = as_json(&export);
         for asked in &requests {
-            let Some(passage) = asked.pass(&policy, PORT) else { continue };
+            let Some(mut passage) = asked.pass(&policy, PORT) else { continue };
+            passage.seen.takes_all = takes_all;
             let allowed = meaning::is_allowed(&manifests, &passage.seen);
             let wrong = unexplained(&policy, &export, &passage, allowed);
             prop_assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());

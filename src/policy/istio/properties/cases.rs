@@ -24,9 +24,9 @@ use super::strategies::{METHODS, principal};
 pub(crate) const TRUST_DOMAIN: &str = "demo.wayleave";
 pub(crate) const ISSUER: &str = "https://access.example";
 /// More than those of the shared alphabet: with stars and dots in them.
-pub(crate) const PATHS: [&str; 16] = [
+pub(crate) const PATHS: [&str; 17] = [
     "/", "/a", "/a/", "/a/b", "/a/b/c", "/admin", "/admin/x", "/d;v=1/b", "/d/b", "/ax/b", "/a/*",
-    "/a*b", "/p", "/p/", "/p/a", "/p/a/b",
+    "/a*b", "/a/=", "/p", "/p/", "/p/a", "/p/a/b",
 ];
 pub(crate) const HOSTS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
 
@@ -161,6 +161,7 @@ impl Asked {
             port,
             method: self.method.to_owned(),
             path: path.to_owned(),
+            takes_all: true,
             claims: self.principal.as_ref().map(|one| claims(one, &origin)),
         };
         Some(Passage {

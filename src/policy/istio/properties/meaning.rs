@@ -12,6 +12,8 @@ pub(crate) struct Seen {
     pub(crate) method: String,
     /// Without query.
     pub(crate) path: String,
+    /// Whether the proxy takes `*` and `=` for a part of a template's segment: Envoys differ.
+    pub(crate) takes_all: bool,
     /// The assertion's claims, if there is one.
     pub(crate) claims: Option<Value>,
 }
@@ -34,8 +36,9 @@ fn text(wanted: &str, found: &str) -> bool {
     }
 }
 
-/// A part of a template is a segment without `*`; `{**}` comes last, and is anything behind the slash.
-fn path(wanted: &str, found: &str) -> bool {
+/// A part of a template is a segment; `{**}` comes last, and is anything behind the slash.
+fn path(wanted: &str, seen: &Seen) -> bool {
+    let found = seen.path.as_str();
     if !wanted.contains('{') {
         return text(wanted, found);
     }
@@ -43,10 +46,10 @@ fn path(wanted: &str, found: &str) -> bool {
     for part in wanted.split('/') {
         if part == "{**}" {
             let rest: Vec<&str> = found.collect();
-            return !rest.is_empty();
+            return !rest.is_empty() && rest.iter().all(|part| is_part(part, seen));
         }
         let is_good = found.next().is_some_and(|found| match part {
-            "{*}" => !found.is_empty() && !found.contains('*'),
+            "{*}" => !found.is_empty() && is_part(found, seen),
             literal => literal == found,
         });
         if !is_good {
@@ -54,6 +57,10 @@ fn path(wanted: &str, found: &str) -> bool {
         }
     }
     found.next().is_none()
+}
+
+fn is_part(part: &str, seen: &Seen) -> bool {
+    seen.takes_all || !part.contains(['*', '='])
 }
 
 /// Absent is no condition.
@@ -69,8 +76,8 @@ fn operation(operation: &Value, seen: &Seen) -> bool {
         && none(&operation["notMethods"], &|method| {
             text(method, &seen.method)
         })
-        && field(&operation["paths"], |wanted| path(wanted, &seen.path))
-        && none(&operation["notPaths"], &|other| path(other, &seen.path))
+        && field(&operation["paths"], |wanted| path(wanted, seen))
+        && none(&operation["notPaths"], &|other| path(other, seen))
 }
 
 /// The values of a claim: a text, or the texts of a list.
