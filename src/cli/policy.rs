@@ -7,13 +7,14 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::cli::audit::moment;
 use crate::cli::client::{Client, ClientError, Failure, ServerArguments};
 use crate::cli::policy::istio::IstioArguments;
+use crate::policy::yaml::LARGEST_DOCUMENT;
 
 /// Changes are pending (with `--detailed-exitcode`).
 const PENDING: u8 = 2;
@@ -291,7 +292,7 @@ impl Command {
             return Ok(true);
         }
         if self.json || file == Path::new("-") || !std::io::stdin().is_terminal() {
-            anyhow::bail!("nobody can be asked here; look at the plan, and say --yes");
+            bail!("nobody can be asked here; look at the plan, and say --yes");
         }
         anstream::eprint!("{changes}\nMake it so? [y/N] ");
         let mut answer = String::new();
@@ -310,13 +311,20 @@ fn noted(note: &NoteArguments, parent: &Value) -> Value {
     json!({ "parent": parent, "author": note.author, "message": note.message })
 }
 
+/// At most a byte more than a document may have: whoever reads it says no to that.
 fn read(file: &Path) -> anyhow::Result<String> {
-    if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("standard input cannot be read")?;
-        return Ok(text);
+    let limit = u64::try_from(LARGEST_DOCUMENT)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let (name, mut bytes) = (file.display(), Vec::new());
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|open| open.take(limit).read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("{name} cannot be read"))?;
+    if bytes.len() > LARGEST_DOCUMENT {
+        bail!("{name} is larger than 1 MiB, which is the most that a policy document may have");
     }
-    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+    String::from_utf8(bytes).with_context(|| format!("{name} cannot be read"))
 }

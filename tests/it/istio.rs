@@ -35,7 +35,7 @@ mod cases;
 mod meaning;
 #[path = "../../src/policy/properties/strategies.rs"]
 #[expect(dead_code, reason = "the unit tests need more of it")]
-mod strategies;
+pub(crate) mod strategies;
 
 use cases::{Asked, as_json, asked, sayable_rules, unexplained};
 
@@ -343,7 +343,7 @@ async fn manifests_are_exported_and_what_differs_is_told() {
     assert!(files.len() >= 2, "{files:?}");
     let file = files
         .iter()
-        .find(|file| file.to_str().unwrap().contains("grafana"));
+        .find(|file| file.to_str().unwrap().contains("payroll"));
     let file = file.unwrap();
     let text = std::fs::read_to_string(file).unwrap();
     std::fs::write(file, text.replacen("- GET", "- PUT", 1)).unwrap();
@@ -406,4 +406,53 @@ async fn manifests_are_exported_and_what_differs_is_told() {
     assert!(useless.err.contains("--format istio"), "{}", useless.err);
     end(edge).await;
     parties.leave().await;
+}
+
+#[tokio::test]
+async fn f10_no_kept_claim_takes_the_place_of_one_of_the_assertions_own() {
+    let test = async {
+        let stage = Stage::set().await;
+        let identity = MeshIdentity::parse("spiffe://demo.wayleave/ns/people/sa/a").unwrap();
+        let svid = stage.pools.svid(&identity).unwrap();
+        let mut runner = TestRunner::deterministic();
+        let principal = loop {
+            let tree = strategies::principal().new_tree(&mut runner).unwrap();
+            if let Some(principal) = tree.current() {
+                break principal;
+            }
+        };
+        let names = [
+            "iss",
+            "sub",
+            "aud",
+            "exp",
+            "iat",
+            "jti",
+            "groups",
+            "email",
+            "provider",
+            "cnf",
+            "mesh_identity",
+        ];
+        let forged = names.map(|name| (name.into(), vec!["forged".into()]));
+        let with_claims = wayleave::identity::principal::Principal {
+            claims: forged.into(),
+            ..principal.clone()
+        };
+        let claims = |principal| {
+            let minted = stage.minter.mint(principal, "https://a.example", &svid);
+            let payload = crate::mesh::payload(minted.value.to_str().unwrap());
+            let mut payload = payload.as_object().unwrap().clone();
+            for varies in ["jti", "iat", "exp"] {
+                assert!(
+                    payload
+                        .remove(varies)
+                        .is_some_and(|value| value != "forged")
+                );
+            }
+            payload
+        };
+        assert_eq!(claims(&with_claims), claims(&principal));
+    };
+    LocalSet::new().run_until(test).await;
 }

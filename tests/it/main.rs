@@ -24,6 +24,7 @@ mod oidc;
 mod outbound;
 mod parts;
 mod policy_cli;
+mod policy_writes;
 mod process;
 mod secrets;
 mod serve;

@@ -190,7 +190,7 @@ async fn envoy_sees_the_callers_identity_and_decides_by_it() {
     LocalSet::new().run_until(test).await;
 }
 
-fn payload(token: &str) -> Value {
+pub(crate) fn payload(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
