@@ -39,9 +39,11 @@ bench: parts
 	cargo build --locked --release
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/run.py
 
-# Ten million random requests, each decided by the engine and by an evaluator that shares nothing with it; some 10 minutes after the build.
-differential:
+# Ten million random requests, each decided by the engine and by an evaluator that shares nothing with it, and sixty thousand by a real Envoy that has
+# the policy as Istio's manifests; some 20 minutes after the build.
+differential: parts
 	WAYLEAVE_TEST_CASES=340000 cargo test --locked --release --lib j7_
+	WAYLEAVE_TEST_ENVOY_POLICIES=2000 tests/parts/with-parts.sh cargo test --locked --release --test it j7_envoy
 
 # A minute of each fuzz target; needs cargo-fuzz and a nightly toolchain.
 fuzz:

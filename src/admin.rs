@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod drafts;
 pub mod explain;
+pub mod istio;
 pub mod policy_file;
 pub mod policy_rules;
 pub mod rebase;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::admin::revisions::Revisions;
+use crate::api::istio::FrontDoors;
 use crate::store::Store;
 use crate::token::assertion::Minter;
 
@@ -14,6 +15,7 @@ pub mod audit;
 pub mod drafts;
 pub mod endpoints;
 pub mod guard;
+pub mod istio;
 pub mod policy;
 
 /// What the endpoints work with.
@@ -24,4 +26,6 @@ pub struct Api {
     pub store: Store,
     /// Whose keys sign checkpoints.
     pub minter: Arc<Minter>,
+    /// What workloads are told of this edge.
+    pub front_doors: FrontDoors,
 }

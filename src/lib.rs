@@ -27,3 +27,7 @@ pub mod telemetry;
 pub mod tls;
 pub mod token;
 pub mod web;
+
+// Evaluators and random policies of the tests are also compiled into the fuzz targets and the integration tests, where this is the crate's name.
+#[cfg(test)]
+extern crate self as wayleave;

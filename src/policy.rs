@@ -4,8 +4,8 @@
 //! an absent field means "no condition" while an empty list matches nothing.
 //!
 //! In reading order: [`model`] (policy as data), [`yaml`] and [`json`] (its two texts, one reader), [`check`] (what holds between its parts),
-//! [`compile`] and [`decide`] (the hot path), [`when`] (what may change from one request to the next), [`explain`] (the same question answered slowly and in words);
-//! and [`roles`], who may look after all this.
+//! [`compile`] and [`decide`] (the hot path), [`when`] (what may change from one request to the next), [`explain`] (the same question answered slowly and in words),
+//! [`istio`] (the same for the workload's own proxy), and [`roles`], who may look after all this.
 
 pub mod check;
 pub mod compile;
@@ -16,6 +16,7 @@ pub mod draft;
 pub mod explain;
 pub mod hours;
 mod index;
+pub mod istio;
 pub mod json;
 pub mod lint;
 pub mod matcher;

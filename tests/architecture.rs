@@ -29,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "api",
         &[
             "web", "admin", "token", "session", "snapshot", "store", "policy", "audit", "identity",
-            "address",
+            "config", "address",
         ],
     ),
     ("demo", &["token", "identity", "address"]),
@@ -344,6 +344,28 @@ fn banned_crates_are_not_locked() {
             !lock.contains(&format!("name = \"{banned}\"\n")),
             "{banned} must not be in the graph (see deny.toml)"
         );
+    }
+}
+
+/// Two keys that are glued together can be one: `a` and `bc` are `ab` and `c`. Keys are structs or tuples.
+#[test]
+fn j1_keys_are_not_glued_together() {
+    for source in sources().into_iter().filter(is_shipped) {
+        let text: String = shipped(&source.text).split_whitespace().collect();
+        for verb in [
+            "get",
+            "get_mut",
+            "entry",
+            "insert",
+            "contains",
+            "contains_key",
+            "remove",
+        ] {
+            for lead in ["", "&"] {
+                let glued = format!(".{verb}({lead}format!(");
+                assert!(!text.contains(&glued), "{}: {glued}", source.path);
+            }
+        }
     }
 }
 

@@ -25,6 +25,7 @@ targets! {
     framing: "../fuzz/invariants/framing.rs",
     jwt_claims: "../fuzz/invariants/jwt_claims.rs",
     policy_decide: "../fuzz/invariants/policy_decide.rs",
+    policy_naive: "../fuzz/invariants/policy_naive.rs",
     policy_yaml: "../fuzz/invariants/policy_yaml.rs",
     request_path: "../fuzz/invariants/request_path.rs",
     return_url: "../fuzz/invariants/return_url.rs",

@@ -111,7 +111,10 @@ impl Revisions {
         Ok((decided, answer))
     }
 
-    async fn compiled(&self, revision: Option<Revision>) -> Result<CompiledPolicy, RevisionsError> {
+    pub(super) async fn compiled(
+        &self,
+        revision: Option<Revision>,
+    ) -> Result<CompiledPolicy, RevisionsError> {
         let wanted = self.wanted(revision).await?;
         Ok(load_revision(&self.store, wanted, &self.rules.trust_domain).await?)
     }

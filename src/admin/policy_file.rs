@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
 use crate::admin::policy_rules::PolicyRules;
-use crate::policy::yaml::PolicyFault;
+use crate::policy::yaml::{LARGEST_DOCUMENT, PolicyFault};
 use crate::snapshot::objects::to_objects;
 use crate::store::policy::Written;
 use crate::store::{Store, StoreError};
@@ -16,7 +16,7 @@ use crate::store::{Store, StoreError};
 /// How often the file is looked at. Polling its content also sees Kubernetes' swap of symbolic links.
 const POLL: Duration = Duration::from_millis(500);
 /// One byte more than the reader accepts, so that it can say that a document is too large.
-const MAX_READ: u64 = 1024 * 1024 + 1;
+const MAX_READ: u64 = LARGEST_DOCUMENT as u64 + 1;
 
 /// Why a policy file did not become a revision.
 #[derive(Debug, thiserror::Error)]
@@ -166,15 +166,20 @@ impl FollowedFile {
 
 /// Reads a policy file, and no more of it than can be a policy.
 pub async fn read(path: &std::path::Path) -> Result<String, PolicyFileError> {
-    let mut content = String::new();
+    let mut content = Vec::new();
     let file = tokio::fs::File::open(path)
         .await
         .map_err(PolicyFileError::Unreadable)?;
     file.take(MAX_READ)
-        .read_to_string(&mut content)
+        .read_to_end(&mut content)
         .await
         .map_err(PolicyFileError::Unreadable)?;
-    Ok(content)
+    if content.len() > LARGEST_DOCUMENT {
+        // Cut off in the middle of a character, perhaps; its size is what is wrong with it.
+        return Ok(String::from_utf8_lossy(&content).into_owned());
+    }
+    let not_text = |fault| std::io::Error::new(std::io::ErrorKind::InvalidData, fault);
+    String::from_utf8(content).map_err(|fault| PolicyFileError::Unreadable(not_text(fault)))
 }
 
 #[cfg(test)]

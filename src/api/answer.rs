@@ -22,7 +22,14 @@ impl Unreadable {
 
 impl From<JsonRejection> for Unreadable {
     fn from(rejection: JsonRejection) -> Self {
-        Self(rejection.status(), rejection.body_text())
+        let status = rejection.status();
+        let detail = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                "the body is larger than 4 MiB; a policy document has at most 1 MiB".to_owned()
+            }
+            _ => rejection.body_text(),
+        };
+        Self(status, detail)
     }
 }
 

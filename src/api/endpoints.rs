@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::api::{Api, audit, drafts, guard, policy};
+use crate::api::{Api, audit, drafts, guard, istio, policy};
 use crate::policy::roles::Permission;
 
 /// A document of 1 MiB as a JSON text.
@@ -103,6 +103,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
         WritePolicy,
         || post(drafts::discard),
     ),
+    endpoint("POST", "/policy/istio", ReadPolicy, || {
+        post(istio::manifests)
+    }),
     endpoint("GET", "/audit/events", ReadAudit, || get(audit::events)),
     endpoint("GET", "/audit/checkpoints", ReadAudit, || {
         get(audit::checkpoints)

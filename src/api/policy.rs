@@ -403,6 +403,7 @@ impl IntoResponse for Failure {
     }
 }
 
+/// What is said of a revision that cannot be read or written.
 pub(super) fn refusal(error: &RevisionsError) -> Response {
     let detail = error.to_string();
     let say = |status, code| problem(status, code, &detail);

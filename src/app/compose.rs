@@ -10,6 +10,7 @@ use crate::address::origin::{Origin, Scheme};
 use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
+use crate::api::istio::FrontDoors;
 use crate::api::{Api, endpoints, guard};
 use crate::app::checkpoints::Signer;
 use crate::app::follow::{self, maintain};
@@ -130,9 +131,13 @@ pub async fn start(
         AccessLog::start(config.log.access_log.as_deref(), &foundation.metrics)
             .map_err(StartError::AccessLog)?;
     let addresses: Vec<_> = listeners.iter().map(|bound| bound.door.address).collect();
+    let doors: Vec<_> = listeners
+        .iter()
+        .map(|bound| (bound.door.scheme, bound.door.external_port))
+        .collect();
     let home = home_origin(&config, &listeners);
 
-    let parts = Parts::of(&config, &foundation, home).await?;
+    let parts = Parts::of(&config, &foundation, home.clone()).await?;
     let edge = Arc::new(parts.edge(&config, &foundation, access_log));
     follow_all(&config, &foundation, &parts, lifecycle);
 
@@ -149,6 +154,7 @@ pub async fn start(
         revisions: foundation.revisions.clone(),
         store: foundation.store.clone(),
         minter: parts.minter.clone(),
+        front_doors: FrontDoors::new(&config, doors, home),
     });
     let api = endpoints::router(api, OPERATORS_API);
     let api = guard::operators(api, config.operator_token.clone());

@@ -1,6 +1,7 @@
 //! `wayleave policy`: what is in force, what a document would change, and making it so.
 
 mod draft;
+mod istio;
 mod show;
 mod show_draft;
 
@@ -8,12 +9,14 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::cli::audit::moment;
 use crate::cli::client::{Client, ClientError, Failure, ServerArguments};
+use crate::cli::policy::istio::IstioArguments;
+use crate::policy::yaml::LARGEST_DOCUMENT;
 
 /// Changes are pending (with `--detailed-exitcode`).
 const PENDING: u8 = 2;
@@ -37,6 +40,11 @@ enum PolicyCommand {
         /// An earlier revision instead of the current one.
         #[arg(long, value_name = "N")]
         revision: Option<i64>,
+        /// As its author wrote it, or as manifests for Istio.
+        #[arg(long, value_enum, default_value_t = Format::Document)]
+        format: Format,
+        #[command(flatten)]
+        istio: IstioArguments,
     },
     /// Say what a document would change, or all that is wrong with it.
     Plan {
@@ -101,6 +109,13 @@ enum PolicyCommand {
     },
 }
 
+/// What a policy is exported as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Document,
+    Istio,
+}
+
 #[derive(Debug, clap::Args)]
 struct NoteArguments {
     /// Why; stands in the history.
@@ -139,7 +154,15 @@ struct Command {
 impl Command {
     async fn run(&self, command: &PolicyCommand) -> Outcome {
         match command {
-            PolicyCommand::Export { revision } => self.export(*revision).await,
+            PolicyCommand::Export {
+                revision,
+                format: Format::Istio,
+                istio,
+            } => self.export_to_istio(*revision, istio).await,
+            PolicyCommand::Export { istio, .. } if istio.are_given() => {
+                Err(anyhow::anyhow!("this needs --format istio").into())
+            }
+            PolicyCommand::Export { revision, .. } => self.export(*revision).await,
             PolicyCommand::Plan {
                 file,
                 detailed_exitcode,
@@ -194,6 +217,11 @@ impl Command {
         self.print(&said, |said| {
             said["text"].as_str().unwrap_or_default().to_owned()
         })
+    }
+
+    async fn export_to_istio(&self, revision: Option<i64>, wanted: &IstioArguments) -> Outcome {
+        let said = istio::fetch(&self.client, wanted, revision).await?;
+        Ok(istio::deliver(&said, wanted, self.json)?)
     }
 
     async fn plan(&self, file: &Path, detailed_exitcode: bool, last: &str) -> Outcome {
@@ -276,7 +304,7 @@ impl Command {
             return Ok(true);
         }
         if self.json || !is_free || !std::io::stdin().is_terminal() {
-            anyhow::bail!("nobody can be asked here; look at the plan, and say --yes");
+            bail!("nobody can be asked here; look at the plan, and say --yes");
         }
         anstream::eprint!("{changes}\nMake it so? [y/N] ");
         let mut answer = String::new();
@@ -300,13 +328,20 @@ fn noted(note: &NoteArguments, parent: &Value) -> Value {
     })
 }
 
+/// At most a byte more than a document may have: whoever reads it says no to that.
 fn read(file: &Path) -> anyhow::Result<String> {
-    if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("standard input cannot be read")?;
-        return Ok(text);
+    let limit = u64::try_from(LARGEST_DOCUMENT)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let (name, mut bytes) = (file.display(), Vec::new());
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|open| open.take(limit).read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("{name} cannot be read"))?;
+    if bytes.len() > LARGEST_DOCUMENT {
+        bail!("{name} is larger than 1 MiB, which is the most that a policy document may have");
     }
-    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+    String::from_utf8(bytes).with_context(|| format!("{name} cannot be read"))
 }

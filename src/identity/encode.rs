@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn c7_a_person_is_issuer_and_subject() {
+    fn c7_f4_a_person_is_issuer_and_subject() {
         let email = Some("alice@corp.example");
         let people = [
             person("https://a", "1", email),

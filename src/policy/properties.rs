@@ -21,7 +21,7 @@ use crate::policy::model::{Action, Mode, Revision, Rule, Source, Target};
 use crate::policy::yaml;
 
 mod naive;
-mod strategies;
+pub(super) mod strategies;
 
 use strategies::*;
 pub(super) use strategies::{compile, facts, policies};
@@ -39,7 +39,7 @@ fn outcome(verdict: &Verdict) -> u8 {
     clippy::disallowed_methods,
     reason = "the tests have no other configuration"
 )]
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     let wanted = std::env::var("WAYLEAVE_TEST_CASES");
     wanted.map_or(512, |wanted| wanted.parse().unwrap())
 }

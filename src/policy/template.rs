@@ -75,6 +75,21 @@ impl IdentityTemplate {
         self.trust_domain.as_ref()
     }
 
+    /// What all its identities begin with, without `spiffe://`, and whether that is the whole of them.
+    pub(super) fn beginning(&self, own: &TrustDomain) -> (String, bool) {
+        let is_literal = |piece: &&Piece| matches!(piece, Piece::Literal(_));
+        let literals = self.account.iter().take_while(is_literal);
+        let account: String = literals
+            .filter_map(|piece| match piece {
+                Piece::Literal(text) => Some(text.as_str()),
+                Piece::User | Piece::Provider | Piece::ProviderSubject => None,
+            })
+            .collect();
+        let trust_domain = self.trust_domain.as_ref().unwrap_or(own);
+        let text = format!("{trust_domain}/ns/{}/sa/{account}", self.namespace);
+        (text, !self.names_the_caller())
+    }
+
     /// Whether it needs to know who the caller is.
     pub fn names_the_caller(&self) -> bool {
         self.account

@@ -31,7 +31,7 @@ impl RequestHeaders {
     }
 
     /// All lines of a name; `None` if it was not looked at.
-    pub(super) fn lines(&self, name: &str) -> Option<&[Box<[u8]>]> {
+    pub fn lines(&self, name: &str) -> Option<&[Box<[u8]>]> {
         self.0.get(name).map(Vec::as_slice)
     }
 

@@ -106,6 +106,9 @@ impl fmt::Display for PolicyFault {
     }
 }
 
+/// Bytes of the largest document.
+pub const LARGEST_DOCUMENT: usize = 1024 * 1024;
+
 /// Reads a document. Unknown keys, unreadable values, references to what does not exist: all are faults, and one fault refuses the whole document.
 /// Only a fault of the YAML itself hides others.
 ///

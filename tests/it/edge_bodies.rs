@@ -224,3 +224,30 @@ async fn d10_a_body_that_stands_still_ends_its_exchange() {
         assert_eq!(line["bytes_in"], "a beginning".len(), "{line}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b10_however_a_body_is_framed_the_verdict_is_the_same() {
+    let house = House::start().await;
+    let deny = "\n  - { name: no-sinks, action: deny, from: [{ anyone: true }], to: [{ methods: [POST], paths: [/closed] }] }\n";
+    house.put_in_force(|text| text + deny).await;
+    for version in BOTH {
+        for (path, expected) in [
+            ("/closed", StatusCode::FORBIDDEN),
+            ("/sink", StatusCode::OK),
+        ] {
+            // With a length, in pieces, and none at all.
+            for body in [crate::parts::full("a body"), pieces(100_000), empty()] {
+                let mut sender = client(&house, version).await;
+                let page = sender.page(request(&house, "POST", path, body)).await;
+                assert_eq!(page.status, expected, "{version:?} {path}");
+            }
+        }
+    }
+    assert!(
+        house
+            .upstream
+            .seen()
+            .iter()
+            .all(|seen| seen.target != "/closed")
+    );
+}

@@ -46,13 +46,13 @@ fn person(name: &str) -> MeshIdentity {
     MeshIdentity::parse(&format!("spiffe://demo.wayleave/ns/people/sa/{name}")).unwrap()
 }
 
-fn write(folder: &Path, name: &str, issued: &Issued) {
+pub(crate) fn write(folder: &Path, name: &str, issued: &Issued) {
     std::fs::write(folder.join(format!("{name}.pem")), &issued.chain).unwrap();
     std::fs::write(folder.join(format!("{name}.key")), &issued.key).unwrap();
 }
 
 /// An edge whose CA is `authority`'s, and which trusts what `bundle` leads to.
-fn pools(folder: &Path, authority: &Authority, bundle: &str) -> Pools<EdgeBody> {
+pub(crate) fn pools(folder: &Path, authority: &Authority, bundle: &str) -> Pools<EdgeBody> {
     write(folder, "edge", &authority.edge_authority().unwrap());
     // The edge's own signer is tried against the bundle, so both roots are in it where they differ.
     let roots = format!("{}{bundle}", authority.mesh_bundle());
@@ -78,7 +78,7 @@ fn pools(folder: &Path, authority: &Authority, bundle: &str) -> Pools<EdgeBody> 
     )
 }
 
-fn route(port: u16, protocol: UpstreamProtocol, expected: &str) -> Arc<CompiledRoute> {
+pub(crate) fn route(port: u16, protocol: UpstreamProtocol, expected: &str) -> Arc<CompiledRoute> {
     let route = Route {
         name: "web".into(),
         host: Host::parse("web.example.com").unwrap(),
@@ -190,7 +190,7 @@ async fn envoy_sees_the_callers_identity_and_decides_by_it() {
     LocalSet::new().run_until(test).await;
 }
 
-fn payload(token: &str) -> Value {
+pub(crate) fn payload(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }

@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod house;
 pub(crate) mod issuer;
+pub(crate) mod istiod;
 pub(crate) mod program;
 pub(crate) mod served;
 pub(crate) mod upstream;

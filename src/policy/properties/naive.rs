@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::identity::principal::{Groups, Principal};
-use crate::policy::decide::{DenyReason, Facts, Verdict};
-use crate::policy::matcher::{PathMatch, TemplateSegment, TextMatch};
-use crate::policy::model::{Action, Mode, Policy, Rule, Source, Target, When};
+use wayleave::identity::principal::{Groups, Principal};
+use wayleave::policy::decide::{DenyReason, Facts, Verdict};
+use wayleave::policy::matcher::{PathMatch, TemplateSegment, TextMatch};
+use wayleave::policy::model::{Action, Mode, Policy, Rule, Source, Target, When};
 
 type Truth = Option<bool>;
 
@@ -338,7 +338,7 @@ fn seen(facts: &Facts<'_>) -> Option<String> {
 }
 
 /// What a document says of a request.
-pub(in crate::policy) fn decide(policy: &Policy, facts: &Facts<'_>) -> Verdict {
+pub(crate) fn decide(policy: &Policy, facts: &Facts<'_>) -> Verdict {
     let Some(seen) = seen(facts) else {
         return Verdict::Deny(DenyReason::NoRule);
     };

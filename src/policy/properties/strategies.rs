@@ -9,26 +9,28 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::identity::email::Email;
-use crate::identity::principal::{Groups, Principal, PrincipalKind, Requirement};
-use crate::identity::spiffe_id::TrustDomain;
-use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{Facts, Verdict};
-use crate::policy::hours::Hours;
-use crate::policy::matcher::{PathMatch, TextMatch};
-use crate::policy::model::{Action, Mapping, Mode, Policy, Revision, Rule, Source, Target, When};
-use crate::policy::when::RequestHeaders;
-use crate::policy::yaml;
+use wayleave::identity::email::Email;
+use wayleave::identity::principal::{Groups, Principal, PrincipalKind, Requirement};
+use wayleave::identity::spiffe_id::TrustDomain;
+use wayleave::policy::compile::CompiledPolicy;
+use wayleave::policy::decide::{Facts, Verdict};
+use wayleave::policy::hours::Hours;
+use wayleave::policy::matcher::{PathMatch, TextMatch};
+use wayleave::policy::model::{
+    Action, Mapping, Mode, Policy, Revision, Rule, Source, Target, When,
+};
+use wayleave::policy::when::RequestHeaders;
+use wayleave::policy::yaml;
 
-pub(in crate::policy) const ROUTES: [&str; 3] = ["a", "b", "c"];
-pub(in crate::policy) const GROUPS: [&str; 5] = ["sre", "sre-eu", "ops", "x", "dev"];
-pub(in crate::policy) const EMAILS: [&str; 4] = [
+pub(crate) const ROUTES: [&str; 3] = ["a", "b", "c"];
+pub(crate) const GROUPS: [&str; 5] = ["sre", "sre-eu", "ops", "x", "dev"];
+pub(crate) const EMAILS: [&str; 4] = [
     "alice@corp.com",
     "bob@corp.com",
     "x@evilcorp.com",
     "x@sub.corp.com",
 ];
-pub(in crate::policy) const PATHS: [&str; 10] = [
+pub(crate) const PATHS: [&str; 10] = [
     "/",
     "/a",
     "/a/",
@@ -41,33 +43,29 @@ pub(in crate::policy) const PATHS: [&str; 10] = [
     "/d%3Bv=1/b",
 ];
 /// The second is a moment after the first.
-pub(in crate::policy) const MOMENTS: [&str; 3] = [
+pub(crate) const MOMENTS: [&str; 3] = [
     "2026-11-27T23:59:59.999999Z",
     "2026-11-28T00:00:00Z",
     "2026-11-29T23:00:00Z",
 ];
-pub(in crate::policy) const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "DELETE"];
+pub(crate) const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "DELETE"];
 
-pub(in crate::policy) fn texts(
+pub(crate) fn texts(
     forms: &'static [&'static str],
 ) -> impl Strategy<Value = Option<Vec<TextMatch>>> {
     let condition = select(forms).prop_map(|form| TextMatch::parse(form).unwrap());
     rarely(vec(condition, 0..3))
 }
 
-pub(in crate::policy) fn rarely<S: Strategy>(
-    strategy: S,
-) -> impl Strategy<Value = Option<S::Value>> {
+pub(crate) fn rarely<S: Strategy>(strategy: S) -> impl Strategy<Value = Option<S::Value>> {
     option::weighted(0.25, strategy)
 }
 
-pub(in crate::policy) fn names(
-    of: &'static [&'static str],
-) -> impl Strategy<Value = Option<Vec<Arc<str>>>> {
+pub(crate) fn names(of: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<Arc<str>>>> {
     rarely(vec(select(of).prop_map(Arc::from), 0..3))
 }
 
-pub(in crate::policy) fn source() -> impl Strategy<Value = Source> {
+pub(crate) fn source() -> impl Strategy<Value = Source> {
     let groups = || texts(&["sre", "sre-*", "*-eu", "ops", "x", "*"]);
     let emails = || texts(&["alice@corp.com", "bob@corp.com", "*@corp.com", "*"]);
     let subjects = || texts(&["1", "2", "*"]);
@@ -125,7 +123,7 @@ pub(in crate::policy) fn source() -> impl Strategy<Value = Source> {
     })
 }
 
-pub(in crate::policy) fn target() -> impl Strategy<Value = Target> {
+pub(crate) fn target() -> impl Strategy<Value = Target> {
     let routes = || names(&ROUTES);
     let methods = || rarely(vec(select(&METHODS[..]).prop_map(str::to_owned), 0..3));
     let paths = || {
@@ -170,7 +168,7 @@ pub(in crate::policy) fn target() -> impl Strategy<Value = Target> {
         })
 }
 
-pub(in crate::policy) fn when() -> impl Strategy<Value = When> {
+pub(crate) fn when() -> impl Strategy<Value = When> {
     let networks = || {
         let forms = &["10.0.0.0/8", "10.1.2.3/32", "fd00::/8"][..];
         rarely(vec(
@@ -210,7 +208,7 @@ pub(in crate::policy) fn when() -> impl Strategy<Value = When> {
     })
 }
 
-pub(in crate::policy) fn requirement() -> impl Strategy<Value = Requirement> {
+pub(crate) fn requirement() -> impl Strategy<Value = Requirement> {
     let acr = rarely(vec(select(&["mfa", "hwk"][..]).prop_map(Arc::from), 0..2));
     (acr, option::of(select(&[60u32, 3600][..]))).prop_map(|(acr, max_age)| Requirement {
         max_age: max_age.or(acr.is_none().then_some(60)),
@@ -218,7 +216,7 @@ pub(in crate::policy) fn requirement() -> impl Strategy<Value = Requirement> {
     })
 }
 
-pub(in crate::policy) fn rule() -> impl Strategy<Value = Rule> {
+pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     let action = select(&[Action::Allow, Action::Allow, Action::Deny][..]);
     let mode = select(&[Mode::Enforce, Mode::Enforce, Mode::Shadow][..]);
     let parts = (vec(source(), 0..3), option::of(vec(target(), 0..3)));
@@ -238,7 +236,7 @@ pub(in crate::policy) fn rule() -> impl Strategy<Value = Rule> {
     )
 }
 
-pub(in crate::policy) fn rules() -> impl Strategy<Value = Vec<Rule>> {
+pub(crate) fn rules() -> impl Strategy<Value = Vec<Rule>> {
     vec(rule(), 0..8).prop_map(|mut rules| {
         for (index, rule) in rules.iter_mut().enumerate() {
             rule.name = format!("r{index}").into();
@@ -248,7 +246,7 @@ pub(in crate::policy) fn rules() -> impl Strategy<Value = Vec<Rule>> {
 }
 
 /// A rule of this name that is about everything.
-pub(in crate::policy) fn plain(name: &str, action: Action, from: Vec<Source>) -> Rule {
+pub(crate) fn plain(name: &str, action: Action, from: Vec<Source>) -> Rule {
     Rule {
         name: name.into(),
         action,
@@ -260,7 +258,7 @@ pub(in crate::policy) fn plain(name: &str, action: Action, from: Vec<Source>) ->
     }
 }
 
-pub(in crate::policy) fn principal() -> impl Strategy<Value = Option<Principal>> {
+pub(crate) fn principal() -> impl Strategy<Value = Option<Principal>> {
     let groups = prop_oneof![
         4 => vec(select(&GROUPS[..]).prop_map(Arc::from), 0..5)
             .prop_map(|groups: Vec<Arc<str>>| Groups::Known(groups.into_iter().collect())),
@@ -294,7 +292,7 @@ pub(in crate::policy) fn principal() -> impl Strategy<Value = Option<Principal>>
 }
 
 /// Whole policies, with mappings in some order.
-pub(in crate::policy) fn policies() -> impl Strategy<Value = Policy> {
+pub(crate) fn policies() -> impl Strategy<Value = Policy> {
     let mapping = (select(&["m1", "m2", "m3"][..]), vec(source(), 0..2));
     let mappings = vec(mapping, 0..4).prop_map(|mappings| {
         let mut named: Vec<Mapping> = Vec::new();
@@ -316,7 +314,7 @@ pub(in crate::policy) fn policies() -> impl Strategy<Value = Policy> {
     })
 }
 
-pub(in crate::policy) fn policy(rules: Vec<Rule>) -> Policy {
+pub(crate) fn policy(rules: Vec<Rule>) -> Policy {
     let text = r#"
 routes:
   - { name: a, host: a.example, upstream: { addresses: ["u:1"], tls: { server_name: u } } }
@@ -334,7 +332,7 @@ role_bindings: [{ name: chiefs, role: owner, from: [{ people: [mixed] }] }, { na
     }
 }
 
-pub(in crate::policy) fn compile(rules: Vec<Rule>) -> CompiledPolicy {
+pub(crate) fn compile(rules: Vec<Rule>) -> CompiledPolicy {
     CompiledPolicy::new(
         policy(rules),
         Revision(1),
@@ -344,12 +342,12 @@ pub(in crate::policy) fn compile(rules: Vec<Rule>) -> CompiledPolicy {
 }
 
 /// A Tuesday.
-pub(in crate::policy) fn now() -> jiff::Timestamp {
+pub(crate) fn now() -> jiff::Timestamp {
     "2026-11-24T12:00:00Z".parse().unwrap()
 }
 
 /// A stranger who gets the root of the first route, of whom nothing more is known.
-pub(in crate::policy) fn facts(policy: &CompiledPolicy) -> Facts<'_> {
+pub(crate) fn facts(policy: &CompiledPolicy) -> Facts<'_> {
     Facts {
         principal: None,
         route: &policy.routes()[0],
@@ -362,8 +360,8 @@ pub(in crate::policy) fn facts(policy: &CompiledPolicy) -> Facts<'_> {
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::policy) struct Request {
-    pub(in crate::policy) principal: Option<Principal>,
+pub(crate) struct Request {
+    pub(crate) principal: Option<Principal>,
     route: usize,
     method: &'static str,
     path: &'static str,
@@ -372,7 +370,7 @@ pub(in crate::policy) struct Request {
     headers: Option<RequestHeaders>,
 }
 
-pub(in crate::policy) fn request() -> impl Strategy<Value = Request> {
+pub(crate) fn request() -> impl Strategy<Value = Request> {
     let peers = &[
         "10.1.2.3",
         "10.9.9.9",
@@ -408,7 +406,7 @@ pub(in crate::policy) fn request() -> impl Strategy<Value = Request> {
 }
 
 impl Request {
-    pub(in crate::policy) fn facts<'a>(&'a self, policy: &'a CompiledPolicy) -> Facts<'a> {
+    pub(crate) fn facts<'a>(&'a self, policy: &'a CompiledPolicy) -> Facts<'a> {
         Facts {
             principal: self.principal.as_ref(),
             route: &policy.routes()[self.route],
@@ -420,7 +418,7 @@ impl Request {
         }
     }
 
-    pub(in crate::policy) fn verdict(&self, rules: &[Rule]) -> Verdict {
+    pub(crate) fn verdict(&self, rules: &[Rule]) -> Verdict {
         let policy = compile(rules.to_vec());
         policy.decide(&self.facts(&policy))
     }

@@ -6,10 +6,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Location, Spanned};
 
-use crate::policy::yaml::PolicyFault;
+use crate::policy::yaml::{LARGEST_DOCUMENT, PolicyFault};
 
-/// The largest document, in bytes.
-const MAX_DOCUMENT: usize = 1024 * 1024;
 /// The deepest nesting; a policy needs nine.
 const MAX_DEPTH: usize = 16;
 
@@ -108,7 +106,7 @@ pub(super) fn from_yaml(text: &str) -> Result<Node, PolicyFault> {
         key: String::new(),
         message,
     };
-    if text.len() > MAX_DOCUMENT {
+    if text.len() > LARGEST_DOCUMENT {
         return Err(fault(None, "the document is larger than 1 MiB".to_owned()));
     }
     let options = serde_saphyr::options! {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::parts::program::free_ports;
@@ -29,10 +30,6 @@ impl Drop for Envoy {
 }
 
 impl Envoy {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests learn from the environment where the real peers are"
-    )]
     /// With `svid.pem`, `svid.key` and `bundle.pem` of `folder`; only `allowed` gets through, and is answered by Envoy itself. With `assertions` only a
     /// request that bears one of these does.
     pub(crate) async fn start(
@@ -40,10 +37,7 @@ impl Envoy {
         allowed: &str,
         assertions: Option<Assertions<'_>>,
     ) -> Self {
-        let binary = std::env::var("WAYLEAVE_TEST_ENVOY")
-            .expect("WAYLEAVE_TEST_ENVOY names Envoy; run this by tests/parts/with-parts.sh");
         let [port] = free_ports();
-        let file = folder.join("envoy.yaml");
         let dir = folder.to_str().unwrap();
         let config = CONFIG
             .replace("@PORT@", &port.to_string())
@@ -58,6 +52,50 @@ impl Envoy {
                 .replace("@KEYS_PORT@", &assertions.keys_port.to_string()),
             None => config.replace("@JWT@", "").replace("@CLUSTERS@", "[]"),
         };
+        Self::run(folder, &config, &[port]).await
+    }
+
+    /// With the same files; each listener has a `name`, a `port`, and the `manager` of its HTTP.
+    pub(crate) async fn start_as(folder: &Path, listeners: &[Value]) -> Self {
+        let file = |name: &str| json!({ "filename": folder.join(name) });
+        let kind =
+            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+        let tls = json!({
+            "@type": kind,
+            "require_client_certificate": true,
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificates": [{ "certificate_chain": file("svid.pem"), "private_key": file("svid.key") }],
+                "validation_context": { "trusted_ca": file("bundle.pem") },
+            },
+        });
+        let socket = json!({ "name": "envoy.transport_sockets.tls", "typed_config": tls });
+        let port = |listener: &Value| u16::try_from(listener["port"].as_u64().unwrap()).unwrap();
+        let ports: Vec<u16> = listeners.iter().map(port).collect();
+        let listeners = listeners.iter().map(|listener| {
+            let address = json!({ "address": "127.0.0.1", "port_value": listener["port"] });
+            let filter = json!({ "name": "http", "typed_config": listener["manager"] });
+            json!({
+                "name": listener["name"],
+                "address": { "socket_address": address },
+                "filter_chains": [{ "transport_socket": socket, "filters": [filter] }],
+            })
+        });
+        let config = json!({
+            "node": { "id": "sidecar", "cluster": "mesh" },
+            "static_resources": { "listeners": listeners.collect::<Vec<_>>() },
+        });
+        Self::run(folder, &config.to_string(), &ports).await
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests learn from the environment where the real peers are"
+    )]
+    async fn run(folder: &Path, config: &str, ports: &[u16]) -> Self {
+        let binary = std::env::var("WAYLEAVE_TEST_ENVOY")
+            .expect("WAYLEAVE_TEST_ENVOY names Envoy; run this by tests/parts/with-parts.sh");
+        let file = folder.join("envoy.yaml");
         std::fs::write(&file, config).unwrap();
         let log = std::fs::File::create(folder.join("envoy.log")).unwrap();
         let child = Command::new(binary)
@@ -74,12 +112,21 @@ impl Envoy {
             .stderr(log)
             .spawn()
             .expect("Envoy starts");
-        let envoy = Self { child, port };
+        let mut envoy = Self {
+            child,
+            port: ports[0],
+        };
         let end = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            let log = std::fs::read_to_string(folder.join("envoy.log")).unwrap_or_default();
-            assert!(Instant::now() < end, "Envoy does not listen: {log}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        for port in ports {
+            while TcpStream::connect(("127.0.0.1", *port)).await.is_err() {
+                let log = std::fs::read_to_string(folder.join("envoy.log")).unwrap_or_default();
+                let has_ended = envoy.child.try_wait().unwrap().is_some();
+                assert!(
+                    !has_ended && Instant::now() < end,
+                    "Envoy does not listen: {log}"
+                );
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
         envoy
     }
