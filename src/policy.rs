@@ -6,6 +6,7 @@
 //! In reading order: [`model`] (policy as data), [`yaml`] and [`json`] (its two texts, one reader), [`check`] (what holds between its parts),
 //! [`compile`] and [`decide`] (the hot path), [`when`] (what may change from one request to the next), [`explain`] (the same question answered slowly and in words).
 
+mod approval;
 pub mod check;
 pub mod compile;
 pub mod decide;

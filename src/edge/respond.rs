@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::address::host::Host;
 use crate::edge::access_log::Entry;
 use crate::edge::authenticate::Authenticated;
 use crate::edge::authorize::{Denial, Denied, Remedy};
@@ -19,6 +20,7 @@ use crate::mesh::svid::SvidError;
 use crate::policy::compile::MapFault;
 use crate::policy::decide::DenyReason;
 use crate::token::bearer::BearerFault;
+use crate::web::ask::Wanted;
 use crate::web::audience::Audience;
 use crate::web::problem::{Problem, Refusal};
 use crate::web::security_headers;
@@ -375,7 +377,7 @@ fn cut_off(cut: Cut) -> Words {
             StatusCode::FORBIDDEN,
             "no_longer_allowed",
             "This is not allowed any more",
-            "The access rules changed while the request was under way.",
+            "The access rules changed while the request was under way, or what was granted to you is over.",
         ),
         Cut::Stale => words(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -422,18 +424,27 @@ pub fn refusal(refused: &Refused, audience: Audience, entry: &mut Entry) -> Resp
         authenticate: refused.challenge(),
         retry_after: (said.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5),
         sign_in_path: None,
+        ask_url: None,
     };
     answer(problem, audience, entry)
 }
 
 /// The answer to a request that the rules, or the mappings, deny.
-pub fn denial(denied: &Denied, audience: Audience, entry: &mut Entry) -> Response<EdgeBody> {
+pub fn denial(
+    denied: &Denied,
+    home: &Host,
+    audience: Audience,
+    entry: &mut Entry,
+) -> Response<EdgeBody> {
     let reason = denied.reason();
     entry.outcome(Outcome::Denied, reason.code());
     entry.decided(Outcome::Denied, reason.code());
     let detail = match reason.remedy() {
         Remedy::AnotherAccount => {
             "You are known here, but not allowed to do this. If another account of yours is, use that one; otherwise ask your administrators."
+        }
+        Remedy::AskForAccess => {
+            "You may have this for a time, if somebody who decides about it approves. Ask for it, and say what you need it for."
         }
         Remedy::Nothing => {
             "This is not allowed. Your administrators can see why by the request's id."
@@ -442,15 +453,32 @@ pub fn denial(denied: &Denied, audience: Audience, entry: &mut Entry) -> Respons
     let problem = Problem {
         status: StatusCode::FORBIDDEN,
         code: reason.code(),
-        title: "Not allowed",
+        title: match reason.remedy() {
+            Remedy::AskForAccess => "Access has to be asked for",
+            Remedy::AnotherAccount | Remedy::Nothing => "Not allowed",
+        },
         detail: detail.to_owned(),
         request_id: entry.id().to_string(),
         decision: Some(told(denied.authenticated(), reason, entry)),
         authenticate: None,
         retry_after: None,
         sign_in_path: None,
+        ask_url: (reason.remedy() == Remedy::AskForAccess)
+            .then(|| ask_url(denied.authenticated(), home)),
     };
     answer(problem, audience, entry)
+}
+
+/// Where a person asks for what was denied.
+fn ask_url(authenticated: &Authenticated, home: &Host) -> String {
+    let request = authenticated.routed().request();
+    let wanted = Wanted {
+        method: request.method.as_str().to_owned(),
+        host: request.origin.host.clone(),
+        path: request.path.clone(),
+        query: request.query.clone(),
+    };
+    wanted.ask_url(&request.origin.at_host(home.clone()))
 }
 
 fn told(authenticated: &Authenticated, reason: &Denial, entry: &Entry) -> Refusal {
@@ -483,6 +511,7 @@ fn why(reason: &Denial, principal: Option<&Principal>) -> String {
             Some(principal) => format!("This application does not accept people who signed in at {}.", principal.provider),
             None => "This application accepts other identity providers only.".to_owned(),
         },
+        Denial::ApprovalRequired { rule } => format!("The access rule {rule} allows it once somebody else has approved."),
         Denial::NoMeshIdentity(MapFault::NoMapping) => "The access rules allow it, but no identity mapping gives you an identity in the mesh.".to_owned(),
         Denial::NoMeshIdentity(MapFault::Invalid { mapping, .. }) => format!("The identity mapping {mapping} gives you no valid identity in the mesh."),
         Denial::ForeignPage => "A page of another site tried to open a connection with your session.".to_owned(),

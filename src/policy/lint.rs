@@ -117,6 +117,12 @@ impl Findings {
             self.say("rule", &rule.name, message);
             return;
         }
+        if let Some(approval) = &rule.approval
+            && !approval.from.iter().any(may_mean_somebody)
+        {
+            let message = "nobody can approve of its use: its `approval` is from nobody".to_owned();
+            self.say("rule", &rule.name, message);
+        }
         if let Some(until) = rule.when.as_ref().and_then(|when| when.until)
             && until.duration_since(now).unsigned_abs() <= SOON
         {
@@ -151,7 +157,11 @@ impl Findings {
             .rules
             .iter()
             .map(|rule| ("rule", &rule.name, &rule.from));
-        for (kind, name, from) in people.chain(mappings).chain(rules) {
+        let approvals = policy.rules.iter().filter_map(|rule| {
+            let approval = rule.approval.as_ref()?;
+            Some(("rule", &rule.name, &approval.from))
+        });
+        for (kind, name, from) in people.chain(mappings).chain(rules).chain(approvals) {
             let named = from.iter().flat_map(|source| {
                 let groups = source.groups.iter().chain(&source.not_groups);
                 groups.flatten()

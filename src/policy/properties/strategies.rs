@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -13,10 +14,12 @@ use crate::identity::email::Email;
 use crate::identity::principal::{Groups, Principal, PrincipalKind, Requirement};
 use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{Facts, Verdict};
+use crate::policy::decide::{Facts, Grant, Verdict};
 use crate::policy::hours::Hours;
 use crate::policy::matcher::{PathMatch, TextMatch};
-use crate::policy::model::{Action, Mapping, Mode, Policy, Revision, Rule, Source, Target, When};
+use crate::policy::model::{
+    Action, Approval, Mapping, Mode, Policy, Revision, Rule, Source, Target, When,
+};
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml;
 
@@ -208,12 +211,39 @@ pub(in crate::policy) fn requirement() -> impl Strategy<Value = Requirement> {
     })
 }
 
+pub(in crate::policy) fn approval() -> impl Strategy<Value = Approval> {
+    let length = select(&[60, 4 * 60 * 60][..]).prop_map(Duration::from_secs);
+    (vec(source(), 0..3), length, any::<bool>()).prop_map(|(mut from, at_most, break_glass)| {
+        from.retain(|source| !source.anyone);
+        Approval {
+            from,
+            at_most,
+            break_glass,
+        }
+    })
+}
+
+/// Of rules that there are and that there are not; before, at and after the moments of requests.
+pub(in crate::policy) fn grants() -> impl Strategy<Value = Vec<Grant>> {
+    let until = prop_oneof![
+        Just(now()),
+        Just(jiff::Timestamp::MAX),
+        select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()),
+    ];
+    let grant = (0..9usize, until).prop_map(|(rule, until)| Grant {
+        rule: format!("r{rule}").into(),
+        until,
+    });
+    vec(grant, 0..5)
+}
+
 pub(in crate::policy) fn rule() -> impl Strategy<Value = Rule> {
     let action = select(&[Action::Allow, Action::Allow, Action::Deny][..]);
     let mode = select(&[Mode::Enforce, Mode::Enforce, Mode::Shadow][..]);
     let parts = (vec(source(), 0..3), option::of(vec(target(), 0..3)));
-    (action, mode, parts, rarely(when()), rarely(requirement())).prop_map(
-        |(action, mode, (from, to), when, require)| {
+    let required = (rarely(requirement()), rarely(approval()));
+    (action, mode, parts, rarely(when()), required).prop_map(
+        |(action, mode, (from, to), when, (require, approval))| {
             let can_require = action == Action::Allow && !from.iter().any(|source| source.anyone);
             Rule {
                 name: "".into(),
@@ -223,6 +253,7 @@ pub(in crate::policy) fn rule() -> impl Strategy<Value = Rule> {
                 to,
                 when,
                 require: require.filter(|_| can_require),
+                approval: approval.filter(|_| can_require),
             }
         },
     )
@@ -247,6 +278,7 @@ pub(in crate::policy) fn plain(name: &str, action: Action, from: Vec<Source>) ->
         to: None,
         when: None,
         require: None,
+        approval: None,
     }
 }
 
@@ -347,6 +379,7 @@ pub(in crate::policy) fn facts(policy: &CompiledPolicy) -> Facts<'_> {
         now: now(),
         peer: None,
         headers: None,
+        grants: &[],
     }
 }
 
@@ -359,6 +392,7 @@ pub(in crate::policy) struct Request {
     now: jiff::Timestamp,
     peer: Option<IpAddr>,
     headers: Option<RequestHeaders>,
+    pub(in crate::policy) grants: Vec<Grant>,
 }
 
 pub(in crate::policy) fn request() -> impl Strategy<Value = Request> {
@@ -383,8 +417,8 @@ pub(in crate::policy) fn request() -> impl Strategy<Value = Request> {
         select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()),
     ];
     let what = (0..3usize, select(&METHODS[..]), select(&PATHS[..]));
-    (principal(), what, now, peer, headers).prop_map(
-        |(principal, (route, method, path), now, peer, headers)| Request {
+    (principal(), what, now, peer, headers, grants()).prop_map(
+        |(principal, (route, method, path), now, peer, headers, grants)| Request {
             principal,
             route,
             method,
@@ -392,6 +426,7 @@ pub(in crate::policy) fn request() -> impl Strategy<Value = Request> {
             now,
             peer,
             headers,
+            grants,
         },
     )
 }
@@ -406,6 +441,7 @@ impl Request {
             now: self.now,
             peer: self.peer,
             headers: self.headers.as_ref(),
+            grants: &self.grants,
         }
     }
 
