@@ -316,6 +316,16 @@ mod tests {
                 &["route a: nobody can reach it: no rule allows anything there"],
             ),
             (
+                format!("{staff}, require: {{ approval: {{ from: [], at_most: 4h }} }} }}"),
+                &["rule staff: nobody can approve of its use"],
+            ),
+            (
+                format!(
+                    "{staff}, require: {{ approval: {{ from: [{{ groups: [] }}], at_most: 4h }} }} }}"
+                ),
+                &["rule staff: nobody can approve of its use"],
+            ),
+            (
                 format!("{staff}, to: [] }}"),
                 &[
                     "route a: nobody can reach it",
@@ -376,6 +386,14 @@ mod tests {
             "{seen:?}"
         );
         assert!(found(&format!("rules: [{staff} }}]"), Some(&["staff"])).is_empty());
+        let approved = format!(
+            "rules: [{staff}, require: {{ approval: {{ from: [{{ groups: [leads] }}], at_most: 4h }} }} }}]"
+        );
+        let seen = found(&approved, Some(&["staff"]));
+        assert!(
+            seen[0].starts_with("rule staff: nobody with a session is in group leads"),
+            "{seen:?}"
+        );
     }
 
     #[test]

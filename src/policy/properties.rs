@@ -142,6 +142,38 @@ proptest! {
     }
 
     #[test]
+    fn i9_a_grant_opens_its_own_rule_for_its_time_and_nothing_else(rules in rules(), request in request()) {
+        let mut without = request.clone();
+        without.grants.clear();
+        let (before, after) = (without.verdict(&rules), request.verdict(&rules));
+        match &after {
+            Verdict::Allow { rule, until: Some(until) } => {
+                let written = rules.iter().find(|other| other.name == *rule).unwrap();
+                prop_assert!(written.approval.is_some() && written.mode == Mode::Enforce);
+                prop_assert!(request.grants.iter().any(|grant| grant.rule == *rule && grant.until == *until));
+                let policy = compile(rules.clone());
+                prop_assert!(request.facts(&policy).now < *until);
+            }
+            Verdict::Allow { until: None, .. } => prop_assert!(is_allowed(&before)),
+            Verdict::SignIn | Verdict::StepUp { .. } | Verdict::Ask { .. } | Verdict::Deny(_) => prop_assert!(!is_allowed(&before)),
+        }
+        // Who is denied, or has not signed in, stays so.
+        if matches!(before, Verdict::Deny(_) | Verdict::SignIn) {
+            prop_assert_eq!(before, after);
+        }
+    }
+
+    #[test]
+    fn i9_a_grant_of_another_rule_changes_nothing(rules in rules(), mut request in request()) {
+        let mut without = request.clone();
+        without.grants.clear();
+        for grant in &mut request.grants {
+            grant.rule = format!("{}x", grant.rule).into();
+        }
+        prop_assert_eq!(without.verdict(&rules), request.verdict(&rules));
+    }
+
+    #[test]
     fn json_of_a_policy_reads_as_the_same_policy(rules in rules()) {
         let policy = policy(rules);
         prop_assert_eq!(from_json(to_json(&policy)).unwrap(), policy);
@@ -480,6 +512,41 @@ fn what_is_required_is_asked_for_where_nothing_else_allows() {
         format!("{rules}\n  - {{ name: yes, action: allow, from: [{{ signed_in: true }}] }}");
     let (verdict, _) = decide_at(&open, &signed_in(None, None), now);
     assert!(matches!(verdict, Verdict::Allow { rule, .. } if *rule == *"yes"));
+}
+
+#[test]
+fn what_somebody_can_do_alone_comes_before_asking() {
+    let now = "2027-01-31T18:00:00Z";
+    let member = person(None, Groups::Missing);
+    let approval = "approval: { from: [{ groups: [leads] }], at_most: 4h }";
+    let rule = |name: &str, require: &str| {
+        format!(
+            "{{ name: {name}, action: allow, from: [{{ signed_in: true }}], require: {{ {require} }} }}"
+        )
+    };
+    let (alone, asked) = (rule("alone", "acr: mfa"), rule("asked", approval));
+    let both = rule("both", &format!("acr: mfa, {approval}"));
+    for (rules, expected) in [
+        (format!("{asked}"), "ask asked"),
+        (format!("{asked}, {alone}"), "step_up alone"),
+        (format!("{both}"), "step_up both"),
+        (format!("{both}, {asked}"), "step_up both"),
+        (format!("{asked}, {both}"), "ask asked"),
+    ] {
+        let (verdict, _) = decide_at(&format!("rules: [{rules}]"), &member, now);
+        let found = match verdict {
+            Verdict::StepUp { rule, .. } => format!("step_up {rule}"),
+            Verdict::Ask { rule } => format!("ask {rule}"),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(found, expected, "{rules}");
+    }
+    let deny = "{ name: no, action: deny, from: [{ signed_in: true }] }";
+    let (verdict, _) = decide_at(&format!("rules: [{asked}, {deny}]"), &member, now);
+    assert_eq!(
+        verdict,
+        Verdict::Deny(DenyReason::Rule { rule: "no".into() })
+    );
 }
 
 #[test]
