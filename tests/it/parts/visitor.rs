@@ -156,12 +156,14 @@ impl Visitor {
         panic!("no end of redirects: {page:?}");
     }
 
-    /// Sends the page's only form, with these fields beside its hidden ones.
+    /// Sends the page's first form, with these fields beside its hidden ones.
     pub(crate) async fn submit(&mut self, page: &Page, more: &[(&str, &str)]) -> Page {
         let action = attribute(&page.text, "<form ", "action").expect("a form");
         let url = page.url.join(&action).unwrap();
         let mut form = url::form_urlencoded::Serializer::new(String::new());
-        for input in page.text.split("<input ").skip(1) {
+        let (_, first) = page.text.split_once("<form ").unwrap();
+        let first = first.split("</form>").next().unwrap();
+        for input in first.split("<input ").skip(1) {
             let input = format!("<input {}>", input.split_once('>').unwrap().0);
             let name = attribute(&input, "<input ", "name").unwrap();
             form.append_pair(&name, &attribute(&input, "<input ", "value").unwrap());
