@@ -51,8 +51,8 @@ pub struct Unmet {
 pub struct Allowed {
     authenticated: Authenticated,
     rule: Arc<str>,
-    /// It takes a grant, which ends or may be taken away.
-    rests_on_a_grant: bool,
+    /// When the grant ends that it takes, if it does; it may be taken away before.
+    granted_until: Option<Timestamp>,
 }
 
 /// Proof that a request may be forwarded, and as whom.
@@ -166,7 +166,7 @@ pub fn decide(authenticated: Authenticated, grants: &Grants, now: Timestamp) -> 
         Verdict::Allow { rule, until } => Decision::Allow(Allowed {
             authenticated,
             rule,
-            rests_on_a_grant: until.is_some(),
+            granted_until: until.map(|until| Timestamp::from_micros(until.as_microsecond())),
         }),
         Verdict::SignIn => Decision::SignIn(authenticated),
         Verdict::StepUp { rule: _, require } => Decision::StepUp(Unmet {
@@ -237,9 +237,9 @@ impl Permit {
         &self.allowed.rule
     }
 
-    /// Whether it takes a grant, so that it has to be decided again and again for as long as it goes on.
-    pub fn rests_on_a_grant(&self) -> bool {
-        self.allowed.rests_on_a_grant
+    /// When the grant ends that it takes, if it does: then it has to be decided again and again for as long as it goes on.
+    pub fn granted_until(&self) -> Option<Timestamp> {
+        self.allowed.granted_until
     }
 
     /// The request and who sent it.

@@ -334,7 +334,7 @@ impl<U: Upstreams> Worker<U> {
         exchange.unclear.set(0);
         let is_same = Rc::ptr_eq(&caller, permit.caller())
             && std::sync::Arc::ptr_eq(&view.policy, &permit.routed().view().policy);
-        if !is_same || view.policy.varies() || permit.rests_on_a_grant() {
+        if !is_same || view.policy.varies() || permit.granted_until().is_some() {
             let grants = self.edge.grants.current();
             let again = permit.again(view, &caller, &grants, now);
             let again = again.ok_or(Cut::NotAllowed)?;

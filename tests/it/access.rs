@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Request, StatusCode};
 use serde_json::Value;
 use url::Url;
@@ -98,6 +100,14 @@ async fn approve(house: &House, approver: &mut Browser, id: &str) -> Arrived {
     send(approver, &page, &path, &[("lasting", "1m")]).await
 }
 
+/// `exp` of a JWT.
+fn expiry(token: &str) -> i64 {
+    let claims = token.split('.').nth(1).unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    claims["exp"].as_i64().unwrap()
+}
+
 async fn get(browser: &Browser, url: &str) -> Page {
     let request = Request::get(url).body(empty()).unwrap();
     browser.clone().fetch(request).await
@@ -149,6 +159,11 @@ async fn i9_what_is_asked_for_is_approved_used_and_over_to_the_second() {
     let (bob, alice, _) = granted(&house, "/x?a=1").await;
     let url = house.url("admin", "/");
     let stream = events(&house, &bob, "admin").await;
+    // What the workload is told of him does not outlast it either.
+    let until = house.store().live_grants().await.unwrap()[0].until;
+    let seen = house.upstream.seen();
+    let assertion = &seen.last().unwrap().headers["wayleave-jwt-assertion"];
+    assert_eq!(expiry(assertion.to_str().unwrap()), until.seconds() + 1);
     clock.advance(Duration::from_micros(59_999_999));
     assert_eq!(get(&bob, &url).await.status, StatusCode::OK);
     // It is his alone, and for nothing else.
