@@ -92,6 +92,7 @@ fn decide(criterion: &mut Criterion) {
                 now: jiff::Timestamp::UNIX_EPOCH,
                 peer: None,
                 headers: None,
+                grants: &[],
             };
             group.bench_function(BenchmarkId::from_parameter(rules), |bencher| {
                 bencher.iter(|| policy.decide(black_box(&facts)));

@@ -1,8 +1,10 @@
 //! Use cases that change state: check, validate, write. Console, API and command line all call these.
 
+pub mod access;
 pub mod actor;
 pub mod drafts;
 pub mod explain;
+mod granted;
 pub mod istio;
 pub mod policy_file;
 pub mod policy_rules;

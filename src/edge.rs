@@ -21,6 +21,7 @@ use crate::config::checked::{Limits, WhenFull};
 use crate::edge::metrics::EdgeMetrics;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
+use crate::snapshot::grants::LiveGrants;
 use crate::snapshot::{Freshness, Snapshots};
 use crate::telemetry::access_log::AccessLog;
 use crate::token::assertion::Minter;
@@ -58,6 +59,8 @@ pub struct Edge {
     pub home_host: Host,
     /// The policy in force.
     pub snapshots: Arc<Snapshots>,
+    /// What is granted to whom.
+    pub grants: Arc<LiveGrants>,
     /// Signed-in people.
     pub sessions: Arc<Sessions>,
     /// Tokens of trusted issuers.

@@ -3,6 +3,7 @@
 //! In reading order: [`sign_in`] (a person's way in), [`policy`] (what is allowed), [`identity`] (who somebody is), [`session`] and [`store`]
 //! (what is remembered), [`edge`] (what a request must be before it is looked at).
 
+pub mod access;
 pub mod address;
 pub mod admin;
 pub mod api;
@@ -18,6 +19,7 @@ pub mod lifecycle;
 pub mod mesh;
 pub mod oidc;
 pub mod policy;
+pub mod portal;
 pub mod secret;
 pub mod session;
 pub mod sign_in;

@@ -7,6 +7,7 @@
 //! [`compile`] and [`decide`] (the hot path), [`when`] (what may change from one request to the next), [`explain`] (the same question answered slowly and in words),
 //! [`istio`] (the same for the workload's own proxy), and [`roles`], who may look after all this.
 
+mod approval;
 pub mod check;
 pub mod compile;
 pub mod decide;

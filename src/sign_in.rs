@@ -15,9 +15,11 @@ use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Session, SessionError, Sessions};
 use crate::sign_in::pending::StepUp;
 use crate::snapshot::Snapshots;
+use crate::snapshot::grants::LiveGrants;
 use crate::store::{Store, StoreError};
 use crate::web::csrf::CsrfFault;
 use crate::web::parameters::Parameters;
+use crate::web::reply::ReplyFault;
 use crate::web::request_info::RequestInfo;
 
 pub mod arrive;
@@ -43,6 +45,7 @@ pub struct SignIn {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) providers: Arc<Providers>,
     pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) grants: Arc<LiveGrants>,
     pub(crate) clock: SharedClock,
 }
 
@@ -67,6 +70,9 @@ pub enum SignInError {
     /// A form is not from our own page.
     #[error(transparent)]
     Csrf(#[from] CsrfFault),
+    /// The answer cannot be written.
+    #[error(transparent)]
+    Reply(#[from] ReplyFault),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,4 +1,4 @@
-//! The policy in force: loads the current revision, compiles it, publishes it to the data plane, and follows the change feed.
+//! The policy in force and what is granted: loads the current revision, compiles it, publishes it to the data plane, and follows the change feed.
 //!
 //! Invariants: revisions only move forward; what cannot be read or compiled never replaces what is in force.
 
@@ -16,6 +16,7 @@ use crate::store::policy::ObjectKind;
 use crate::store::{Store, StoreError};
 
 pub mod follow;
+pub mod grants;
 pub mod objects;
 
 /// Why there is no snapshot of a revision.

@@ -18,6 +18,7 @@ use crate::clock::SharedClock;
 use crate::config::checked::StoreConfig;
 use crate::secret::Sealer;
 
+pub mod access;
 pub mod audit;
 pub mod changes;
 pub mod decisions;

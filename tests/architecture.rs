@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "api", "edge", "sign_in", "web", "admin", "oidc", "token", "session", "mesh",
+            "api", "edge", "sign_in", "portal", "web", "admin", "oidc", "token", "session", "mesh",
             "snapshot", "store", "policy", "audit", "identity", "config", "address",
         ],
     ),
@@ -47,11 +47,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "address",
         ],
     ),
+    (
+        "portal",
+        &[
+            "web", "admin", "access", "session", "snapshot", "store", "policy", "identity",
+            "address",
+        ],
+    ),
     ("web", &["session", "identity", "address"]),
     (
         "admin",
         &[
-            "snapshot", "store", "policy", "audit", "identity", "config", "address",
+            "snapshot", "store", "access", "policy", "audit", "identity", "config", "address",
         ],
     ),
     (
@@ -64,12 +71,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("session", &["store", "identity", "config", "address"]),
     ("mesh", &["policy", "identity", "config", "address"]),
-    ("snapshot", &["store", "policy", "identity", "config"]),
-    // Rows become domain types: the store names the types of sessions and policy, and nothing of what they do.
+    (
+        "snapshot",
+        &["store", "access", "policy", "identity", "config"],
+    ),
+    // Rows become domain types: the store names the types of sessions, policy and access, and nothing of what they do.
     (
         "store",
-        &["session", "policy", "audit", "identity", "config"],
+        &["session", "access", "policy", "audit", "identity", "config"],
     ),
+    ("access", &["identity"]),
     ("policy", &["identity", "address"]),
     ("config", &["identity", "address"]),
     ("audit", &["identity"]),
@@ -89,7 +100,7 @@ const LIBRARY_HOMES: &[(&str, &[&str])] = &[
         &["tls", "mesh", "edge/tls", "token/outbound", "demo"],
     ),
     ("reqwest", &["token/outbound", "oidc", "cli/client"]),
-    ("askama", &["web", "sign_in", "demo"]),
+    ("askama", &["web", "sign_in", "portal", "demo"]),
 ];
 
 /// Modules that must stay pure: no runtime, no HTTP stack, no store, no clock.

@@ -60,6 +60,7 @@ pub(crate) fn check(bytes: &[u8]) {
             now: Timestamp::from_seconds(1_795_521_600).to_jiff(),
             peer: None,
             headers: None,
+            grants: &[],
         };
         assert_eq!(policy.decide(&facts), policy.explain(&facts).verdict);
         let _chosen = policy.route(&route.route.host, path);

@@ -90,6 +90,7 @@ pub(crate) fn check(bytes: &[u8]) {
             now: now.unwrap_or_else(|| Timestamp::from_seconds(1_795_521_600).to_jiff()),
             peer,
             headers: headers.as_ref(),
+            grants: &[],
         };
         let slowly = naive::decide(policy.policy(), &facts);
         assert_eq!(policy.decide(&facts), slowly);

@@ -1,12 +1,13 @@
 //! Why somebody may or may not do something: asked of a revision, answered rule by rule.
 
+use crate::admin::granted::History;
 use crate::admin::replay::facts;
 use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::audit::decision::Decided;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{Facts, Shadow};
+use crate::policy::decide::{Facts, Grant, Shadow};
 use crate::policy::explain::Explanation;
 use crate::policy::model::Revision;
 use crate::policy::when::RequestHeaders;
@@ -60,11 +61,20 @@ impl Revisions {
         now: Timestamp,
     ) -> Result<Answer, ExplainError> {
         let policy = self.compiled(revision).await?;
+        let at = question.at.unwrap_or_else(|| now.to_jiff());
+        let is_known = matches!(question.asking, Asking::Known(_));
         let principal = match question.asking {
             Asking::Nobody => None,
             Asking::Described(principal) => Some(*principal),
             Asking::Known(email) => Some(self.last_seen(email.as_str()).await?),
         };
+        let mut grants: Vec<Grant> = question.granted.iter().map(granted).collect();
+        if let Some(principal) = principal.as_ref().filter(|_| is_known) {
+            let at = Timestamp::from_micros(at.as_microsecond());
+            let history = History::of(&self.store, at).await;
+            let history = history.map_err(RevisionsError::from)?;
+            grants.extend(history.at(Some(principal), at));
+        }
         let route = policy.route(&question.host, &question.path).cloned();
         let found = route.map(|route| {
             let headers = RequestHeaders::of_list(policy.header_names(), &question.headers);
@@ -73,9 +83,10 @@ impl Revisions {
                 route: &route,
                 method: &question.method,
                 path: &question.path,
-                now: question.at.unwrap_or_else(|| now.to_jiff()),
+                now: at,
                 peer: question.source_ip,
                 headers: Some(&headers),
+                grants: &grants,
             };
             found(&policy, &facts)
         });
@@ -101,7 +112,11 @@ impl Revisions {
         let decision = &decided.decision;
         let revision = revision.unwrap_or(Revision(decision.revision));
         let policy = self.compiled(Some(revision)).await?;
-        let facts = facts(&policy, &decided, decided.first_at);
+        let at = Timestamp::from_micros(decided.first_at);
+        let history = History::of(&self.store, at).await;
+        let history = history.map_err(RevisionsError::from)?;
+        let grants = history.at(decided.principal.as_deref(), at);
+        let facts = facts(&policy, &decided, decided.first_at, &grants);
         let found = facts.map(|facts| found(&policy, &facts));
         let answer = Answer {
             revision: policy.revision,
@@ -123,6 +138,14 @@ impl Revisions {
         let found = self.store.last_principal(email).await;
         let found = found.map_err(RevisionsError::from)?;
         found.ok_or_else(|| ExplainError::UnknownPerson(email.to_owned()))
+    }
+}
+
+/// For as long as the question lasts.
+fn granted(rule: &std::sync::Arc<str>) -> Grant {
+    Grant {
+        rule: rule.clone(),
+        until: jiff::Timestamp::MAX,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Replay: what people really did, decided once more by another policy. Who would lose or gain what?
+//! Replay: what people really did, decided once more by another policy. Who would lose or gain what? What was granted to them then counts for both.
 //!
 //! Both policies are asked with the same facts of each recorded decision, so that only what differs between them shows. Header values are not
 //! recorded: to both they are unknown, which counts against the caller.
@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::address::host::Host;
+use crate::admin::granted::History;
 use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::audit::decision::Decided;
 use crate::audit::event::actor;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{Facts, Verdict};
+use crate::policy::decide::{Facts, Grant, Verdict};
 use crate::policy::model::Revision;
 use crate::snapshot::{NOTHING, SnapshotError, load_revision};
 use crate::store::decisions::{DecisionCursor, KnownPrincipals};
@@ -37,6 +38,8 @@ enum Outcome {
     Allowed(Arc<str>),
     /// Its caller has to sign in, or to do so again.
     SignIn,
+    /// Somebody else has to approve.
+    Asks,
     /// It does not.
     Refused,
 }
@@ -48,6 +51,8 @@ pub enum Change {
     Loses,
     /// What was allowed is after signing in again.
     SignsIn,
+    /// What was allowed is once somebody else approved.
+    Asks,
     /// What was refused is allowed.
     Gains,
     /// What was allowed still is, as somebody else.
@@ -122,6 +127,7 @@ impl Revisions {
     ) -> Result<(i64, Tally), RevisionsError> {
         let mut known = KnownPrincipals::default();
         let mut cursor = DecisionCursor::since(window.since);
+        let granted = History::between(&self.store, window.since, window.until).await?;
         let (mut before, mut after) = (Side::of(live), Side::of(draft));
         let mut effects = Tally::new();
         let mut requests = 0;
@@ -130,7 +136,13 @@ impl Revisions {
             let (page, next) = page.await?;
             for decided in &page {
                 requests += decided.count;
-                let Some(change) = change(&before.outcome(decided), &after.outcome(decided)) else {
+                let at = Timestamp::from_micros(decided.last_at);
+                let grants = granted.at(decided.principal.as_deref(), at);
+                let (before, after) = (
+                    before.outcome(decided, &grants),
+                    after.outcome(decided, &grants),
+                );
+                let Some(change) = change(&before, &after) else {
                     continue;
                 };
                 let (count, last_at) = effects.entry(key(change, decided)).or_default();
@@ -185,9 +197,15 @@ fn change(before: &Outcome, after: &Outcome) -> Option<Change> {
             (before != after).then_some(Change::Renamed)
         }
         (Outcome::Allowed(_), Outcome::SignIn) => Some(Change::SignsIn),
+        (Outcome::Allowed(_), Outcome::Asks) => Some(Change::Asks),
         (Outcome::Allowed(_), Outcome::Refused) => Some(Change::Loses),
-        (Outcome::SignIn | Outcome::Refused, Outcome::Allowed(_)) => Some(Change::Gains),
-        (Outcome::SignIn | Outcome::Refused, Outcome::SignIn | Outcome::Refused) => None,
+        (Outcome::SignIn | Outcome::Asks | Outcome::Refused, Outcome::Allowed(_)) => {
+            Some(Change::Gains)
+        }
+        (
+            Outcome::SignIn | Outcome::Asks | Outcome::Refused,
+            Outcome::SignIn | Outcome::Asks | Outcome::Refused,
+        ) => None,
     }
 }
 
@@ -205,14 +223,15 @@ impl<'a> Side<'a> {
     }
 
     /// What a recorded request comes to, at the time when it was last made.
-    fn outcome(&mut self, decided: &Decided) -> Outcome {
-        let facts = facts(self.policy, decided, decided.last_at);
+    fn outcome(&mut self, decided: &Decided, grants: &[Grant]) -> Outcome {
+        let facts = facts(self.policy, decided, decided.last_at, grants);
         match facts.map(|facts| self.policy.decide(&facts)) {
             Some(Verdict::Allow { .. }) => match self.identity(decided.principal.as_ref()) {
                 Some(identity) => Outcome::Allowed(identity),
                 None => Outcome::Refused,
             },
             Some(Verdict::SignIn | Verdict::StepUp { .. }) => Outcome::SignIn,
+            Some(Verdict::Ask { .. }) => Outcome::Asks,
             Some(Verdict::Deny(_)) | None => Outcome::Refused,
         }
     }
@@ -234,6 +253,7 @@ pub(super) fn facts<'a>(
     policy: &'a CompiledPolicy,
     decided: &'a Decided,
     at: i64,
+    grants: &'a [Grant],
 ) -> Option<Facts<'a>> {
     let decision = &decided.decision;
     let host = Host::parse(&decision.host).ok()?;
@@ -246,5 +266,6 @@ pub(super) fn facts<'a>(
         peer: Some(decision.peer),
         // Their values are not recorded.
         headers: None,
+        grants,
     })
 }

@@ -273,6 +273,7 @@ fn effect(effect: &Effect) -> Value {
         "change": match effect.change {
             Change::Loses => "loses",
             Change::SignsIn => "signs_in_again",
+            Change::Asks => "needs_approval",
             Change::Gains => "gains",
             Change::Renamed => "other_mesh_identity",
         },
@@ -322,9 +323,10 @@ fn explained(answer: &explain::Answer) -> Value {
 
 fn verdict(verdict: &Verdict) -> (&'static str, Option<&str>) {
     match verdict {
-        Verdict::Allow { rule } => ("allow", Some(rule)),
+        Verdict::Allow { rule, .. } => ("allow", Some(rule)),
         Verdict::SignIn => ("sign_in", None),
         Verdict::StepUp { rule, .. } => ("step_up", Some(rule)),
+        Verdict::Ask { rule } => ("ask", Some(rule)),
         Verdict::Deny(DenyReason::Rule { rule }) => ("deny", Some(rule)),
         Verdict::Deny(DenyReason::NoRule) => ("deny", None),
         Verdict::Deny(DenyReason::Provider) => ("deny_provider", None),

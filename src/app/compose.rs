@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::address::origin::{Origin, Scheme};
+use crate::admin::access::Access;
 use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
@@ -33,9 +34,11 @@ use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
 use crate::policy::check::Known;
 use crate::policy::yaml::PolicyFault;
+use crate::portal::Portal;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
 use crate::snapshot::follow::Follower;
+use crate::snapshot::grants::LiveGrants;
 use crate::snapshot::{self, Freshness, NOTHING, SnapshotError, Snapshots};
 use crate::store::changes::ChangeSeq;
 use crate::store::{Store, StoreError};
@@ -106,6 +109,7 @@ struct Foundation {
     metrics: Arc<Metrics>,
     store: Store,
     snapshots: Arc<Snapshots>,
+    grants: Arc<LiveGrants>,
     freshness: Arc<Freshness>,
     after: ChangeSeq,
     revisions: Revisions,
@@ -232,6 +236,7 @@ async fn lay_foundation(
     }
     let after = store.change_head().await?;
     let policy = snapshot::load(&store, &config.mesh.trust_domain).await?;
+    let grants = LiveGrants::load(&store).await?;
     if policy.revision == NOTHING {
         tracing::warn!(
             "there is no policy yet, so nothing is allowed; apply one with `wayleave policy apply`"
@@ -244,6 +249,7 @@ async fn lay_foundation(
         metrics,
         store: store.clone(),
         snapshots: Snapshots::new(policy),
+        grants,
         freshness,
         after,
         revisions: Revisions {
@@ -317,6 +323,7 @@ struct Parts {
     sessions: Arc<Sessions>,
     minter: Arc<Minter>,
     sign_in: Arc<SignIn>,
+    portal: Arc<Portal>,
 }
 
 impl Parts {
@@ -334,7 +341,18 @@ impl Parts {
                 sessions: sessions.clone(),
                 providers: providers.clone(),
                 snapshots: base.snapshots.clone(),
+                grants: base.grants.clone(),
                 clock: clock(),
+            }),
+            portal: Arc::new(Portal {
+                access: Access {
+                    store: store(),
+                    snapshots: base.snapshots.clone(),
+                    clock: clock(),
+                },
+                sessions: sessions.clone(),
+                snapshots: base.snapshots.clone(),
+                grants: base.grants.clone(),
             }),
             sessions,
             providers,
@@ -342,10 +360,12 @@ impl Parts {
     }
 
     fn edge(&self, config: &Config, base: &Foundation, access_log: AccessLog) -> Edge {
-        let home_router = self.sign_in.clone().home_router();
+        let pages = self.portal.clone().router();
+        let home_router = self.sign_in.clone().home_router().merge(pages);
         Edge {
             home_host: config.home_host.clone(),
             snapshots: base.snapshots.clone(),
+            grants: base.grants.clone(),
             sessions: self.sessions.clone(),
             bearer: self.bearer.clone(),
             minter: self.minter.clone(),
@@ -391,6 +411,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
     let follower = Follower {
         store: base.store.clone(),
         snapshots: base.snapshots.clone(),
+        grants: base.grants.clone(),
         freshness: base.freshness.clone(),
         clock: base.clock.clone(),
         trust_domain: config.mesh.trust_domain.clone(),

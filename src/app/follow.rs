@@ -24,8 +24,8 @@ pub fn apply(sessions: &Sessions, change: &Change) {
     match change {
         Change::SessionEnded(id) => sessions.ended_elsewhere(id),
         Change::SessionRefreshed(id) => sessions.refreshed_elsewhere(id),
-        // The follower has published the revision already.
-        Change::PolicyRevision(_) => {}
+        // The follower has published them already.
+        Change::PolicyRevision(_) | Change::GrantsChanged => {}
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::audit::decision::Decided;
 use crate::identity::principal::Principal;
 
+pub mod access;
 pub mod drafts;
 
 /// Something that happened, and who did it.

@@ -99,8 +99,12 @@ fn announce(stage: &Stage) {
         "payroll, for sre",
     );
     line(
+        &format!("http://console.localhost:{http}/"),
+        "production console: for sre, and for staff when one of sre approves",
+    );
+    line(
         &format!("http://access.localhost:{http}/"),
-        "who am I; sign out",
+        "who am I; requests for access; sign out",
     );
     anstream::println!("\n{bold}Sign in as{bold:#}, no password:\n");
     for person in &PEOPLE {
@@ -140,9 +144,9 @@ fn announce(stage: &Stage) {
 
 fn reach(person: &str) -> &'static str {
     match person {
-        "alice" => "both",
-        "bob" => "dashboards only",
-        _ => "neither",
+        "alice" => "all three; decides at the home page who else gets the console",
+        "bob" => "dashboards; may ask for the console, and gets it once alice approves",
+        _ => "none",
     }
 }
 

@@ -39,6 +39,9 @@ pub struct ExplainArguments {
     /// A request header; may be repeated.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = pair)]
     headers: Vec<(String, String)>,
+    /// A rule that an approver has granted them; may be repeated.
+    #[arg(long = "granted", requires = "who", value_name = "RULE")]
+    granted: Vec<String>,
     /// When, like 2027-01-31T18:00:00Z, instead of now.
     #[arg(long, value_name = "MOMENT")]
     at: Option<String>,
@@ -95,6 +98,9 @@ fn question(arguments: &ExplainArguments, url: &str) -> Value {
     if !arguments.headers.is_empty() {
         say("headers", arguments.headers.iter().cloned().collect());
     }
+    if !arguments.granted.is_empty() {
+        say("granted", json!(arguments.granted));
+    }
     match (&arguments.who, &arguments.provider) {
         (Some(who), Some(provider)) => say("as", person(arguments, who, provider)),
         (who, _) => say("as_known", json!(who)),
@@ -147,6 +153,7 @@ fn text(answer: &Value) -> String {
         "allow" => format!("allowed by rule {rule}"),
         "sign_in" => "asked to sign in".to_owned(),
         "step_up" => format!("asked to sign in again, as rule {rule} wants it"),
+        "ask" => format!("asked for an approval by somebody else, as rule {rule} wants it"),
         "deny_provider" => "refused: the route does not accept this provider".to_owned(),
         _ if rule.is_empty() => "refused: no rule allows it".to_owned(),
         _ => format!("refused by rule {rule}"),

@@ -16,8 +16,13 @@ use crate::demo::workload::Workload;
 use crate::lifecycle::Lifecycle;
 use crate::secret::{SecretString, Token, random};
 
-/// The hosts of the front door: the home host and the two routes.
-pub const HOSTS: [&str; 3] = ["access.localhost", "grafana.localhost", "payroll.localhost"];
+/// The hosts of the front door: the home host and the three routes.
+pub const HOSTS: [&str; 4] = [
+    "access.localhost",
+    "grafana.localhost",
+    "payroll.localhost",
+    "console.localhost",
+];
 
 /// The policy, before its ports are filled in.
 const POLICY: &str = include_str!("../../demo/policy.yaml");
@@ -54,6 +59,7 @@ impl Stage {
         let (ports, provider) = reserve(ports).await?;
         let dashboards = bind(0, "a demo workload", "--port").await?;
         let payroll = bind(0, "a demo workload", "--port").await?;
+        let console = bind(0, "a demo workload", "--port").await?;
 
         let folder = private_folder()?;
         let authority = Authority::new(clock.now())?;
@@ -70,7 +76,8 @@ impl Stage {
         stage.write("wayleave.toml", &stage.configuration())?;
         let policy = POLICY
             .replace("@DASHBOARDS_PORT@", &port_of(&dashboards).to_string())
-            .replace("@PAYROLL_PORT@", &port_of(&payroll).to_string());
+            .replace("@PAYROLL_PORT@", &port_of(&payroll).to_string())
+            .replace("@CONSOLE_PORT@", &port_of(&console).to_string());
         stage.write("policy.yaml", &policy)?;
 
         let client = Client {
@@ -85,7 +92,12 @@ impl Stage {
         lifecycle.spawn("demo identity provider", async move {
             report(idp.serve(provider).await);
         });
-        for (workload, listener) in [(DASHBOARDS, dashboards), (PAYROLL, payroll)] {
+        let workloads = [
+            (DASHBOARDS, dashboards),
+            (PAYROLL, payroll),
+            (CONSOLE, console),
+        ];
+        for (workload, listener) in workloads {
             let issued = stage.authority.workload(workload.spiffe_id)?;
             let bundle = stage.authority.mesh_bundle();
             lifecycle.spawn("demo workload", async move {
@@ -207,6 +219,13 @@ const PAYROLL: Workload = Workload {
     title: "Payroll",
     spiffe_id: "spiffe://demo.wayleave/ns/apps/sa/payroll",
     admits: Some("spiffe://demo.wayleave/ns/people/sa/alice"),
+};
+
+/// Open to some, and to others for a time.
+const CONSOLE: Workload = Workload {
+    title: "Production console",
+    spiffe_id: "spiffe://demo.wayleave/ns/apps/sa/console",
+    admits: None,
 };
 
 fn report(ended: Result<(), DemoError>) {

@@ -16,7 +16,8 @@ use crate::edge::route::Routed;
 use crate::identity::principal::Requirement;
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::policy::compile::MapFault;
-use crate::policy::decide::{DenyReason, Facts, Shadow, Verdict};
+use crate::policy::decide::{DenyReason, Facts, Grant, Shadow, Verdict};
+use crate::snapshot::grants::Grants;
 
 /// What the rules say of an authenticated request.
 pub enum Decision {
@@ -50,6 +51,8 @@ pub struct Unmet {
 pub struct Allowed {
     authenticated: Authenticated,
     rule: Arc<str>,
+    /// When the grant ends that it takes, if it does; it may be taken away before.
+    granted_until: Option<Timestamp>,
 }
 
 /// Proof that a request may be forwarded, and as whom.
@@ -69,6 +72,11 @@ pub struct Denied {
 pub enum Denial {
     /// The rules say so.
     Rules(DenyReason),
+    /// This rule would allow it if somebody else approved.
+    ApprovalRequired {
+        /// The rule.
+        rule: Arc<str>,
+    },
     /// No identity mapping gives the caller a mesh identity.
     NoMeshIdentity(MapFault),
     /// A page of another origin wants to open a tunnel with the visitor's session.
@@ -80,6 +88,8 @@ pub enum Denial {
 pub enum Remedy {
     /// Signing in as somebody else, or at another provider.
     AnotherAccount,
+    /// Asking somebody for access.
+    AskForAccess,
     /// Nothing; an administrator would have to change the policy.
     Nothing,
 }
@@ -91,6 +101,7 @@ impl Denial {
             Self::Rules(DenyReason::Rule { .. } | DenyReason::NoRule | DenyReason::Provider) => {
                 Remedy::AnotherAccount
             }
+            Self::ApprovalRequired { .. } => Remedy::AskForAccess,
             Self::NoMeshIdentity(MapFault::NoMapping) => Remedy::AnotherAccount,
             Self::NoMeshIdentity(MapFault::Invalid { .. }) | Self::ForeignPage => Remedy::Nothing,
         }
@@ -102,6 +113,7 @@ impl Denial {
             Self::Rules(DenyReason::Rule { .. }) => "denied_by_rule",
             Self::Rules(DenyReason::NoRule) => "not_allowed",
             Self::Rules(DenyReason::Provider) => "provider_not_accepted",
+            Self::ApprovalRequired { .. } => "approval_required",
             Self::NoMeshIdentity(MapFault::NoMapping) => "no_mesh_identity",
             Self::NoMeshIdentity(MapFault::Invalid { .. }) => "mesh_identity_invalid",
             Self::ForeignPage => "foreign_page",
@@ -120,10 +132,12 @@ impl Denied {
         &self.authenticated
     }
 
-    /// The rule that denies it, if one does.
+    /// The rule that denies it, or that would allow it.
     pub fn rule(&self) -> Option<&Arc<str>> {
         match &self.reason {
-            Denial::Rules(DenyReason::Rule { rule }) => Some(rule),
+            Denial::Rules(DenyReason::Rule { rule }) | Denial::ApprovalRequired { rule } => {
+                Some(rule)
+            }
             Denial::Rules(DenyReason::NoRule | DenyReason::Provider)
             | Denial::NoMeshIdentity(_)
             | Denial::ForeignPage => None,
@@ -131,8 +145,8 @@ impl Denied {
     }
 }
 
-/// Decides by the revision that the request was routed with.
-pub fn decide(authenticated: Authenticated, now: Timestamp) -> Decided {
+/// Decides by the revision that the request was routed with, and by what is granted now.
+pub fn decide(authenticated: Authenticated, grants: &Grants, now: Timestamp) -> Decided {
     let routed = authenticated.routed();
     let request = routed.request();
     let facts = Facts {
@@ -143,19 +157,25 @@ pub fn decide(authenticated: Authenticated, now: Timestamp) -> Decided {
         now: now.to_jiff(),
         peer: Some(request.peer),
         headers: Some(&request.headers),
+        grants: granted(&authenticated, grants),
     };
     let policy = &routed.view().policy;
     let verdict = policy.decide(&facts);
     let shadow = policy.shadow(&facts, &verdict);
     let decision = match verdict {
-        Verdict::Allow { rule } => Decision::Allow(Allowed {
+        Verdict::Allow { rule, until } => Decision::Allow(Allowed {
             authenticated,
             rule,
+            granted_until: until.map(|until| Timestamp::from_micros(until.as_microsecond())),
         }),
         Verdict::SignIn => Decision::SignIn(authenticated),
         Verdict::StepUp { rule: _, require } => Decision::StepUp(Unmet {
             authenticated,
             require,
+        }),
+        Verdict::Ask { rule } => Decision::Deny(Denied {
+            authenticated,
+            reason: Denial::ApprovalRequired { rule },
         }),
         Verdict::Deny(reason) => Decision::Deny(Denied {
             authenticated,
@@ -163,6 +183,15 @@ pub fn decide(authenticated: Authenticated, now: Timestamp) -> Decided {
         }),
     };
     Decided { decision, shadow }
+}
+
+/// What is granted to the sender; nobody looks where no rule asks for it.
+fn granted<'a>(authenticated: &Authenticated, grants: &'a Grants) -> &'a [Grant] {
+    let policy = &authenticated.routed().view().policy;
+    match authenticated.principal() {
+        Some(principal) if policy.has_approvals() => grants.of(principal),
+        Some(_) | None => &[],
+    }
 }
 
 impl Allowed {
@@ -208,6 +237,11 @@ impl Permit {
         &self.allowed.rule
     }
 
+    /// When the grant ends that it takes, if it does: then it has to be decided again and again for as long as it goes on.
+    pub fn granted_until(&self) -> Option<Timestamp> {
+        self.allowed.granted_until
+    }
+
     /// The request and who sent it.
     pub fn authenticated(&self) -> &Authenticated {
         &self.allowed.authenticated
@@ -229,6 +263,7 @@ impl Permit {
         &self,
         view: &Rc<PolicyView>,
         caller: &Rc<Caller>,
+        grants: &Grants,
         now: Timestamp,
     ) -> Option<Self> {
         let before = self.routed();
@@ -237,7 +272,7 @@ impl Permit {
         if old.name != new.name || old.upstream != new.upstream {
             return None;
         }
-        match decide(Authenticated::again(routed, Rc::clone(caller)), now).decision {
+        match decide(Authenticated::again(routed, Rc::clone(caller)), grants, now).decision {
             Decision::Allow(allowed) => allowed
                 .map()
                 .ok()

@@ -65,6 +65,7 @@ struct Memo {
 struct SignedFor {
     audience: Origin,
     thumbprint: String,
+    granted_until: Option<Timestamp>,
     assertion: Assertion,
 }
 
@@ -182,35 +183,41 @@ impl Caller {
         Ok(identity)
     }
 
-    /// The assertion for an origin, bound to an SVID; `None` for nobody.
+    /// The assertion for an origin, bound to an SVID; `None` for nobody. One for what a grant allows ends with it, and serves for nothing else.
     pub(in crate::edge) fn assertion(
         &self,
         minter: &Minter,
         audience: &Origin,
         svid: &Svid,
+        granted_until: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<HeaderValue> {
         let principal = self.principal()?;
         let mut memo = self.memo.borrow_mut();
         let signed = memo.assertions.iter().position(|signed| {
-            signed.audience == *audience && signed.thumbprint == svid.thumbprint
+            signed.audience == *audience
+                && signed.thumbprint == svid.thumbprint
+                && signed.granted_until == granted_until
         });
         if let Some(signed) = signed.and_then(|at| memo.assertions.get(at))
             && now < signed.assertion.renew_at
         {
             return Some(signed.assertion.value.clone());
         }
-        memo.assertions
-            .retain(|signed| signed.audience != *audience);
+        memo.assertions.retain(|signed| {
+            let is_granted = signed.granted_until.is_some();
+            signed.audience != *audience || is_granted != granted_until.is_some()
+        });
         if memo.assertions.len() >= ASSERTIONS {
             memo.assertions.remove(0);
         }
-        let mut assertion = minter.mint(principal, &audience.to_string(), svid);
+        let mut assertion = minter.mint(principal, &audience.to_string(), svid, granted_until);
         assertion.value.set_sensitive(true);
         let value = assertion.value.clone();
         memo.assertions.push(SignedFor {
             audience: audience.clone(),
             thumbprint: svid.thumbprint.clone(),
+            granted_until,
             assertion,
         });
         Some(value)

@@ -57,7 +57,7 @@ impl<U: Upstreams> Handler for Worker<U> {
             Ok(Ending::Own(response)) => response,
             Ok(Ending::Denied(denied)) => {
                 self.record_denied(&denied, &entry);
-                respond::denial(&denied, audience, &mut entry)
+                respond::denial(&denied, &self.edge.home_host, audience, &mut entry)
             }
             Ok(Ending::Upstream(answer)) => return pass_on(answer, entry),
             Ok(Ending::Tunnel(answer, client, to)) => {
@@ -140,7 +140,7 @@ impl<U: Upstreams> Worker<U> {
         let authenticated = authenticate(self, routed, &head.headers, entry.started()).await?;
         entry.authenticated(authenticated.caller());
 
-        let decided = decide(authenticated, entry.started());
+        let decided = decide(authenticated, &self.edge.grants.current(), entry.started());
         entry.shadowed(decided.shadow);
         let allowed = match decided.decision {
             Decision::Allow(allowed) => allowed,

@@ -6,22 +6,22 @@ use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::edge::access_log::Entry;
-use crate::edge::authenticate::Authenticated;
-use crate::edge::authorize::{Denial, Denied, Remedy};
 use crate::edge::body::EdgeBody;
 use crate::edge::headers::ValueFault;
 use crate::edge::metrics::Outcome;
 use crate::edge::normalise::RequestFault;
 use crate::edge::streams::Cut;
 use crate::edge::upstream::SendError;
-use crate::identity::principal::{Groups, Principal, Requirement};
+use crate::identity::principal::Requirement;
 use crate::mesh::svid::SvidError;
-use crate::policy::compile::MapFault;
-use crate::policy::decide::DenyReason;
 use crate::token::bearer::BearerFault;
 use crate::web::audience::Audience;
-use crate::web::problem::{Problem, Refusal};
+use crate::web::problem::Problem;
 use crate::web::security_headers;
+
+mod denial;
+
+pub use denial::denial;
 
 /// Why a request is not answered by an upstream or a page of ours.
 #[derive(Debug, thiserror::Error)]
@@ -375,7 +375,7 @@ fn cut_off(cut: Cut) -> Words {
             StatusCode::FORBIDDEN,
             "no_longer_allowed",
             "This is not allowed any more",
-            "The access rules changed while the request was under way.",
+            "The access rules changed while the request was under way, or what was granted to you is over.",
         ),
         Cut::Stale => words(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -422,74 +422,16 @@ pub fn refusal(refused: &Refused, audience: Audience, entry: &mut Entry) -> Resp
         authenticate: refused.challenge(),
         retry_after: (said.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5),
         sign_in_path: None,
+        ask_url: None,
     };
     answer(problem, audience, entry)
 }
 
-/// The answer to a request that the rules, or the mappings, deny.
-pub fn denial(denied: &Denied, audience: Audience, entry: &mut Entry) -> Response<EdgeBody> {
-    let reason = denied.reason();
-    entry.outcome(Outcome::Denied, reason.code());
-    entry.decided(Outcome::Denied, reason.code());
-    let detail = match reason.remedy() {
-        Remedy::AnotherAccount => {
-            "You are known here, but not allowed to do this. If another account of yours is, use that one; otherwise ask your administrators."
-        }
-        Remedy::Nothing => {
-            "This is not allowed. Your administrators can see why by the request's id."
-        }
-    };
-    let problem = Problem {
-        status: StatusCode::FORBIDDEN,
-        code: reason.code(),
-        title: "Not allowed",
-        detail: detail.to_owned(),
-        request_id: entry.id().to_string(),
-        decision: Some(told(denied.authenticated(), reason, entry)),
-        authenticate: None,
-        retry_after: None,
-        sign_in_path: None,
-    };
-    answer(problem, audience, entry)
-}
-
-fn told(authenticated: &Authenticated, reason: &Denial, entry: &Entry) -> Refusal {
-    let principal = authenticated.principal();
-    let request = authenticated.routed().request();
-    Refusal {
-        decision_id: entry.id().to_string(),
-        who: principal.map_or_else(|| "not signed in".to_owned(), who),
-        groups: principal.and_then(|principal| match &principal.groups {
-            Groups::Known(names) => Some(names.iter().map(|name| name.to_string()).collect()),
-            Groups::Missing => None,
-        }),
-        what: format!("{} {}{}", request.method, request.origin, request.path),
-        why: why(reason, principal),
-    }
-}
-
-fn who(principal: &Principal) -> String {
-    format!("{}, signed in at {}", principal.label(), principal.provider)
-}
-
-fn why(reason: &Denial, principal: Option<&Principal>) -> String {
-    match reason {
-        Denial::Rules(DenyReason::Rule { rule }) => format!("The access rule {rule} forbids it."),
-        Denial::Rules(DenyReason::NoRule) => match principal.map(|principal| &principal.groups) {
-            Some(Groups::Missing) => "No access rule allows it. Your provider did not say which groups you are in, so rules about groups cannot apply.".to_owned(),
-            Some(Groups::Known(_)) | None => "No access rule allows it.".to_owned(),
-        },
-        Denial::Rules(DenyReason::Provider) => match principal {
-            Some(principal) => format!("This application does not accept people who signed in at {}.", principal.provider),
-            None => "This application accepts other identity providers only.".to_owned(),
-        },
-        Denial::NoMeshIdentity(MapFault::NoMapping) => "The access rules allow it, but no identity mapping gives you an identity in the mesh.".to_owned(),
-        Denial::NoMeshIdentity(MapFault::Invalid { mapping, .. }) => format!("The identity mapping {mapping} gives you no valid identity in the mesh."),
-        Denial::ForeignPage => "A page of another site tried to open a connection with your session.".to_owned(),
-    }
-}
-
-fn answer(problem: Problem, audience: Audience, entry: &mut Entry) -> Response<EdgeBody> {
+pub(in crate::edge) fn answer(
+    problem: Problem,
+    audience: Audience,
+    entry: &mut Entry,
+) -> Response<EdgeBody> {
     entry.status(problem.status);
     own(problem.into_response(audience), entry)
 }

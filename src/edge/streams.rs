@@ -33,7 +33,7 @@ pub enum Cut {
     /// The session or token has ended.
     #[error("the session that allowed the stream has ended")]
     ProofEnded,
-    /// The policy changed, or the caller's groups did.
+    /// The policy changed, or the caller's groups did, or what was granted is over.
     #[error("the stream is no longer allowed")]
     NotAllowed,
     /// Nothing was heard from the store for too long.
@@ -334,8 +334,10 @@ impl<U: Upstreams> Worker<U> {
         exchange.unclear.set(0);
         let is_same = Rc::ptr_eq(&caller, permit.caller())
             && std::sync::Arc::ptr_eq(&view.policy, &permit.routed().view().policy);
-        if !is_same || view.policy.varies() {
-            let again = permit.again(view, &caller, now).ok_or(Cut::NotAllowed)?;
+        if !is_same || view.policy.varies() || permit.granted_until().is_some() {
+            let grants = self.edge.grants.current();
+            let again = permit.again(view, &caller, &grants, now);
+            let again = again.ok_or(Cut::NotAllowed)?;
             *exchange.permit.borrow_mut() = Rc::new(again);
         }
         Ok(())

@@ -71,7 +71,12 @@ fn references(faults: &mut Vec<PolicyFault>, policy: &Policy) {
             );
         }
     }
-    for names in [routes, groups_known, people] {
+    let asking = policy.rules.iter().filter(|rule| rule.approval.is_some());
+    let mut granted = Names::new("rule with an approval", asking.map(|rule| &*rule.name));
+    for (index, test) in policy.tests.iter().enumerate() {
+        granted.look(&format!("tests[{index}].granted"), Some(&test.granted));
+    }
+    for names in [routes, groups_known, people, granted] {
         faults.extend(names.faults);
     }
 }
@@ -111,11 +116,17 @@ fn sources(policy: &Policy) -> impl Iterator<Item = (String, &Vec<Source>)> {
     let mapped = policy.mappings.iter().enumerate();
     let ruled = policy.rules.iter().enumerate();
     let bound = policy.role_bindings.iter().enumerate();
+    let approved = policy.rules.iter().enumerate();
+    let approved = approved.filter_map(|(index, rule)| {
+        let approval = rule.approval.as_ref()?;
+        Some((format!("rules[{index}].require.approval"), &approval.from))
+    });
     named
         .map(|(index, people)| (format!("people[{index}]"), &people.from))
         .chain(mapped.map(|(index, mapping)| (format!("mappings[{index}]"), &mapping.from)))
         .chain(ruled.map(|(index, rule)| (format!("rules[{index}]"), &rule.from)))
         .chain(bound.map(|(index, binding)| (format!("role_bindings[{index}]"), &binding.from)))
+        .chain(approved)
 }
 
 /// What a policy may name that is configured elsewhere.

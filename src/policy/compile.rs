@@ -36,8 +36,10 @@ pub struct CompiledPolicy {
     pub(super) enforced: RuleSet,
     /// Rules in shadow mode, if there are any.
     pub(super) shadow: Option<RuleSet>,
-    /// Whether any rule that counts asks how the caller signed in.
+    /// Whether any rule asks how the caller signed in, or for an approval.
     pub(super) has_requirements: bool,
+    /// Whether any rule asks for an approval, so that it matters what was granted.
+    has_approvals: bool,
     varies: bool,
     header_names: Vec<Arc<str>>,
 }
@@ -114,6 +116,13 @@ pub(super) struct CompiledRule {
     to: Option<Vec<CompiledTarget>>,
     when: Option<When>,
     pub(super) require: Option<Requirement>,
+    pub(super) approval: Option<CompiledApproval>,
+}
+
+/// Who approves of the use of a rule.
+#[derive(Debug)]
+pub(super) struct CompiledApproval {
+    pub(super) from: Vec<CompiledSource>,
 }
 
 #[derive(Debug)]
@@ -163,7 +172,7 @@ impl CompiledPolicy {
         let role_bindings = role_bindings.collect();
         let of_mode = |mode| RuleSet::new(mode, &policy.rules, &rules, routes.len());
         let has_shadow = policy.rules.iter().any(|rule| rule.mode == Mode::Shadow);
-        let requires = |rule: &CompiledRule| rule.require.is_some();
+        let requires = |rule: &CompiledRule| rule.require.is_some() || rule.approval.is_some();
         Ok(Self {
             revision,
             trust_domain: trust_domain.clone(),
@@ -171,6 +180,7 @@ impl CompiledPolicy {
             enforced: of_mode(Mode::Enforce),
             shadow: has_shadow.then(|| of_mode(Mode::Shadow)),
             has_requirements: rules.iter().any(requires),
+            has_approvals: rules.iter().any(|rule| rule.approval.is_some()),
             varies: rules.iter().any(CompiledRule::varies),
             header_names: header_names(&policy.rules),
             routes,
@@ -191,7 +201,13 @@ impl CompiledPolicy {
         &self.trust_domain
     }
 
-    /// Whether time alone can change a decision, so that what is under way has to be decided again.
+    /// Whether any rule asks for an approval: only then does it matter what was granted to callers.
+    pub fn has_approvals(&self) -> bool {
+        self.has_approvals
+    }
+
+    /// Whether time alone can change a decision, so that what is under way has to be decided again. What was allowed by a grant
+    /// ([`Verdict::Allow`](crate::policy::decide::Verdict)) has to be in any case.
     pub fn varies(&self) -> bool {
         self.varies
     }
@@ -255,6 +271,9 @@ impl CompiledRule {
             to: rule.to.as_ref().map(|to| to.iter().map(compile).collect()),
             when: rule.when.clone(),
             require: rule.require.clone(),
+            approval: rule.approval.as_ref().map(|approval| CompiledApproval {
+                from: source::compile(&approval.from, &policy.people, named),
+            }),
         }
     }
 
@@ -268,10 +287,16 @@ impl CompiledRule {
             && when.is_none_or(|when| when.holds(facts, action))
     }
 
-    /// Whether the caller signed in as the rule asks, if it does.
-    pub(super) fn is_met(&self, principal: &Principal, now: jiff::Timestamp) -> bool {
+    /// Whether the caller signed in as the rule asks, if it does, and its use is approved.
+    pub(super) fn is_met(&self, principal: &Principal, facts: &Facts<'_>) -> bool {
         let require = self.require.as_ref();
-        require.is_none_or(|require| require.is_met(principal, now.as_second()))
+        require.is_none_or(|require| require.is_met(principal, facts.now.as_second()))
+            && self.is_approved(facts)
+    }
+
+    /// Whether its use was granted to the caller, or takes no approval.
+    pub(super) fn is_approved(&self, facts: &Facts<'_>) -> bool {
+        self.approval.is_none() || facts.granted_until(&self.name).is_some()
     }
 
     fn varies(&self) -> bool {

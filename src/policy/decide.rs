@@ -28,6 +28,17 @@ pub struct Facts<'a> {
     pub peer: Option<IpAddr>,
     /// The request's headers as they came; `None` when they are not known.
     pub headers: Option<&'a RequestHeaders>,
+    /// What was granted to the caller. One that is over counts for nothing.
+    pub grants: &'a [Grant],
+}
+
+/// The use of a rule that asks for an approval, granted to somebody for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The first moment at which it does not hold any more.
+    pub until: jiff::Timestamp,
 }
 
 /// What the rules say of a request.
@@ -37,6 +48,8 @@ pub enum Verdict {
     Allow {
         /// The first allow rule, in the order written, that applies.
         rule: Arc<str>,
+        /// When the grant ends that it takes, if the rule asks for an approval.
+        until: Option<jiff::Timestamp>,
     },
     /// Nobody is signed in, and somebody who is might be allowed.
     SignIn,
@@ -47,7 +60,12 @@ pub enum Verdict {
         /// What it asks for.
         require: Requirement,
     },
-    /// It is refused, and signing in would not help.
+    /// The caller would be allowed if somebody else approved.
+    Ask {
+        /// The first allow rule, in the order written, that applies but for this.
+        rule: Arc<str>,
+    },
+    /// It is refused, and neither signing in nor asking would help.
     Deny(DenyReason),
 }
 
@@ -80,11 +98,21 @@ pub enum Shadow {
     },
 }
 
+impl Facts<'_> {
+    /// When what was granted of this rule ends; `None` if nothing is granted now.
+    pub(super) fn granted_until(&self, rule: &str) -> Option<jiff::Timestamp> {
+        let live = |grant: &&Grant| *grant.rule == *rule && self.now < grant.until;
+        let grants = self.grants.iter().filter(live);
+        grants.map(|grant| grant.until).max()
+    }
+}
+
 impl CompiledPolicy {
     /// Decides one request. Pure and total: no error can let a request through.
     ///
-    /// In this order: the route's providers; deny rules; allow rules; and then nothing is allowed. Somebody who is not signed in is
-    /// asked to, unless a rule denies `anyone`: a stranger does not learn which paths have rules. They are asked as well where a deny rule
+    /// In this order: the route's providers; deny rules; allow rules; and then nothing is allowed. Where rules would allow it but for something, what
+    /// the caller can do alone comes first: a rule that only wants another sign-in; then the first that wants an approval, which is asked for once
+    /// its other wishes are met. Somebody who is not signed in is asked to, unless a rule denies `anyone`: a stranger does not learn which paths have rules. They are asked as well where a deny rule
     /// only says who is excepted (`not_…`), since leaving that to strangers would let everybody through who signs out.
     pub fn decide(&self, facts: &Facts<'_>) -> Verdict {
         let refused = Verdict::Deny(DenyReason::NoRule);
@@ -114,13 +142,18 @@ impl CompiledPolicy {
         let denies = self.first_of(rules, &facts, Action::Deny);
         match verdict {
             Verdict::Allow { .. } => denies.map(|rule| Shadow::WouldDeny { rule }),
-            Verdict::Deny(DenyReason::NoRule) | Verdict::SignIn | Verdict::StepUp { .. }
+            Verdict::Deny(DenyReason::NoRule)
+            | Verdict::SignIn
+            | Verdict::StepUp { .. }
+            | Verdict::Ask { .. }
                 if denies.is_none() =>
             {
                 let allows = self.first_of(rules, &facts, Action::Allow);
                 allows.map(|rule| Shadow::WouldAllow { rule })
             }
-            Verdict::Deny(_) | Verdict::SignIn | Verdict::StepUp { .. } => None,
+            Verdict::Deny(_) | Verdict::SignIn | Verdict::StepUp { .. } | Verdict::Ask { .. } => {
+                None
+            }
         }
     }
 
@@ -140,20 +173,26 @@ impl CompiledPolicy {
         if let Some(rule) = first(Action::Deny, &|_| true) {
             return denied_by(rule);
         }
-        if let Some(rule) = first(Action::Allow, &|rule| rule.is_met(principal, facts.now)) {
-            return allowed_by(rule);
+        if let Some(rule) = first(Action::Allow, &|rule| rule.is_met(principal, facts)) {
+            return allowed_by(rule, facts);
         }
         if !self.has_requirements {
             return Verdict::Deny(DenyReason::NoRule);
         }
-        // What is left are rules that ask for more than the caller has shown.
-        let asking = first(Action::Allow, &|rule| rule.require.is_some());
-        match asking.and_then(|rule| Some((rule, rule.require.clone()?))) {
-            Some((rule, require)) => Verdict::StepUp {
-                rule: Arc::clone(&rule.name),
-                require,
-            },
-            None => Verdict::Deny(DenyReason::NoRule),
+        // What is left are rules that ask for more than the caller has.
+        let asking = first(Action::Allow, &|rule| rule.is_approved(facts))
+            .or_else(|| first(Action::Allow, &|rule| rule.approval.is_some()));
+        let Some(rule) = asking else {
+            return Verdict::Deny(DenyReason::NoRule);
+        };
+        let unmet = rule
+            .require
+            .as_ref()
+            .filter(|require| !require.is_met(principal, facts.now.as_second()));
+        let rule = Arc::clone(&rule.name);
+        match unmet.cloned() {
+            Some(require) => Verdict::StepUp { rule, require },
+            None => Verdict::Ask { rule },
         }
     }
 
@@ -171,7 +210,7 @@ impl CompiledPolicy {
             return Verdict::SignIn;
         }
         let allows = self.first_for_anyone(facts, Action::Allow, both);
-        allows.map_or(Verdict::SignIn, allowed_by)
+        allows.map_or(Verdict::SignIn, |rule| allowed_by(rule, facts))
     }
 
     /// The first rule of a set that applies to the caller, whoever they are.
@@ -180,7 +219,7 @@ impl CompiledPolicy {
         let both = [of_route, &rules.everywhere];
         let first = match facts.principal {
             Some(principal) => {
-                let is_met = |rule: &CompiledRule| rule.is_met(principal, facts.now);
+                let is_met = |rule: &CompiledRule| rule.is_met(principal, facts);
                 self.first_known(facts, principal, action, both, &is_met)
             }
             None => self.first_for_anyone(facts, action, both),
@@ -245,9 +284,14 @@ impl CompiledPolicy {
     }
 }
 
-fn allowed_by(rule: &CompiledRule) -> Verdict {
-    let rule = Arc::clone(&rule.name);
-    Verdict::Allow { rule }
+fn allowed_by(rule: &CompiledRule, facts: &Facts<'_>) -> Verdict {
+    Verdict::Allow {
+        rule: Arc::clone(&rule.name),
+        until: rule
+            .approval
+            .as_ref()
+            .and_then(|_asked| facts.granted_until(&rule.name)),
+    }
 }
 
 fn denied_by(rule: &CompiledRule) -> Verdict {

@@ -9,7 +9,7 @@ use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::policy::compile::{CompiledPolicy, lists_method};
 use crate::policy::decide::{DenyReason, Facts, Verdict, accepts_provider, path_for_rules};
 use crate::policy::matcher::TextMatch;
-use crate::policy::model::{Action, Mode, Policy, Rule, Source, Target};
+use crate::policy::model::{Action, Approval, Mode, Policy, Rule, Source, Target};
 use crate::policy::when::{Failure, claims_differ, claims_hold};
 
 /// Why a request gets the verdict it gets.
@@ -40,8 +40,17 @@ enum Outcome {
     /// Only a `not_…` condition is left, of which nothing is known for somebody who is not signed in.
     Unknown,
     /// Only what the rule requires is not met.
-    Unmet(Requirement, String),
+    Unmet(Unmet, String),
     Fails(String),
+}
+
+/// What a rule requires and a caller does not have.
+#[derive(Clone, Debug)]
+struct Unmet {
+    /// How they would have to sign in.
+    sign_in: Option<Requirement>,
+    /// Whether somebody else would have to approve.
+    approval: bool,
 }
 
 impl CompiledPolicy {
@@ -102,16 +111,34 @@ fn verdict(facts: &Facts<'_>, judged: &[(&Rule, Outcome)]) -> Verdict {
     }
     let is_unknown = counting().any(|(_, outcome)| matches!(outcome, Outcome::Unknown));
     if let Some(rule) = applies(Action::Allow).filter(|_| !is_unknown) {
-        return Verdict::Allow { rule };
+        let asks =
+            |(judged, _): &(&Rule, Outcome)| judged.name == rule && judged.approval.is_some();
+        let until = judged.iter().any(asks).then(|| facts.granted_until(&rule));
+        return Verdict::Allow {
+            until: until.flatten(),
+            rule,
+        };
     }
-    let unmet = counting().find_map(|(rule, outcome)| match outcome {
-        Outcome::Unmet(require, _) => Some((Arc::clone(&rule.name), require.clone())),
-        Outcome::Applies | Outcome::Unknown | Outcome::Fails(_) => None,
-    });
-    match (facts.principal, unmet) {
-        (None, _) => Verdict::SignIn,
-        (Some(_), Some((rule, require))) => Verdict::StepUp { rule, require },
-        (Some(_), None) => Verdict::Deny(DenyReason::NoRule),
+    if facts.principal.is_none() {
+        return Verdict::SignIn;
+    }
+    let unmet = || {
+        counting().filter_map(|(rule, outcome)| match outcome {
+            Outcome::Unmet(unmet, _) => Some((Arc::clone(&rule.name), unmet)),
+            Outcome::Applies | Outcome::Unknown | Outcome::Fails(_) => None,
+        })
+    };
+    // What the caller can do alone comes before what somebody else has to agree to.
+    let first = unmet().find(|(_, unmet)| !unmet.approval);
+    match first.or_else(|| unmet().next()) {
+        Some((rule, unmet)) => match &unmet.sign_in {
+            Some(require) => Verdict::StepUp {
+                rule,
+                require: require.clone(),
+            },
+            None => Verdict::Ask { rule },
+        },
+        None => Verdict::Deny(DenyReason::NoRule),
     }
 }
 
@@ -163,15 +190,40 @@ fn judge(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> Outcome {
         return Outcome::Fails(circumstance(&failure, facts));
     }
     let outcome = judge_from(policy, rule, facts.principal);
-    match (outcome, &rule.require, facts.principal) {
-        (Outcome::Applies, Some(require), Some(principal)) => {
-            match unmet(require, principal, facts.now) {
-                Some(why) => Outcome::Unmet(require.clone(), why),
-                None => Outcome::Applies,
-            }
-        }
-        (outcome, _, _) => outcome,
+    match (outcome, facts.principal) {
+        (Outcome::Applies, Some(principal)) => lacking(rule, principal, facts),
+        (outcome, _) => outcome,
     }
+}
+
+/// What is left of a rule that is for the caller and about the request.
+fn lacking(rule: &Rule, principal: &Principal, facts: &Facts<'_>) -> Outcome {
+    let require = rule.require.as_ref();
+    let sign_in =
+        require.and_then(|require| Some((require, unmet(require, principal, facts.now)?)));
+    let approval = rule.approval.as_ref();
+    let approval = approval.filter(|_| facts.granted_until(&rule.name).is_none());
+    let why = match (&sign_in, approval) {
+        (None, None) => return Outcome::Applies,
+        (Some((_, why)), None) => why.clone(),
+        (None, Some(approval)) => wants_approval(approval),
+        (Some((_, why)), Some(approval)) => format!("{why}, and {}", wants_approval(approval)),
+    };
+    let unmet = Unmet {
+        sign_in: sign_in.map(|(require, _)| require.clone()),
+        approval: approval.is_some(),
+    };
+    Outcome::Unmet(unmet, why)
+}
+
+fn wants_approval(approval: &Approval) -> String {
+    let at_most = humantime::format_duration(approval.at_most);
+    let at_once = if approval.break_glass {
+        "; in an emergency you can have it at once"
+    } else {
+        ""
+    };
+    format!("it asks for an approval by somebody else, for at most {at_most}{at_once}")
 }
 
 fn judge_from(policy: &Policy, rule: &Rule, principal: Option<&Principal>) -> Outcome {

@@ -9,8 +9,8 @@ use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::policy::check;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{
-    Action, Mapping, Mode, People, Policy, PolicyTest, RoleBinding, Route, RouteGroup, Rule,
-    Source, Target, Transport, Upstream, When,
+    Action, Approval, Mapping, Mode, People, Policy, PolicyTest, RoleBinding, Route, RouteGroup,
+    Rule, Source, Target, Transport, Upstream, When,
 };
 use crate::policy::yaml::{self, Node, PolicyFault};
 
@@ -264,7 +264,7 @@ fn rule(rule: &Rule) -> Value {
         .with("from", rule.from.iter().map(source).collect::<Value>())
         .with_some("to", to)
         .with_some("when", rule.when.as_ref().map(when))
-        .with_some("require", rule.require.as_ref().map(requirement))
+        .with_some("require", required(rule))
         .end()
 }
 
@@ -285,14 +285,28 @@ fn when(when: &When) -> Value {
         .end()
 }
 
-fn requirement(requirement: &Requirement) -> Value {
+/// How somebody has to have signed in, and who has to approve: one object in the document.
+fn required(rule: &Rule) -> Option<Value> {
+    let nothing = Requirement::default();
+    let requirement = rule.require.as_ref().unwrap_or(&nothing);
     let age = |seconds: u32| {
         let age = std::time::Duration::from_secs(u64::from(seconds));
         humantime::format_duration(age).to_string()
     };
-    Object::default()
+    let object = Object::default()
         .with_some("acr", names(requirement.acr.as_ref()))
         .with_some("max_age", requirement.max_age.map(age))
+        .with_some("approval", rule.approval.as_ref().map(approval));
+    let is_asked = rule.require.is_some() || rule.approval.is_some();
+    is_asked.then(|| object.end())
+}
+
+fn approval(approval: &Approval) -> Value {
+    let at_most = humantime::format_duration(approval.at_most).to_string();
+    Object::default()
+        .with("from", approval.from.iter().map(source).collect::<Value>())
+        .with("at_most", at_most)
+        .with_flag("break_glass", approval.break_glass)
         .end()
 }
 
@@ -314,6 +328,10 @@ fn test(test: &PolicyTest) -> Value {
         .with_some(
             "headers",
             Some(headers).filter(|headers| !headers.is_empty()),
+        )
+        .with_some(
+            "granted",
+            names(Some(&test.granted).filter(|granted| !granted.is_empty())),
         )
         .with("at", test.at.to_string())
         .with("expect", test.expect.as_str())

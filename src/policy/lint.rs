@@ -117,6 +117,12 @@ impl Findings {
             self.say("rule", &rule.name, message);
             return;
         }
+        if let Some(approval) = &rule.approval
+            && !approval.from.iter().any(may_mean_somebody)
+        {
+            let message = "nobody can approve of its use: its `approval` is from nobody".to_owned();
+            self.say("rule", &rule.name, message);
+        }
         if let Some(until) = rule.when.as_ref().and_then(|when| when.until)
             && until.duration_since(now).unsigned_abs() <= SOON
         {
@@ -151,9 +157,19 @@ impl Findings {
             .rules
             .iter()
             .map(|rule| ("rule", &rule.name, &rule.from));
+        let approvals = policy.rules.iter().filter_map(|rule| {
+            let approval = rule.approval.as_ref()?;
+            Some(("rule", &rule.name, &approval.from))
+        });
+
         let bindings = policy.role_bindings.iter();
         let bindings = bindings.map(|binding| ("role_binding", &binding.name, &binding.from));
-        for (kind, name, from) in people.chain(mappings).chain(rules).chain(bindings) {
+        for (kind, name, from) in people
+            .chain(mappings)
+            .chain(rules)
+            .chain(approvals)
+            .chain(bindings)
+        {
             let named = from.iter().flat_map(|source| {
                 let groups = source.groups.iter().chain(&source.not_groups);
                 groups.flatten()
@@ -308,6 +324,16 @@ mod tests {
                 &["route a: nobody can reach it: no rule allows anything there"],
             ),
             (
+                format!("{staff}, require: {{ approval: {{ from: [], at_most: 4h }} }} }}"),
+                &["rule staff: nobody can approve of its use"],
+            ),
+            (
+                format!(
+                    "{staff}, require: {{ approval: {{ from: [{{ groups: [] }}], at_most: 4h }} }} }}"
+                ),
+                &["rule staff: nobody can approve of its use"],
+            ),
+            (
                 format!("{staff}, to: [] }}"),
                 &[
                     "route a: nobody can reach it",
@@ -368,6 +394,14 @@ mod tests {
             "{seen:?}"
         );
         assert!(found(&format!("rules: [{staff} }}]"), Some(&["staff"])).is_empty());
+        let approved = format!(
+            "rules: [{staff}, require: {{ approval: {{ from: [{{ groups: [leads] }}], at_most: 4h }} }} }}]"
+        );
+        let seen = found(&approved, Some(&["staff"]));
+        assert!(
+            seen[0].starts_with("rule staff: nobody with a session is in group leads"),
+            "{seen:?}"
+        );
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct PolicyTest {
     pub source_ip: Option<IpAddr>,
     /// Header lines, by lower-case name.
     pub headers: Vec<(Arc<str>, String)>,
+    /// Rules that an approver has granted them.
+    pub granted: Vec<Arc<str>>,
     /// When.
     pub at: jiff::Timestamp,
     /// What comes of it.
@@ -73,6 +75,8 @@ pub enum Expected {
     SignIn,
     /// Somebody has to sign in again as a rule asks.
     StepUp,
+    /// Somebody else has to approve first.
+    Ask,
 }
 
 impl Expected {
@@ -83,6 +87,7 @@ impl Expected {
             Self::Deny => "deny",
             Self::SignIn => "sign_in",
             Self::StepUp => "step_up",
+            Self::Ask => "ask",
         }
     }
 }
@@ -246,6 +251,19 @@ pub struct Rule {
     pub when: Option<When>,
     /// How the caller must have signed in; only allow rules have it.
     pub require: Option<Requirement>,
+    /// That somebody else has to approve, for a time; only allow rules have it. In the document it stands in `require`.
+    pub approval: Option<Approval>,
+}
+
+/// Who approves of the use of a rule, and for how long at most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Approval {
+    /// Items are alternatives; none has `anyone`. Empty matches nobody.
+    pub from: Vec<Source>,
+    /// The longest time in whole seconds, from a minute to 30 days.
+    pub at_most: Duration,
+    /// Whether whom the rule is for may use it at once, and have it reviewed afterwards.
+    pub break_glass: bool,
 }
 
 /// Whether a rule counts.

@@ -29,7 +29,7 @@ pub(super) use strategies::{compile, facts, policies};
 fn outcome(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Allow { .. } => 0,
-        Verdict::SignIn | Verdict::StepUp { .. } => 1,
+        Verdict::SignIn | Verdict::StepUp { .. } | Verdict::Ask { .. } => 1,
         Verdict::Deny(_) => 2,
     }
 }
@@ -122,7 +122,7 @@ proptest! {
         if let Some(principal) = &mut request.principal {
             principal.email = None;
         }
-        if let Verdict::Allow { rule } = request.verdict(&rules) {
+        if let Verdict::Allow { rule, .. } = request.verdict(&rules) {
             let rule = rules.iter().find(|other| other.name == rule).unwrap();
             let asks = |source: &Source| source.emails.is_some() || source.email_domains.is_some() || source.not_emails.is_some();
             prop_assert!(!rule.from.iter().all(asks));
@@ -139,6 +139,38 @@ proptest! {
             principal.groups = Groups::Known(groups.into_iter().map(Arc::from).collect());
         }
         prop_assert!(unknown >= outcome(&request.verdict(&rules)));
+    }
+
+    #[test]
+    fn i9_a_grant_opens_its_own_rule_for_its_time_and_nothing_else(rules in rules(), request in request()) {
+        let mut without = request.clone();
+        without.grants.clear();
+        let (before, after) = (without.verdict(&rules), request.verdict(&rules));
+        match &after {
+            Verdict::Allow { rule, until: Some(until) } => {
+                let written = rules.iter().find(|other| other.name == *rule).unwrap();
+                prop_assert!(written.approval.is_some() && written.mode == Mode::Enforce);
+                prop_assert!(request.grants.iter().any(|grant| grant.rule == *rule && grant.until == *until));
+                let policy = compile(rules.clone());
+                prop_assert!(request.facts(&policy).now < *until);
+            }
+            Verdict::Allow { until: None, .. } => prop_assert!(is_allowed(&before)),
+            Verdict::SignIn | Verdict::StepUp { .. } | Verdict::Ask { .. } | Verdict::Deny(_) => prop_assert!(!is_allowed(&before)),
+        }
+        // Who is denied, or has not signed in, stays so.
+        if matches!(before, Verdict::Deny(_) | Verdict::SignIn) {
+            prop_assert_eq!(before, after);
+        }
+    }
+
+    #[test]
+    fn i9_a_grant_of_another_rule_changes_nothing(rules in rules(), mut request in request()) {
+        let mut without = request.clone();
+        without.grants.clear();
+        for grant in &mut request.grants {
+            grant.rule = format!("{}x", grant.rule).into();
+        }
+        prop_assert_eq!(without.verdict(&rules), request.verdict(&rules));
     }
 
     #[test]
@@ -497,7 +529,42 @@ fn what_is_required_is_asked_for_where_nothing_else_allows() {
     let open =
         format!("{rules}\n  - {{ name: yes, action: allow, from: [{{ signed_in: true }}] }}");
     let (verdict, _) = decide_at(&open, &signed_in(None, None), now);
-    assert_eq!(verdict, Verdict::Allow { rule: "yes".into() });
+    assert!(matches!(verdict, Verdict::Allow { rule, .. } if *rule == *"yes"));
+}
+
+#[test]
+fn what_somebody_can_do_alone_comes_before_asking() {
+    let now = "2027-01-31T18:00:00Z";
+    let member = person(None, Groups::Missing);
+    let approval = "approval: { from: [{ groups: [leads] }], at_most: 4h }";
+    let rule = |name: &str, require: &str| {
+        format!(
+            "{{ name: {name}, action: allow, from: [{{ signed_in: true }}], require: {{ {require} }} }}"
+        )
+    };
+    let (alone, asked) = (rule("alone", "acr: mfa"), rule("asked", approval));
+    let both = rule("both", &format!("acr: mfa, {approval}"));
+    for (rules, expected) in [
+        (format!("{asked}"), "ask asked"),
+        (format!("{asked}, {alone}"), "step_up alone"),
+        (format!("{both}"), "step_up both"),
+        (format!("{both}, {asked}"), "step_up both"),
+        (format!("{asked}, {both}"), "ask asked"),
+    ] {
+        let (verdict, _) = decide_at(&format!("rules: [{rules}]"), &member, now);
+        let found = match verdict {
+            Verdict::StepUp { rule, .. } => format!("step_up {rule}"),
+            Verdict::Ask { rule } => format!("ask {rule}"),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(found, expected, "{rules}");
+    }
+    let deny = "{ name: no, action: deny, from: [{ signed_in: true }] }";
+    let (verdict, _) = decide_at(&format!("rules: [{asked}, {deny}]"), &member, now);
+    assert_eq!(
+        verdict,
+        Verdict::Deny(DenyReason::Rule { rule: "no".into() })
+    );
 }
 
 #[test]
@@ -582,7 +649,13 @@ fn strangers_are_asked_who_they_are_where_those_denied_are_named_by_exceptions()
     // One of the sources of `mixed` says only who is excepted.
     for (people, expected) in [
         ("mixed", Verdict::SignIn),
-        ("nobody", Verdict::Allow { rule: "all".into() }),
+        (
+            "nobody",
+            Verdict::Allow {
+                rule: "all".into(),
+                until: None,
+            },
+        ),
     ] {
         let beside = Source {
             not_groups: Some(vec![]),

@@ -1,11 +1,12 @@
 //! Tests that stand in the policy itself: who gets what, and as whom. They are run before a policy is written; one that fails refuses it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::identity::principal::Principal;
 use crate::policy::check::fault;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{DenyReason, Facts, Verdict};
+use crate::policy::decide::{DenyReason, Facts, Grant, Verdict};
 use crate::policy::explain::Explanation;
 use crate::policy::model::{Action, Expected, Mode, PolicyTest};
 use crate::policy::when::RequestHeaders;
@@ -38,6 +39,11 @@ impl CompiledPolicy {
             ));
         }
         let headers = RequestHeaders::of_list(self.header_names(), &test.headers);
+        let granted = test.granted.iter().map(|rule| Grant {
+            rule: Arc::clone(rule),
+            until: jiff::Timestamp::MAX,
+        });
+        let grants: Vec<Grant> = granted.collect();
         let facts = Facts {
             principal: test.principal.as_ref(),
             route,
@@ -46,6 +52,7 @@ impl CompiledPolicy {
             now: test.at,
             peer: test.source_ip.or(Some(IpAddr::from([192, 0, 2, 1]))),
             headers: Some(&headers),
+            grants: &grants,
         };
         let explanation = self.explain(&facts);
         let found = expected(&explanation.verdict);
@@ -78,6 +85,7 @@ fn expected(verdict: &Verdict) -> Expected {
         Verdict::Allow { .. } => Expected::Allow,
         Verdict::SignIn => Expected::SignIn,
         Verdict::StepUp { .. } => Expected::StepUp,
+        Verdict::Ask { .. } => Expected::Ask,
         Verdict::Deny(_) => Expected::Deny,
     }
 }
@@ -85,12 +93,15 @@ fn expected(verdict: &Verdict) -> Expected {
 /// The rule that decides, or why those that could allow it do not.
 pub fn reasons(explanation: &Explanation) -> String {
     match &explanation.verdict {
-        Verdict::Allow { rule } => format!(": rule {rule} allows it"),
+        Verdict::Allow { rule, .. } => format!(": rule {rule} allows it"),
         Verdict::Deny(DenyReason::Rule { rule }) => format!(": rule {rule} forbids it"),
         Verdict::Deny(DenyReason::Provider) => {
             ": the route does not accept the provider".to_owned()
         }
-        Verdict::Deny(DenyReason::NoRule) | Verdict::SignIn | Verdict::StepUp { .. } => {
+        Verdict::Deny(DenyReason::NoRule)
+        | Verdict::SignIn
+        | Verdict::StepUp { .. }
+        | Verdict::Ask { .. } => {
             let considered = explanation.considered.iter();
             let allowing = considered
                 .filter(|rule| rule.action == Action::Allow && rule.mode == Mode::Enforce);

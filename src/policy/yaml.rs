@@ -46,7 +46,10 @@
 //!       headers: { x-env: [prod] }       # and not_headers
 //!       hours: Mon-Fri 08:00-19:00 Europe/Berlin           # or a list
 //!       until: 2027-01-31                # that day to its end in UTC, or a moment (RFC 3339)
-//!     require: { acr: mfa, max_age: 8h } # optional; how somebody must have signed in, or sign in again
+//!     require:                           # optional; how somebody must have signed in, or sign in again, and that somebody else has to approve
+//!       acr: mfa
+//!       max_age: 8h
+//!       approval: { from: [{ groups: [sre-leads] }], at_most: 4h, break_glass: false }   # break_glass optional; false
 //! role_bindings:                         # optional; who may look after the edge: owner, admin, approver or auditor
 //!   - { name: sre-leads, role: admin, from: [{ people: [admins] }] }
 //! tests:                                 # optional; run before the policy is written, and one that fails refuses it
@@ -56,6 +59,7 @@
 //!     request: GET grafana /d/1          # method, route, path
 //!     source_ip: 10.1.2.3                # optional
 //!     headers: { x-env: prod }           # optional
+//!     granted: [sre-may-write]           # optional; rules that somebody approved of
 //!     at: "2026-11-24T10:00:00Z"         # optional; noon UTC of a Wednesday
 //!     expect: allow                      # allow, deny, sign_in or step_up
 //!     # mesh_identity: spiffe://{trust_domain}/ns/people/sa/...   optional

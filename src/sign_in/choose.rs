@@ -45,7 +45,7 @@ type Shared = (
     RawQuery,
 );
 
-/// `GET /.wayleave/sign-in`: straight back with a live session, straight on with one provider, else a choice
+/// `GET /.wayleave/sign-in`, with `to` to come back to a page of the home host: straight back with a live session, straight on with one provider, else a choice
 /// of those that the route accepts.
 pub(super) async fn show(
     (State(sign_in), Extension(info), headers, RawQuery(raw)): Shared,
@@ -84,6 +84,9 @@ impl SignIn {
         headers: &HeaderMap,
         raw: Option<&str>,
     ) -> Result<Response<Body>, SignInError> {
+        if let Some(to) = query(raw)?.one("to") {
+            return self.start_attempt(info, to, headers, None).await;
+        }
         let id = attempt_of(raw)?;
         let attempt = match &id {
             Some(id) => match self.peek::<Attempt>(id).await? {
@@ -209,6 +212,10 @@ impl SignIn {
         let Some(attempt) = self.peek::<Attempt>(id).await? else {
             return reply::redirect(info, "/.wayleave/", cookies);
         };
+        // Who came for a page of the home host is there already, and has its cookie.
+        if attempt.origin == info.origin.to_string() {
+            return reply::redirect(info, &attempt.return_to, cookies);
+        }
         let code = Token::generate();
         let hand_back = HandBack {
             attempt: id.hash().to_hex(),

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::identity::principal::{Groups, Principal};
 use crate::policy::decide::{Facts, Verdict};
 use crate::sign_in::{SignIn, SignInError, reply};
+use crate::web::ask::Wanted;
 use crate::web::request_info::RequestInfo;
 use crate::web::{security_headers, stylesheet};
 
@@ -27,9 +28,11 @@ struct HomePage<'a> {
     ends_at: String,
     ends_at_text: String,
     routes: Vec<Reachable>,
+    askable: Vec<Reachable>,
+    decides: bool,
 }
 
-/// A route somebody may open.
+/// A route somebody may open, or where they ask for it.
 struct Reachable {
     name: String,
     href: String,
@@ -71,6 +74,7 @@ impl SignIn {
             .iter()
             .find(|(name, _)| **name == *principal.provider)
             .map_or(&*principal.provider, |(_, label)| label);
+        let (routes, askable) = self.reachable(info, principal);
         let page = HomePage {
             stylesheet: &stylesheet::PATH,
             request_id: &info.request_id,
@@ -83,14 +87,22 @@ impl SignIn {
                 .map(|id| id.to_string()),
             ends_at: session.expires_at.rfc3339(),
             ends_at_text: session.expires_at.for_people(),
-            routes: self.reachable(info, principal),
+            routes,
+            askable,
+            decides: policy.approves_anything(principal),
         };
         reply::page(info, StatusCode::OK, &page)
     }
 
-    fn reachable(&self, info: &RequestInfo, principal: &Principal) -> Vec<Reachable> {
+    /// What somebody may open, and what they may ask for.
+    fn reachable(
+        &self,
+        info: &RequestInfo,
+        principal: &Principal,
+    ) -> (Vec<Reachable>, Vec<Reachable>) {
         let policy = self.snapshots.current();
-        let mut all = Vec::new();
+        let grants = self.grants.current();
+        let (mut open, mut askable) = (Vec::new(), Vec::new());
         for route in policy.routes() {
             let facts = Facts {
                 principal: Some(principal),
@@ -100,18 +112,30 @@ impl SignIn {
                 now: self.clock.now().to_jiff(),
                 peer: Some(info.client),
                 headers: None,
+                grants: grants.of(principal),
             };
-            // Signing in once more is no obstacle.
-            let verdict = policy.decide(&facts);
-            if matches!(verdict, Verdict::Allow { .. } | Verdict::StepUp { .. }) {
-                let origin = info.origin.at_host(route.route.host.clone());
-                all.push(Reachable {
-                    name: route.route.name.to_string(),
-                    href: format!("{origin}{}", route.route.prefix),
-                });
+            let name = route.route.name.to_string();
+            let wanted = Wanted {
+                method: "GET".to_owned(),
+                host: route.route.host.clone(),
+                path: route.route.prefix.clone(),
+                query: None,
+            };
+            match policy.decide(&facts) {
+                // Signing in once more is no obstacle.
+                Verdict::Allow { .. } | Verdict::StepUp { .. } => {
+                    let origin = info.origin.at_host(wanted.host);
+                    let href = format!("{origin}{}", wanted.path);
+                    open.push(Reachable { name, href });
+                }
+                Verdict::Ask { .. } => {
+                    let href = wanted.ask_url(&info.origin);
+                    askable.push(Reachable { name, href });
+                }
+                Verdict::SignIn | Verdict::Deny(_) => {}
             }
         }
-        all
+        (open, askable)
     }
 
     async fn session_json(

@@ -1,10 +1,11 @@
-//! Following the change feed: new revisions are put in force, ended sessions are told of.
+//! Following the change feed: new revisions are put in force, grants are read again, ended sessions are told of.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
 use crate::identity::spiffe_id::TrustDomain;
+use crate::snapshot::grants::LiveGrants;
 use crate::snapshot::{Freshness, SnapshotError, Snapshots, load};
 use crate::store::Store;
 use crate::store::changes::{Change, ChangeSeq};
@@ -20,6 +21,8 @@ pub struct Follower {
     pub store: Store,
     /// Where new revisions are put in force.
     pub snapshots: Arc<Snapshots>,
+    /// Where what is granted is published.
+    pub grants: Arc<LiveGrants>,
     /// Told after each complete reading.
     pub freshness: Arc<Freshness>,
     /// For freshness.
@@ -35,6 +38,8 @@ pub struct Follower {
 struct Progress {
     /// A revision was announced and could not be loaded yet.
     revision_waits: bool,
+    /// Grants have changed and could not be read yet.
+    grants_wait: bool,
     /// The last reading failed, and that is in the log.
     failing: bool,
 }
@@ -84,9 +89,15 @@ impl Follower {
         for (seq, change) in self.store.changes_after(self.after).await? {
             match change {
                 Change::PolicyRevision(_) => progress.revision_waits = true,
+                Change::GrantsChanged => progress.grants_wait = true,
                 Change::SessionEnded(_) | Change::SessionRefreshed(_) => on_change(&change),
             }
             self.after = self.after.max(seq);
+        }
+        // Before a revision, which may be slow to compile: what was taken away has to be gone at once.
+        if progress.grants_wait {
+            self.grants.reload(&self.store).await?;
+            progress.grants_wait = false;
         }
         if progress.revision_waits {
             self.take_revision(on_change).await?;

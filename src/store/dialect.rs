@@ -121,6 +121,7 @@ pub(in crate::store) enum Turn {
     WriteRevision,
     SigningKeys,
     OpenDraft,
+    AskForAccess,
 }
 
 impl Turn {
@@ -130,6 +131,7 @@ impl Turn {
             Self::WriteRevision => 0x7761_796c_0001,
             Self::SigningKeys => 0x7761_796c_0002,
             Self::OpenDraft => 0x7761_796c_0006,
+            Self::AskForAccess => 0x7761_796c_0003,
         }
     }
 }

@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Deletes what has expired: one-time values, sessions past their absolute end, tombstones of sessions
-    /// that ended a day ago, and changes that are a day old.
+    /// that ended a day ago, and changes that are a day old. Tells of sessions, requests for access and grants whose time is up.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let old = now.minus(KEPT);
@@ -101,7 +101,8 @@ impl Store {
             transaction
                 .execute("DELETE FROM changes WHERE at <= $1", args![old])
                 .await?;
-            let ended = transaction.sweep_sessions(now, old).await?;
+            let mut ended = transaction.sweep_sessions(now, old).await?;
+            ended.extend(transaction.sweep_access(now).await?);
             transaction.tell(&ended, now).await?;
             transaction.commit().await
         })

@@ -122,10 +122,18 @@ impl Minter {
         })
     }
 
-    /// Signs one: `sub`, `email`, `groups`, `aud` = the route's public origin, `cnf.x5t#S256` = the SVID's thumbprint, five minutes at most.
-    pub fn mint(&self, principal: &Principal, audience: &str, svid: &Svid) -> Assertion {
+    /// Signs one: `sub`, `email`, `groups`, `aud` = the route's public origin, `cnf.x5t#S256` = the SVID's thumbprint, five minutes at most, and no
+    /// longer than to the second in which `until` is.
+    pub fn mint(
+        &self,
+        principal: &Principal,
+        audience: &str,
+        svid: &Svid,
+        until: Option<Timestamp>,
+    ) -> Assertion {
         let now = self.clock.now();
-        let expires_at = now.plus(LIFETIME).min(svid.not_after);
+        let until = until.map_or(svid.not_after, |until| until.plus(Duration::from_secs(1)));
+        let expires_at = now.plus(LIFETIME).min(svid.not_after).min(until);
         let groups = match &principal.groups {
             Groups::Known(names) => Some(names.iter().map(AsRef::as_ref).collect()),
             Groups::Missing => None,

@@ -31,6 +31,8 @@ pub struct Problem {
     pub retry_after: Option<u32>,
     /// Where signing in (again) starts, offered as a link or `Location`-like member; same origin path.
     pub sign_in_path: Option<String>,
+    /// Where access can be asked for, on the home host.
+    pub ask_url: Option<String>,
 }
 
 /// What a refused person is told.
@@ -108,6 +110,9 @@ impl Problem {
         if let Some(path) = &self.sign_in_path {
             members["sign_in"] = json!(path);
         }
+        if let Some(url) = &self.ask_url {
+            members["ask_for_access"] = json!(url);
+        }
         typed(self.status, "application/problem+json", members.to_string())
     }
 
@@ -120,7 +125,9 @@ impl Problem {
             HeaderValue::from_static("application/grpc"),
         );
         headers.insert("grpc-status", HeaderValue::from(grpc_status(self.status)));
-        let text = format!("{} (request {})", self.detail, self.request_id);
+        let ask = self.ask_url.iter();
+        let ask: String = ask.map(|url| format!(" Ask for access at {url}")).collect();
+        let text = format!("{}{ask} (request {})", self.detail, self.request_id);
         let message = utf8_percent_encode(&text, GRPC_MESSAGE).to_string();
         if let Ok(value) = HeaderValue::from_str(&message) {
             headers.insert("grpc-message", value);
@@ -179,6 +186,7 @@ mod tests {
             authenticate: None,
             retry_after: Some(3),
             sign_in_path: Some(CANARY.to_owned()),
+            ask_url: Some(CANARY.to_owned()),
         }
     }
 
@@ -192,7 +200,7 @@ mod tests {
             .expect("a body");
         let text = String::from_utf8_lossy(&body);
         assert!(!text.contains("<svg") && !text.contains("</script>"));
-        assert_eq!(text.matches("alert(1)").count(), 8);
+        assert_eq!(text.matches("alert(1)").count(), 9);
     }
 
     #[test]

@@ -67,6 +67,11 @@ async fn three_people_get_three_results_and_are_told_why() {
 }
 
 #[tokio::test]
+async fn access_is_asked_for_and_goes_on_by_itself() {
+    look("access.mjs", |_| json!({ "shots": shots() })).await;
+}
+
+#[tokio::test]
 async fn signing_out_ends_it_everywhere() {
     look("sign_out.mjs", nothing_more).await;
 }

@@ -157,16 +157,16 @@ async fn a_check_leaves_a_store_in_a_file_as_it_is() {
     let before = files(&folder);
     check(&file)
         .await
-        .is_ok("store: empty; `wayleave serve` will make schema version 3");
+        .is_ok("store: empty; `wayleave serve` will make schema version 4");
     assert_eq!(files(&folder), before);
 
     let edge = parties.serve().await;
     // Beside an edge that runs: it sees what is there, and the edge goes on.
-    check(&file).await.is_ok("store: schema version 3");
+    check(&file).await.is_ok("store: schema version 4");
     end(edge).await;
     let before = files(&folder);
     assert!(before.contains_key(&parties.stage.path("wayleave.db")));
-    check(&file).await.is_ok("store: schema version 3");
+    check(&file).await.is_ok("store: schema version 4");
     assert_eq!(files(&folder), before);
 
     let url = format!("sqlite://{}", parties.stage.path("wayleave.db").display());
@@ -195,13 +195,13 @@ async fn a_check_leaves_a_database_as_it_is() {
     assert_eq!(tables, 0);
 
     end(parties.serve().await).await;
-    check(&file).await.is_ok("store: schema version 3");
+    check(&file).await.is_ok("store: schema version 4");
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (7, 'of a later release', TRUE, '\\x00', 0)";
     sqlx::raw_sql(newer).execute(&mut own).await.unwrap();
     check(&file)
         .await
-        .is_ok("store: schema version 7, newer than 3");
+        .is_ok("store: schema version 7, newer than 4");
     let other = "UPDATE _sqlx_migrations SET checksum = '\\x00' WHERE version = 1";
     sqlx::raw_sql(other).execute(&mut own).await.unwrap();
     check(&file)

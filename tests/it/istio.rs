@@ -166,7 +166,7 @@ impl Stage {
         if let Some(principal) = &asked.principal {
             let assertion = self
                 .minter
-                .mint(principal, &asked.origin().to_string(), &svid);
+                .mint(principal, &asked.origin().to_string(), &svid, None);
             request = request.header("wayleave-jwt-assertion", assertion.value);
         }
         let request = request.body(EdgeBody::Empty).unwrap();
@@ -440,7 +440,9 @@ async fn f10_no_kept_claim_takes_the_place_of_one_of_the_assertions_own() {
             ..principal.clone()
         };
         let claims = |principal| {
-            let minted = stage.minter.mint(principal, "https://a.example", &svid);
+            let minted = stage
+                .minter
+                .mint(principal, "https://a.example", &svid, None);
             let payload = crate::mesh::payload(minted.value.to_str().unwrap());
             let mut payload = payload.as_object().unwrap().clone();
             for varies in ["jti", "iat", "exp"] {

@@ -6,6 +6,8 @@
     reason = "in a test, what must not fail is the test's own footing"
 )]
 
+mod access;
+mod access_served;
 mod audit;
 mod browser;
 mod check;

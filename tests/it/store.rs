@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::Connection;
+use wayleave::access::{self, AccessId, Asked, EndOfGrant, OpenRequest};
 use wayleave::audit::chain::Break;
 use wayleave::audit::decision::{Decided, Decision};
 use wayleave::audit::verify::{Verified, Verifier};
@@ -14,6 +15,7 @@ use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
 use wayleave::policy::model::Revision;
 use wayleave::secret::{ExposeSecret, Sealer, SecretString, Token, random};
 use wayleave::session::*;
+use wayleave::store::access::Opened;
 use wayleave::store::audit::EventFilter;
 use wayleave::store::changes::{Change, ChangeSeq};
 use wayleave::store::decisions::{DecisionCursor, KnownPrincipals};
@@ -109,6 +111,12 @@ on_both!(
     k10_events_are_chained_and_stay_as_they_are,
     k10_what_is_old_is_pruned_behind_a_checkpoint,
     decisions_are_taken_in_once_and_counted_by_the_hour,
+    i10_one_grant_of_fifty,
+    i10_a_request_that_is_over_stays_so,
+    open_requests_are_few_and_each_rule_has_one,
+    i9_grants_end_and_their_end_is_told,
+    broken_glass_waits_for_a_review,
+    what_was_over_long_ago_is_forgotten,
 );
 
 fn principal() -> Principal {
@@ -619,4 +627,254 @@ async fn decisions_are_taken_in_once_and_counted_by_the_hour(place: Place) {
         .await
         .unwrap();
     assert!(store.decision("a3").await.unwrap().is_none());
+}
+
+fn asked(place: &Place, id: &str, rule: &str) -> Asked {
+    let at = place.clock.now();
+    Asked {
+        id: AccessId(id.into()),
+        principal: principal(),
+        rule: rule.into(),
+        place: access::Place {
+            route: "app".into(),
+            method: "GET".to_owned(),
+            host: "app.example".to_owned(),
+            target: "/d/1?x=1".to_owned(),
+        },
+        reason: "the pager".to_owned(),
+        lasting: Duration::from_secs(600),
+        at,
+        expires_at: at.plus(Duration::from_secs(3600)),
+    }
+}
+
+fn approver() -> Principal {
+    Principal {
+        subject: "bob".into(),
+        ..principal()
+    }
+}
+
+async fn opened(store: &Store, asked: &Asked) -> OpenRequest {
+    let open = OpenRequest::new(asked.clone());
+    let outcome = store.open_access_request(&open, 10, Some("label")).await;
+    assert_eq!(outcome.unwrap(), Opened::Waits(asked.id.clone()));
+    open
+}
+
+/// Kinds of the events about access, in order.
+async fn access_events(store: &Store) -> Vec<String> {
+    let events = store.events_after(0, &EventFilter::default(), 1000).await;
+    let bodies = events.unwrap().into_iter().map(|event| {
+        let body: serde_json::Value = serde_json::from_str(&event.body).unwrap();
+        body["kind"].as_str().unwrap().to_owned()
+    });
+    bodies.filter(|kind| kind.starts_with("access_")).collect()
+}
+
+async fn grant_changes(store: &Store) -> usize {
+    let changes = store.changes_after(ChangeSeq::default()).await.unwrap();
+    let granted = changes
+        .iter()
+        .filter(|(_, change)| *change == Change::GrantsChanged);
+    granted.count()
+}
+
+async fn i10_one_grant_of_fifty(place: Place) {
+    let store = place.open().await;
+    let asked = asked(&place, "a", "r");
+    let open = opened(&store, &asked).await;
+    assert_eq!(
+        store.access_request(&asked.id).await.unwrap(),
+        Some(access::Request::Open(open.clone()))
+    );
+    let (by, now) = (approver(), place.clock.now());
+    let granted = open.clone().approve(&by, Duration::from_secs(60), now);
+    let refused = open.clone().refuse(&by, "no".to_owned(), now);
+    let withdrawn = open.withdraw(now);
+    let grants =
+        futures_util::future::join_all((0..50).map(|_| store.grant_access(&granted, None)));
+    let others = futures_util::future::join_all((0..5).map(|_| async {
+        let refused = store.refuse_access(&refused, None).await.unwrap();
+        let withdrawn = store.withdraw_access(&withdrawn, None).await.unwrap();
+        usize::from(refused) + usize::from(withdrawn)
+    }));
+    let (grants, others) = tokio::join!(grants, others);
+    let granted = grants
+        .into_iter()
+        .filter(|done| *done.as_ref().unwrap())
+        .count();
+    assert_eq!(granted + others.iter().sum::<usize>(), 1, "one of all");
+    assert_eq!(store.live_grants().await.unwrap().len(), granted);
+    assert_eq!(grant_changes(&store).await, granted);
+    assert_eq!(access_events(&store).await.len(), 2);
+}
+
+async fn i10_a_request_that_is_over_stays_so(place: Place) {
+    let store = place.open().await;
+    let by = approver();
+    let late = opened(&store, &asked(&place, "late", "r")).await;
+    place.clock.advance(Duration::from_secs(3600));
+    let now = place.clock.now();
+    let expired = store.access_request(&late.asked().id).await.unwrap();
+    assert!(matches!(expired, Some(access::Request::Expired(_))));
+    assert!(store.open_access_requests().await.unwrap().is_empty());
+    let granted = late.clone().approve(&by, Duration::from_secs(60), now);
+    assert!(!store.grant_access(&granted, None).await.unwrap());
+    let refused = late.refuse(&by, "no".to_owned(), now);
+    assert!(!store.refuse_access(&refused, None).await.unwrap());
+    store.sweep().await.unwrap();
+    store.sweep().await.unwrap();
+    assert_eq!(
+        access_events(&store).await,
+        ["access_asked", "access_expired"]
+    );
+    assert!(store.live_grants().await.unwrap().is_empty());
+    assert_eq!(grant_changes(&store).await, 0);
+
+    let open = opened(&store, &asked(&place, "refused", "r")).await;
+    let refused = open.clone().refuse(&by, "no".to_owned(), now);
+    assert!(store.refuse_access(&refused, None).await.unwrap());
+    let granted = open.approve(&by, Duration::from_secs(60), now);
+    assert!(!store.grant_access(&granted, None).await.unwrap());
+    let read = store.access_request(&refused.asked.id).await.unwrap();
+    assert!(matches!(read, Some(access::Request::Refused { why, .. }) if why == "no"));
+}
+
+async fn open_requests_are_few_and_each_rule_has_one(place: Place) {
+    let store = place.open().await;
+    let first = asked(&place, "first", "r");
+    opened(&store, &first).await;
+    let again = OpenRequest::new(asked(&place, "again", "r"));
+    let outcome = store.open_access_request(&again, 10, None).await.unwrap();
+    assert_eq!(outcome, Opened::Waits(first.id.clone()));
+    assert_eq!(store.access_request(&again.asked().id).await.unwrap(), None);
+    // Twenty at once, of which only some fit.
+    let more: Vec<OpenRequest> = (0..20)
+        .map(|n| OpenRequest::new(asked(&place, &format!("m{n}"), &format!("r{n}"))))
+        .collect();
+    let all = more
+        .iter()
+        .map(|open| store.open_access_request(open, 10, None));
+    let all = futures_util::future::join_all(all).await;
+    let too_many = all
+        .iter()
+        .filter(|one| *one.as_ref().unwrap() == Opened::TooMany);
+    assert_eq!(too_many.count(), 11);
+    assert_eq!(store.open_access_requests().await.unwrap().len(), 10);
+    assert_eq!(
+        store
+            .access_requests_of(&principal(), 50)
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
+    assert!(
+        store
+            .access_requests_of(&approver(), 50)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    // Somebody else of the same name at another issuer is somebody else.
+    let other = Principal {
+        issuer: "https://other.example".into(),
+        ..principal()
+    };
+    assert!(
+        store
+            .access_requests_of(&other, 50)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+async fn i9_grants_end_and_their_end_is_told(place: Place) {
+    let store = place.open().await;
+    let (by, now) = (approver(), place.clock.now());
+    for (id, rule) in [("a", "r"), ("b", "s")] {
+        let open = opened(&store, &asked(&place, id, rule)).await;
+        // No longer than was asked for.
+        let granted = open.approve(&by, Duration::from_secs(86_400), now);
+        assert_eq!(granted.until, now.plus(Duration::from_secs(600)));
+        assert!(store.grant_access(&granted, Some("label")).await.unwrap());
+    }
+    let live = store.live_grants().await.unwrap();
+    assert_eq!(live.len(), 2);
+    assert_eq!((&*live[0].rule, live[0].by.as_str()), ("r", "demo/bob"));
+    let revoke = || store.end_grant(&live[0], &by, EndOfGrant::Revoked, None);
+    let ends = futures_util::future::join_all((0..10).map(|_| revoke())).await;
+    assert_eq!(
+        ends.into_iter()
+            .filter(|end| *end.as_ref().unwrap())
+            .count(),
+        1
+    );
+    assert_eq!(store.live_grants().await.unwrap().len(), 1);
+    assert_eq!(grant_changes(&store).await, 3);
+    place.clock.advance(Duration::from_micros(599_999_999));
+    assert_eq!(store.live_grants().await.unwrap().len(), 1);
+    place.clock.advance(Duration::from_micros(1));
+    assert!(store.live_grants().await.unwrap().is_empty());
+    assert!(!revoke().await.unwrap(), "nothing ends twice");
+    let late = store
+        .end_grant(&live[1], &by, EndOfGrant::Revoked, None)
+        .await;
+    assert!(!late.unwrap(), "nor what is over by itself");
+    store.sweep().await.unwrap();
+    store.sweep().await.unwrap();
+    let events = access_events(&store).await;
+    assert_eq!(events[4..], ["access_ended", "access_ended"]);
+    let between = async |from: i64, to: i64| {
+        let at = |seconds| now.plus(Duration::from_secs(u64::try_from(seconds).unwrap()));
+        store.grants_between(at(from), at(to)).await.unwrap().len()
+    };
+    assert_eq!((between(0, 1).await, between(600, 700).await), (2, 0));
+    assert_eq!(store.grants_of(&principal(), 50).await.unwrap().len(), 2);
+}
+
+async fn broken_glass_waits_for_a_review(place: Place) {
+    let store = place.open().await;
+    let taken = OpenRequest::new(asked(&place, "a", "r")).break_glass();
+    assert_eq!(store.take_access(&taken, None).await.unwrap().0, "a".into());
+    // A second press of the button takes nothing more.
+    let again = OpenRequest::new(asked(&place, "b", "r")).break_glass();
+    let both = (0..10).map(|_| store.take_access(&again, None));
+    for id in futures_util::future::join_all(both).await {
+        assert_eq!(id.unwrap().0, "a".into());
+    }
+    assert_eq!(store.live_grants().await.unwrap().len(), 1);
+    place.clock.advance(Duration::from_secs(200 * 86_400));
+    store.sweep().await.unwrap();
+    let waiting = store.grants_to_review().await.unwrap();
+    assert_eq!(waiting.len(), 1, "it waits for as long as it takes");
+    let by = approver();
+    let reviews = (0..5).map(|_| store.review_grant(&waiting[0], &by, "fine", None));
+    let reviews = futures_util::future::join_all(reviews).await;
+    assert_eq!(
+        reviews
+            .into_iter()
+            .filter(|one| *one.as_ref().unwrap())
+            .count(),
+        1
+    );
+    assert!(store.grants_to_review().await.unwrap().is_empty());
+    let expected = ["access_break_glass", "access_ended", "access_reviewed"];
+    assert_eq!(access_events(&store).await, expected);
+}
+
+async fn what_was_over_long_ago_is_forgotten(place: Place) {
+    let store = place.open().await;
+    let granted = opened(&store, &asked(&place, "a", "r")).await;
+    let granted = granted.approve(&approver(), Duration::from_secs(60), place.clock.now());
+    assert!(store.grant_access(&granted, None).await.unwrap());
+    place.clock.advance(Duration::from_secs(89 * 86_400));
+    store.sweep().await.unwrap();
+    assert!(store.grant(&granted.asked.id).await.unwrap().is_some());
+    place.clock.advance(Duration::from_secs(2 * 86_400));
+    store.sweep().await.unwrap();
+    assert_eq!(store.grant(&granted.asked.id).await.unwrap(), None);
+    assert_eq!(store.access_request(&granted.asked.id).await.unwrap(), None);
 }

@@ -104,6 +104,7 @@ pub(super) fn replayed(said: &Value) -> String {
         let (style, would) = match text(effect, "change") {
             "loses" => (REMOVED, "- would lose"),
             "signs_in_again" => (CHANGED, "~ would sign in again for"),
+            "needs_approval" => (CHANGED, "~ would need an approval for"),
             "gains" => (ADDED, "+ would gain"),
             _ => (CHANGED, "~ would go as somebody else to"),
         };

@@ -162,12 +162,8 @@ impl Conditions<'_, '_> {
             self.look_at_slash(&own);
             match paths::forms(&self.seen(&own)) {
                 Some(forms) => {
-                    if forms.may_miss {
-                        self.lose(
-                            left_out,
-                            condition,
-                            "is not matched by every Envoy where {*} has a * or = in it",
-                        );
+                    if let Some(why) = forms.misses {
+                        self.lose(left_out, condition, why);
                     }
                     values.extend(forms.values);
                 }
@@ -211,7 +207,7 @@ impl Conditions<'_, '_> {
             self.look_at_slash(&own);
             let seen = self.seen(&own);
             let forms = paths::forms(&seen);
-            let is_whole = forms.as_ref().is_some_and(|forms| !forms.may_miss);
+            let is_whole = forms.as_ref().is_some_and(|forms| forms.misses.is_none());
             let values = match (forms, self.action) {
                 (Some(forms), Action::Deny) => forms.values,
                 (None, Action::Deny) => Vec::new(),

@@ -1,7 +1,8 @@
 //! Path conditions as the workload sees paths: within the route, without a prefix that is taken off, in Istio's forms.
 //!
 //! All paths that come through the edge read the same in every one of Istio's normalisation modes, since the edge refuses all others, and so do the
-//! conditions. What Istio's forms cannot say: `{**}` in the middle, and a `{*}` that has a `*` or `=` in it, which not every Envoy takes for a part of a segment.
+//! conditions. What Istio's forms cannot say: `{**}` in the middle; a `{*}` that has a `*` or `=` in it, which not every Envoy takes for a part of a segment;
+//! and both spellings of a character that may stand in a path encoded or not, which are one to the edge.
 
 use crate::policy::matcher::{PathMatch, TemplateSegment, TextMatch};
 use crate::policy::model::Route;
@@ -23,8 +24,8 @@ pub(super) enum Within {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Forms {
     pub(super) values: Vec<String>,
-    /// A `{*}` stands in one: not every Envoy takes `*` and `=` for a part of a segment.
-    pub(super) may_miss: bool,
+    /// Why they may match less than the condition.
+    pub(super) misses: Option<&'static str>,
 }
 
 /// Where a route's paths begin, without the slash at the end; empty for the whole host.
@@ -121,9 +122,12 @@ pub(super) fn forms(condition: &PathMatch) -> Option<Forms> {
     let plain = |values: Vec<String>| {
         Some(Forms {
             values,
-            may_miss: false,
+            misses: None,
         })
     };
+    if has_spellings(condition) {
+        return one_spelling(condition);
+    }
     match condition {
         PathMatch::Text(text) => plain(vec![text.to_string()]),
         PathMatch::Template(segments) => {
@@ -155,7 +159,7 @@ fn below(front: &[TemplateSegment]) -> Option<Forms> {
         };
         return Some(Forms {
             values,
-            may_miss: false,
+            misses: None,
         });
     }
     let mut forms = template(front, "");
@@ -178,22 +182,81 @@ fn written(segments: &[TemplateSegment]) -> String {
 fn template(segments: &[TemplateSegment], end: &str) -> Forms {
     Forms {
         values: vec![format!("{}{end}", written(segments))],
-        may_miss: segments.contains(&TemplateSegment::One),
+        misses: segments
+            .contains(&TemplateSegment::One)
+            .then_some("is not matched by every Envoy where {*} has a * or = in it"),
     }
 }
 
-/// Values that match at least what the condition does: by its beginning, up to the first placeholder.
+/// What may stand in a path as it is or encoded.
+const SPELT_TWICE: [char; 12] = ['!', '$', '&', '\'', '(', ')', '*', '+', ',', '=', ':', '@'];
+
+/// Whether there is more than one spelling of what a condition matches.
+fn has_spellings(condition: &PathMatch) -> bool {
+    match condition {
+        PathMatch::Text(
+            TextMatch::Exact(text) | TextMatch::Prefix(text) | TextMatch::Suffix(text),
+        ) => text.contains(SPELT_TWICE),
+        PathMatch::Text(TextMatch::Present) => false,
+        PathMatch::Template(segments) => segments.iter().any(is_spelt_twice),
+    }
+}
+
+fn is_spelt_twice(segment: &TemplateSegment) -> bool {
+    matches!(segment, TemplateSegment::Literal(text) if text.contains(SPELT_TWICE))
+}
+
+/// As it is, unless a star of the path would be taken for one of the form.
+fn one_spelling(condition: &PathMatch) -> Option<Forms> {
+    let (value, literal) = match condition {
+        PathMatch::Text(text) => {
+            let (TextMatch::Exact(literal)
+            | TextMatch::Prefix(literal)
+            | TextMatch::Suffix(literal)) = text
+            else {
+                return None;
+            };
+            (text.to_string(), literal.as_str())
+        }
+        // A template is left to the edge.
+        PathMatch::Template(_) => return None,
+    };
+    (!literal.contains('*')).then(|| Forms {
+        values: vec![value],
+        misses: Some("is matched by the workload in one of its spellings alone"),
+    })
+}
+
+/// As much of a text condition as has one spelling.
+fn before_spellings(text: &TextMatch) -> String {
+    let front = |text: &str| {
+        text.split(SPELT_TWICE)
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    match text {
+        TextMatch::Exact(text) | TextMatch::Prefix(text) => format!("{}*", front(text)),
+        TextMatch::Suffix(text) => {
+            format!("*{}", text.rsplit(SPELT_TWICE).next().unwrap_or_default())
+        }
+        TextMatch::Present => "*".to_owned(),
+    }
+}
+
+/// Values that match at least what the condition does: by its beginning, up to the first placeholder or the first character with two spellings.
 pub(super) fn at_least(condition: &PathMatch) -> Vec<String> {
     match (condition, forms(condition)) {
-        (_, Some(forms)) if !forms.may_miss => forms.values,
+        (_, Some(forms)) if forms.misses.is_none() => forms.values,
         (PathMatch::Template(segments), _) => {
-            let literal =
-                |segment: &&TemplateSegment| matches!(segment, TemplateSegment::Literal(_));
+            let literal = |segment: &&TemplateSegment| {
+                matches!(segment, TemplateSegment::Literal(_)) && !is_spelt_twice(segment)
+            };
             let front: Vec<TemplateSegment> =
                 segments.iter().take_while(literal).cloned().collect();
             below(&front).map_or_else(Vec::new, |forms| forms.values)
         }
-        (PathMatch::Text(text), _) => vec![text.to_string()],
+        (PathMatch::Text(text), _) => vec![before_spellings(text)],
     }
 }
 
@@ -208,7 +271,10 @@ mod tests {
     #[test]
     fn b13_conditions_have_istios_forms() {
         for (condition, expected) in [
-            ("/a.b+c", Some((&["/a.b+c"][..], false))),
+            ("/a.b-c", Some((&["/a.b-c"][..], false))),
+            ("/a.b+c", Some((&["/a.b+c"], true))),
+            ("/a%2A", None),
+            ("/@a/{*}", None),
             ("/a*", Some((&["/a*"], false))),
             ("*.png", Some((&["*.png"], false))),
             ("*", Some((&["*"], false))),
@@ -224,7 +290,7 @@ mod tests {
             let forms = forms(&path(condition));
             let found = forms.as_ref().map(|forms| {
                 let values: Vec<&str> = forms.values.iter().map(String::as_str).collect();
-                (values, forms.may_miss)
+                (values, forms.misses.is_some())
             });
             let expected = expected.map(|(values, misses)| (values.to_vec(), misses));
             assert_eq!(found, expected, "{condition}");
@@ -232,6 +298,9 @@ mod tests {
         for (condition, expected) in [
             ("/d/{*}/edit", &["/d", "/d/*"][..]),
             ("/{*}", &["/*"]),
+            ("/a/@b", &["/a/*"]),
+            ("*:b.png", &["*b.png"]),
+            ("/a/@b/{*}", &["/a", "/a/*"]),
             ("/a/{**}/b", &["/a", "/a/*"]),
         ] {
             assert_eq!(at_least(&path(condition)), expected, "{condition}");

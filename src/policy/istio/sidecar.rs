@@ -262,5 +262,6 @@ pub(super) fn beyond(rule: &Rule) -> Option<String> {
         rule.require.is_some(),
         "knowledge of how somebody signed in",
     );
+    add(rule.approval.is_some(), "knowledge of who was granted what");
     (!asked.is_empty()).then(|| asked.join(", "))
 }

@@ -321,6 +321,17 @@ const TWO_SPELLINGS: [(&str, &str); 13] = [
     ("%40", "@"),
 ];
 
+/// Until when somebody has leave to use the rule; `None` is not at all.
+fn leave(rule: &Rule, facts: &Facts<'_>) -> Option<jiff::Timestamp> {
+    let mut last = None;
+    for grant in facts.grants {
+        if grant.rule == rule.name && grant.until > facts.now {
+            last = last.max(Some(grant.until));
+        }
+    }
+    last
+}
+
 /// The path without path parameters; `None` where the route takes none.
 fn seen(facts: &Facts<'_>) -> Option<String> {
     let mut path = facts.path.to_owned();
@@ -371,18 +382,33 @@ pub(crate) fn decide(policy: &Policy, facts: &Facts<'_>) -> Verdict {
         let first = open.next();
         return first.map_or(Verdict::SignIn, |(rule, _)| Verdict::Allow {
             rule: name(rule),
+            until: None,
         });
     };
     let open: Vec<&Rule> = open.map(|(rule, _)| *rule).collect();
     let now = facts.now.as_second();
-    if let Some(rule) = open.iter().find(|rule| is_met(rule, principal, now)) {
-        return Verdict::Allow { rule: name(rule) };
+    // Each with whether its sign-in, and its approval, are there.
+    let open: Vec<(&Rule, bool, bool)> = open
+        .into_iter()
+        .map(|rule| {
+            let approved = rule.approval.is_none() || leave(rule, facts).is_some();
+            (rule, is_met(rule, principal, now), approved)
+        })
+        .collect();
+    for (rule, signed_in, approved) in &open {
+        if *signed_in && *approved {
+            let until = rule.approval.as_ref().and_then(|_| leave(rule, facts));
+            let rule = name(rule);
+            return Verdict::Allow { rule, until };
+        }
     }
-    match open.first() {
-        Some(rule) => Verdict::StepUp {
+    let mut by_themselves = open.iter().filter(|(_, _, approved)| *approved);
+    match by_themselves.next().or(open.first()) {
+        Some((rule, false, _)) => Verdict::StepUp {
             rule: name(rule),
             require: rule.require.clone().unwrap(),
         },
+        Some((rule, true, _)) => Verdict::Ask { rule: name(rule) },
         None => Verdict::Deny(DenyReason::NoRule),
     }
 }

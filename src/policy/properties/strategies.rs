@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -13,11 +14,11 @@ use wayleave::identity::email::Email;
 use wayleave::identity::principal::{Groups, Principal, PrincipalKind, Requirement};
 use wayleave::identity::spiffe_id::TrustDomain;
 use wayleave::policy::compile::CompiledPolicy;
-use wayleave::policy::decide::{Facts, Verdict};
+use wayleave::policy::decide::{Facts, Grant, Verdict};
 use wayleave::policy::hours::Hours;
 use wayleave::policy::matcher::{PathMatch, TextMatch};
 use wayleave::policy::model::{
-    Action, Mapping, Mode, Policy, Revision, Rule, Source, Target, When,
+    Action, Approval, Mapping, Mode, Policy, Revision, Rule, Source, Target, When,
 };
 use wayleave::policy::when::RequestHeaders;
 use wayleave::policy::yaml;
@@ -216,12 +217,39 @@ pub(crate) fn requirement() -> impl Strategy<Value = Requirement> {
     })
 }
 
+pub(crate) fn approval() -> impl Strategy<Value = Approval> {
+    let length = select(&[60, 4 * 60 * 60][..]).prop_map(Duration::from_secs);
+    (vec(source(), 0..3), length, any::<bool>()).prop_map(|(mut from, at_most, break_glass)| {
+        from.retain(|source| !source.anyone);
+        Approval {
+            from,
+            at_most,
+            break_glass,
+        }
+    })
+}
+
+/// Of rules that there are and that there are not; before, at and after the moments of requests.
+pub(crate) fn grants() -> impl Strategy<Value = Vec<Grant>> {
+    let until = prop_oneof![
+        Just(now()),
+        Just(jiff::Timestamp::MAX),
+        select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()),
+    ];
+    let grant = (0..9usize, until).prop_map(|(rule, until)| Grant {
+        rule: format!("r{rule}").into(),
+        until,
+    });
+    vec(grant, 0..5)
+}
+
 pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     let action = select(&[Action::Allow, Action::Allow, Action::Deny][..]);
     let mode = select(&[Mode::Enforce, Mode::Enforce, Mode::Shadow][..]);
     let parts = (vec(source(), 0..3), option::of(vec(target(), 0..3)));
-    (action, mode, parts, rarely(when()), rarely(requirement())).prop_map(
-        |(action, mode, (from, to), when, require)| {
+    let required = (rarely(requirement()), rarely(approval()));
+    (action, mode, parts, rarely(when()), required).prop_map(
+        |(action, mode, (from, to), when, (require, approval))| {
             let can_require = action == Action::Allow && !from.iter().any(|source| source.anyone);
             Rule {
                 name: "".into(),
@@ -231,6 +259,7 @@ pub(crate) fn rule() -> impl Strategy<Value = Rule> {
                 to,
                 when,
                 require: require.filter(|_| can_require),
+                approval: approval.filter(|_| can_require),
             }
         },
     )
@@ -255,6 +284,7 @@ pub(crate) fn plain(name: &str, action: Action, from: Vec<Source>) -> Rule {
         to: None,
         when: None,
         require: None,
+        approval: None,
     }
 }
 
@@ -356,6 +386,7 @@ pub(crate) fn facts(policy: &CompiledPolicy) -> Facts<'_> {
         now: now(),
         peer: None,
         headers: None,
+        grants: &[],
     }
 }
 
@@ -368,6 +399,7 @@ pub(crate) struct Request {
     now: jiff::Timestamp,
     peer: Option<IpAddr>,
     headers: Option<RequestHeaders>,
+    pub(crate) grants: Vec<Grant>,
 }
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
@@ -392,8 +424,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()),
     ];
     let what = (0..3usize, select(&METHODS[..]), select(&PATHS[..]));
-    (principal(), what, now, peer, headers).prop_map(
-        |(principal, (route, method, path), now, peer, headers)| Request {
+    (principal(), what, now, peer, headers, grants()).prop_map(
+        |(principal, (route, method, path), now, peer, headers, grants)| Request {
             principal,
             route,
             method,
@@ -401,6 +433,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             now,
             peer,
             headers,
+            grants,
         },
     )
 }
@@ -415,6 +448,7 @@ impl Request {
             now: self.now,
             peer: self.peer,
             headers: self.headers.as_ref(),
+            grants: &self.grants,
         }
     }
 

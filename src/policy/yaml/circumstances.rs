@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use crate::identity::principal::Requirement;
 use crate::policy::hours::Hours;
 use crate::policy::matcher::TextMatch;
-use crate::policy::model::When;
+use crate::policy::model::{Approval, When};
 use crate::policy::yaml::reader::{At, Fields, Reader};
 use crate::policy::yaml::tree::Value;
 
@@ -62,19 +62,29 @@ pub(super) fn when(reader: &mut Reader, at: &At<'_>) -> Option<When> {
     })
 }
 
-/// Reads what a rule requires.
-pub(super) fn requirement(reader: &mut Reader, at: &At<'_>) -> Option<Requirement> {
-    let fields = reader.fields(at, &["acr", "max_age"])?;
+/// Reads what a rule requires: of the sign-in, and an approval.
+pub(super) fn requirement(
+    reader: &mut Reader,
+    at: &At<'_>,
+    approval: fn(&mut Reader, &At<'_>) -> Option<Approval>,
+) -> Option<(Option<Requirement>, Option<Approval>)> {
+    let fields = reader.fields(at, &["acr", "max_age", "approval"])?;
     says_something(reader, &fields, "require");
     let acr = fields.field("acr").map(|at| match at.node.value {
         Value::List(_) => reader.each(&at, |reader, item| reader.parsed(item, class)),
         _ => reader.parsed(&at, class).into_iter().collect(),
     });
     let max_age = fields.field("max_age");
-    Some(Requirement {
+    let asks_for_sign_in = acr.is_some() || max_age.is_some();
+    let requirement = Requirement {
         acr,
         max_age: max_age.and_then(|at| reader.parsed(&at, age)),
-    })
+    };
+    let approval = match fields.field("approval") {
+        Some(at) => Some(approval(reader, &at)?),
+        None => None,
+    };
+    Some((asks_for_sign_in.then_some(requirement), approval))
 }
 
 fn says_something(reader: &mut Reader, fields: &Fields<'_>, name: &str) {
@@ -195,4 +205,16 @@ fn age(text: &str) -> Result<u32, &'static str> {
     age.filter(|age| age.as_secs() >= 60 && *age <= year && age.subsec_nanos() == 0)
         .and_then(|age| u32::try_from(age.as_secs()).ok())
         .ok_or("it must be a duration like 15m or 8h, of whole seconds, from a minute to a year")
+}
+
+/// At least a minute, and not so long that it is no exception any more.
+pub(super) fn grant_length(text: &str) -> Result<Duration, &'static str> {
+    let length = humantime::parse_duration(text).ok();
+    let longest = Duration::from_secs(30 * 24 * 60 * 60);
+    let is_fine = |length: &Duration| {
+        length.as_secs() >= 60 && *length <= longest && length.subsec_nanos() == 0
+    };
+    length
+        .filter(is_fine)
+        .ok_or("it must be a duration like 30m or 4h, of whole seconds, from a minute to 30 days")
 }

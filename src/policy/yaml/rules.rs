@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crate::identity::email::{Email, is_domain};
 use crate::identity::principal::PrincipalKind;
 use crate::policy::matcher::{PathMatch, TextMatch};
-use crate::policy::model::{Action, Mapping, Mode, People, RoleBinding, Rule, Source, Target};
+use crate::policy::model::{
+    Action, Approval, Mapping, Mode, People, RoleBinding, Rule, Source, Target,
+};
 use crate::policy::roles::ROLES;
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::circumstances;
-use crate::policy::yaml::parts::{choice, name, required_name, word};
+use crate::policy::yaml::parts::{choice, flag, name, required_name, word};
 use crate::policy::yaml::reader::{At, Fields, Reader};
 
 /// The words of the file for each kind of principal.
@@ -102,7 +104,8 @@ pub(super) fn rule(reader: &mut Reader, at: &At<'_>) -> Option<Rule> {
         .map(|at| circumstances::when(reader, &at));
     let require = fields
         .field("require")
-        .map(|at| circumstances::requirement(reader, &at));
+        .map(|at| circumstances::requirement(reader, &at, approval));
+    let (require, approval) = swap(require)?.unwrap_or_default();
     let rule = Rule {
         name: rule_name?,
         action: action?,
@@ -110,7 +113,8 @@ pub(super) fn rule(reader: &mut Reader, at: &At<'_>) -> Option<Rule> {
         from: from?,
         to,
         when: swap(when)?,
-        require: swap(require)?,
+        require,
+        approval,
     };
     check_requirement(reader, &fields, &rule);
     Some(rule)
@@ -138,6 +142,31 @@ fn check_requirement(reader: &mut Reader, fields: &Fields<'_>, rule: &Rule) {
             "nothing can be required of `anyone`; write `signed_in: true`",
         );
     }
+}
+
+/// Reads who approves of a rule's use, and for how long.
+fn approval(reader: &mut Reader, at: &At<'_>) -> Option<Approval> {
+    let fields = reader.fields(at, &["from", "at_most", "break_glass"])?;
+    let from = reader.required(&fields, "from").map(|at| {
+        reader.each(&at, |reader, item| {
+            let source = source(reader, item)?;
+            if source.anyone {
+                reader.fault(
+                    item,
+                    "nobody knows who `anyone` is, and an approval needs a name; write `signed_in: true`",
+                );
+            }
+            Some(source)
+        })
+    });
+    let at_most = reader
+        .required(&fields, "at_most")
+        .and_then(|at| reader.parsed(&at, circumstances::grant_length));
+    Some(Approval {
+        from: from?,
+        at_most: at_most?,
+        break_glass: flag(reader, &fields, "break_glass"),
+    })
 }
 
 fn source(reader: &mut Reader, at: &At<'_>) -> Option<Source> {

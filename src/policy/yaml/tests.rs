@@ -424,6 +424,94 @@ fn j4_circumstances_that_cannot_be_read_refuse_the_document() {
     }
 }
 
+const APPROVED: &str = r#"
+routes:
+  - { name: a, host: a.example, upstream: { addresses: ['u:1'], tls: { server_name: u } } }
+people: [{ name: leads, from: [{ groups: [sre-leads] }] }]
+rules:
+  - name: r
+    action: allow
+    from: [{ groups: [sre] }]
+    require:
+      acr: mfa
+      approval: { from: [{ people: [leads] }, { emails: ["cto@corp.example"] }], at_most: 4h, break_glass: true }
+  - { name: s, action: allow, from: [{ groups: [ops] }], require: { approval: { from: [], at_most: 30days } } }
+tests:
+  - { name: asked, as: { provider: okta, email: a@corp.example, groups: [sre], acr: mfa }, request: GET a /, expect: ask }
+  - { name: first, as: { provider: okta, email: a@corp.example, groups: [sre] }, request: GET a /, expect: step_up }
+  - { name: there, as: { provider: okta, email: a@corp.example, groups: [sre], acr: mfa }, request: GET a /, granted: [r], expect: allow }
+  - { name: other, as: { provider: okta, email: a@corp.example, groups: [sre], acr: mfa }, request: GET a /, granted: [s], expect: ask }
+  - { name: who, as: { provider: okta, email: a@corp.example, groups: [x] }, request: GET a /, granted: [r, s], expect: deny }
+"#;
+
+#[test]
+fn approvals_are_read_written_and_tried_out() {
+    let policy = parse(APPROVED).unwrap();
+    let approval = policy.rules[0].approval.as_ref().unwrap();
+    assert_eq!(approval.at_most.as_secs(), 4 * 60 * 60);
+    assert_eq!((approval.from.len(), approval.break_glass), (2, true));
+    assert!(policy.rules[0].require.is_some());
+    let other = policy.rules[1].approval.as_ref().unwrap();
+    assert_eq!((other.from.len(), other.break_glass), (0, false));
+    assert_eq!(policy.rules[1].require, None);
+    let json = crate::policy::json::to_json(&policy);
+    assert_eq!(crate::policy::json::from_json(json), Ok(policy.clone()));
+    let own = crate::identity::spiffe_id::TrustDomain::parse("td").unwrap();
+    let revision = crate::policy::model::Revision(1);
+    let compiled = crate::policy::compile::CompiledPolicy::new(policy, revision, &own);
+    assert_eq!(compiled.unwrap().try_out(), []);
+}
+
+#[test]
+fn j4_approvals_that_cannot_be_read_refuse_the_document() {
+    let approval = "rules[0].require.approval";
+    for (good, bad, key) in [
+        ("at_most: 4h", "at_most: 59s", "at_most"),
+        ("at_most: 4h", "at_most: 31days", "at_most"),
+        ("at_most: 4h", "at_most: 1h 1ms", "at_most"),
+        ("at_most: 4h, ", "", ""),
+        (
+            "from: [{ people: [leads] }, ",
+            "from: [{ anyone: true }, ",
+            "from[0]",
+        ),
+        (
+            "people: [leads] }, ",
+            "people: [x] }, ",
+            "from[0].people[0]",
+        ),
+        (
+            "people: [leads] }, ",
+            "people: [leads], zz: [x] }, ",
+            "from[0].zz",
+        ),
+        ("break_glass: true", "break_glass: maybe", "break_glass"),
+        ("break_glass: true", "reason: true", "reason"),
+    ] {
+        assert!(APPROVED.contains(good), "{good}");
+        let found = faults(&APPROVED.replacen(good, bad, 1));
+        let whole = format!("{approval}.{key}");
+        let keys: Vec<&str> = found.iter().map(|(_, key)| key.as_str()).collect();
+        assert_eq!(
+            keys[0],
+            whole.trim_end_matches('.'),
+            "{good} -> {bad}: {keys:?}"
+        );
+    }
+    for (good, bad, key) in [
+        ("action: allow\n", "action: deny\n", "rules[0].require"),
+        (
+            "from: [{ groups: [sre] }]",
+            "from: [{ anyone: true }]",
+            "rules[0].require",
+        ),
+        ("granted: [r], ", "granted: [q], ", "tests[2].granted[0]"),
+    ] {
+        let found = faults(&APPROVED.replacen(good, bad, 1));
+        assert_eq!(found[0].1, key, "{good} -> {bad}");
+    }
+}
+
 fn providers(names: &[&str]) -> Known {
     Known {
         providers: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -609,6 +697,10 @@ fn the_published_schema_has_the_keys_that_are_read() {
         ("rules: [{ to: [{ zz: 1 }] }]", "/$defs/target"),
         ("rules: [{ when: { zz: 1 } }]", "/$defs/when"),
         ("rules: [{ require: { zz: 1 } }]", "/$defs/require"),
+        (
+            "rules: [{ require: { approval: { zz: 1 } } }]",
+            "/$defs/approval",
+        ),
         ("tests: [{ zz: 1 }]", "/$defs/test"),
         ("tests: [{ as: { zz: 1 } }]", "/$defs/person"),
     ] {

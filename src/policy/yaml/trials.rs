@@ -23,6 +23,7 @@ pub(in crate::policy) const EXPECTED: &[(&str, Expected)] = &[
     ("deny", Expected::Deny),
     ("sign_in", Expected::SignIn),
     ("step_up", Expected::StepUp),
+    ("ask", Expected::Ask),
 ];
 
 /// When a test takes place that does not say: at noon UTC of a Wednesday.
@@ -36,6 +37,7 @@ pub(super) fn test(reader: &mut Reader, at: &At<'_>) -> Option<PolicyTest> {
         "request",
         "source_ip",
         "headers",
+        "granted",
         "at",
         "expect",
         "mesh_identity",
@@ -66,6 +68,7 @@ pub(super) fn test(reader: &mut Reader, at: &At<'_>) -> Option<PolicyTest> {
         path,
         source_ip: source_ip.and_then(|at| reader.parsed(&at, |text| text.parse::<IpAddr>())),
         headers: headers(reader, &fields),
+        granted: granted(reader, &fields),
         at: moment,
         expect: expect?,
         mesh_identity: identity.and_then(|at| reader.text(&at).map(str::to_owned)),
@@ -87,6 +90,8 @@ pub struct Question {
     pub source_ip: Option<IpAddr>,
     /// Header lines, by lower-case name.
     pub headers: Vec<(Arc<str>, String)>,
+    /// Rules that were granted to them, beside those that really are to somebody known.
+    pub granted: Vec<Arc<str>>,
     /// When; now if `None`.
     pub at: Option<Timestamp>,
 }
@@ -123,6 +128,7 @@ fn read_question(reader: &mut Reader, at: &At<'_>) -> Option<Question> {
         "url",
         "source_ip",
         "headers",
+        "granted",
         "at",
     ];
     let fields = reader.fields(at, &known)?;
@@ -148,8 +154,13 @@ fn read_question(reader: &mut Reader, at: &At<'_>) -> Option<Question> {
         path,
         source_ip: source_ip.and_then(|at| reader.parsed(&at, |text| text.parse::<IpAddr>())),
         headers: headers(reader, &fields),
+        granted: granted(reader, &fields),
         at: moment,
     })
+}
+
+fn granted(reader: &mut Reader, fields: &Fields<'_>) -> Vec<Arc<str>> {
+    reader.texts(fields, "granted", name).unwrap_or_default()
 }
 
 /// Host and path of a URL; what follows the path is not looked at by rules.

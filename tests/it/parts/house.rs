@@ -16,6 +16,7 @@ use wayleave::demo::authority::Authority;
 use wayleave::demo::identity_provider::{Client, IdentityProvider};
 use wayleave::lifecycle::Lifecycle;
 use wayleave::secret::{SecretString, random};
+use wayleave::store::Store;
 
 use super::browser::Browser;
 use super::client::{Page, Sender, Version};
@@ -127,6 +128,11 @@ impl House {
             door_root: authority.door_bundle(),
             authority,
         }
+    }
+
+    /// What the edge keeps its state in.
+    pub(crate) fn store(&self) -> &Store {
+        &self.running.store
     }
 
     /// A URL of the plain front door.

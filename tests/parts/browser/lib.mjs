@@ -11,6 +11,7 @@ export const at = (name, secure = false) =>
 export const home = at("access");
 export const grafana = at("grafana");
 export const payroll = at("payroll");
+export const console_ = at("console");
 export const issuer = `http://localhost:${provider}`;
 
 export function assert(condition, what, ...more) {

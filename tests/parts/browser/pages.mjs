@@ -1,5 +1,5 @@
 // Every page, wide and narrow, light and dark, as pictures in `shots`; none of them scrolls sideways, and whoever uses the keyboard sees where they are.
-import { assert, at, grafana, home, input, payroll, person, run, signIn } from "./lib.mjs";
+import { assert, at, console_, grafana, home, input, payroll, person, run, signIn } from "./lib.mjs";
 
 const sizes = { wide: { width: 1100, height: 800 }, narrow: { width: 390, height: 844 } };
 
@@ -28,6 +28,20 @@ await run(async (browser) => {
       await look("home-focus");
       await page.goto(`${payroll}/reports/2031/a-rather-long-path-that-has-to-be-broken-somewhere/if-it-is-to-fit`);
       await look("refused");
+      await page.goto(`${console_}/`);
+      await look("refused-but");
+      await page.click("text=Request access");
+      await look("ask");
+      await page.fill("textarea[name=reason]", "a-rather-long-word-that-has-to-be-broken-somewhere-".repeat(5));
+      await page.click("button[value=ask]");
+      await page.waitForURL((now) => now.pathname.startsWith("/access/waiting/"));
+      await look("waiting");
+      await page.goto(`${home}/access/mine`);
+      await look("mine");
+      await page.click("text=Take it back");
+      await page.waitForURL(`${home}/access/mine`);
+      await page.goto(`${home}/access/requests`);
+      await look("requests");
       await page.goto(`${grafana}/`);
       await look("workload");
       await page.goto(`${at("nowhere")}/`);

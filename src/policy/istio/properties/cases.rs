@@ -24,9 +24,9 @@ use super::strategies::{METHODS, principal};
 pub(crate) const TRUST_DOMAIN: &str = "demo.wayleave";
 pub(crate) const ISSUER: &str = "https://access.example";
 /// More than those of the shared alphabet: with stars and dots in them.
-pub(crate) const PATHS: [&str; 17] = [
-    "/", "/a", "/a/", "/a/b", "/a/b/c", "/admin", "/admin/x", "/d;v=1/b", "/d/b", "/ax/b", "/a/*",
-    "/a*b", "/a/=", "/p", "/p/", "/p/a", "/p/a/b",
+pub(crate) const PATHS: [&str; 19] = [
+    "/x/$a", "/x/%24a", "/", "/a", "/a/", "/a/b", "/a/b/c", "/admin", "/admin/x", "/d;v=1/b",
+    "/d/b", "/ax/b", "/a/*", "/a*b", "/a/=", "/p", "/p/", "/p/a", "/p/a/b",
 ];
 pub(crate) const HOSTS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
 
@@ -144,6 +144,7 @@ impl Asked {
             now: "2026-11-24T12:00:00Z".parse().unwrap(),
             peer: Some([10, 1, 2, 3].into()),
             headers: None,
+            grants: &[],
         });
         let path = if route.route.strip_prefix {
             let rest = self.path.strip_prefix(route.route.prefix.as_str()).unwrap();
@@ -214,7 +215,7 @@ pub(crate) fn unexplained(
         all.any(|rule| is_about(note, &rule.name))
     };
     let is_explained = match &passage.verdict {
-        Verdict::Allow { rule } => is_told(Effect::RefusesMore, &|note| {
+        Verdict::Allow { rule, .. } => is_told(Effect::RefusesMore, &|note| {
             is_about(note, rule) || denies(note)
         }),
         Verdict::Deny(DenyReason::Rule { rule }) => {
@@ -228,7 +229,7 @@ pub(crate) fn unexplained(
         Verdict::SignIn => is_told(Effect::LeavesToTheEdge, &|note| {
             denies(note) || note.why.contains("once the prefix is taken off")
         }),
-        Verdict::StepUp { .. } | Verdict::Deny(DenyReason::Provider) => false,
+        Verdict::StepUp { .. } | Verdict::Ask { .. } | Verdict::Deny(DenyReason::Provider) => false,
     };
     (!is_explained).then(|| {
         format!(
@@ -291,6 +292,8 @@ pub(crate) fn sayable_rules() -> impl Strategy<Value = Vec<Rule>> {
             "/p/a*",
             "/admin/{**}",
             "/a/{*}",
+            "/x/$a",
+            "/x/%24*",
         ][..];
         let paths = vec(
             select(forms).prop_map(|form| PathMatch::parse(form).unwrap()),
@@ -326,6 +329,7 @@ pub(crate) fn sayable_rules() -> impl Strategy<Value = Vec<Rule>> {
             to,
             when: None,
             require: None,
+            approval: None,
         };
         named.map(rule).collect()
     })

@@ -1,0 +1,106 @@
+//! The answer to a denial: who was denied what, why, and what can be done about it.
+
+use http::{Response, StatusCode};
+
+use crate::address::host::Host;
+use crate::edge::access_log::Entry;
+use crate::edge::authenticate::Authenticated;
+use crate::edge::authorize::{Denial, Denied, Remedy};
+use crate::edge::body::EdgeBody;
+use crate::edge::metrics::Outcome;
+use crate::edge::respond::answer;
+use crate::identity::principal::{Groups, Principal};
+use crate::policy::compile::MapFault;
+use crate::policy::decide::DenyReason;
+use crate::web::ask::Wanted;
+use crate::web::audience::Audience;
+use crate::web::problem::{Problem, Refusal};
+
+/// The answer to a request that the rules, or the mappings, deny.
+pub fn denial(
+    denied: &Denied,
+    home: &Host,
+    audience: Audience,
+    entry: &mut Entry,
+) -> Response<EdgeBody> {
+    let reason = denied.reason();
+    entry.outcome(Outcome::Denied, reason.code());
+    entry.decided(Outcome::Denied, reason.code());
+    let detail = match reason.remedy() {
+        Remedy::AnotherAccount => {
+            "You are known here, but not allowed to do this. If another account of yours is, use that one; otherwise ask your administrators."
+        }
+        Remedy::AskForAccess => {
+            "You may have this for a time, if somebody who decides about it approves. Ask for it, and say what you need it for."
+        }
+        Remedy::Nothing => {
+            "This is not allowed. Your administrators can see why by the request's id."
+        }
+    };
+    let problem = Problem {
+        status: StatusCode::FORBIDDEN,
+        code: reason.code(),
+        title: match reason.remedy() {
+            Remedy::AskForAccess => "Access has to be asked for",
+            Remedy::AnotherAccount | Remedy::Nothing => "Not allowed",
+        },
+        detail: detail.to_owned(),
+        request_id: entry.id().to_string(),
+        decision: Some(told(denied.authenticated(), reason, entry)),
+        authenticate: None,
+        retry_after: None,
+        sign_in_path: None,
+        ask_url: (reason.remedy() == Remedy::AskForAccess)
+            .then(|| ask_url(denied.authenticated(), home)),
+    };
+    answer(problem, audience, entry)
+}
+
+/// Where a person asks for what was denied.
+fn ask_url(authenticated: &Authenticated, home: &Host) -> String {
+    let request = authenticated.routed().request();
+    let wanted = Wanted {
+        method: request.method.as_str().to_owned(),
+        host: request.origin.host.clone(),
+        path: request.path.clone(),
+        query: request.query.clone(),
+    };
+    wanted.ask_url(&request.origin.at_host(home.clone()))
+}
+
+fn told(authenticated: &Authenticated, reason: &Denial, entry: &Entry) -> Refusal {
+    let principal = authenticated.principal();
+    let request = authenticated.routed().request();
+    Refusal {
+        decision_id: entry.id().to_string(),
+        who: principal.map_or_else(|| "not signed in".to_owned(), who),
+        groups: principal.and_then(|principal| match &principal.groups {
+            Groups::Known(names) => Some(names.iter().map(|name| name.to_string()).collect()),
+            Groups::Missing => None,
+        }),
+        what: format!("{} {}{}", request.method, request.origin, request.path),
+        why: why(reason, principal),
+    }
+}
+
+fn who(principal: &Principal) -> String {
+    format!("{}, signed in at {}", principal.label(), principal.provider)
+}
+
+fn why(reason: &Denial, principal: Option<&Principal>) -> String {
+    match reason {
+        Denial::Rules(DenyReason::Rule { rule }) => format!("The access rule {rule} forbids it."),
+        Denial::Rules(DenyReason::NoRule) => match principal.map(|principal| &principal.groups) {
+            Some(Groups::Missing) => "No access rule allows it. Your provider did not say which groups you are in, so rules about groups cannot apply.".to_owned(),
+            Some(Groups::Known(_)) | None => "No access rule allows it.".to_owned(),
+        },
+        Denial::Rules(DenyReason::Provider) => match principal {
+            Some(principal) => format!("This application does not accept people who signed in at {}.", principal.provider),
+            None => "This application accepts other identity providers only.".to_owned(),
+        },
+        Denial::ApprovalRequired { rule } => format!("The access rule {rule} allows it once somebody else has approved."),
+        Denial::NoMeshIdentity(MapFault::NoMapping) => "The access rules allow it, but no identity mapping gives you an identity in the mesh.".to_owned(),
+        Denial::NoMeshIdentity(MapFault::Invalid { mapping, .. }) => format!("The identity mapping {mapping} gives you no valid identity in the mesh."),
+        Denial::ForeignPage => "A page of another site tried to open a connection with your session.".to_owned(),
+    }
+}

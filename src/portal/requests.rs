@@ -1,0 +1,111 @@
+//! Deciding: what others ask for, have, and took without asking, as far as it is for whoever looks to decide.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::access::{GrantRecord, Request};
+use crate::identity::principal::Principal;
+use crate::portal::lengths::{self, Length};
+use crate::portal::standing;
+use crate::portal::{Portal, PortalError, reply};
+use crate::web::request_info::RequestInfo;
+use crate::web::{self, stylesheet};
+
+#[derive(Template)]
+#[template(path = "portal/requests.html")]
+struct RequestsPage<'a> {
+    stylesheet: &'a str,
+    request_id: &'a str,
+    csrf: String,
+    open: Vec<Open>,
+    live: Vec<Grant>,
+    to_review: Vec<Grant>,
+}
+
+struct Open {
+    id: String,
+    who: String,
+    rule: String,
+    what: String,
+    why: String,
+    at: String,
+    lasting: String,
+    lengths: Vec<Length>,
+}
+
+struct Grant {
+    id: String,
+    who: String,
+    rule: String,
+    why: String,
+    by: String,
+    until: String,
+    break_glass: bool,
+}
+
+/// `GET /access/requests`.
+pub(super) async fn show(
+    State(portal): State<Arc<Portal>>,
+    Extension(info): Extension<RequestInfo>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let result = portal.requests(&info, &headers);
+    reply::answer(&info, &headers, result.await)
+}
+
+impl Portal {
+    async fn requests(
+        &self,
+        info: &RequestInfo,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, PortalError> {
+        let visitor = self.visitor(info, headers, "/access/requests").await?;
+        let to_decide = self.access.to_decide(visitor.principal()).await?;
+        let open: Result<Vec<Open>, PortalError> = to_decide.open.iter().map(open).collect();
+        let page = RequestsPage {
+            stylesheet: &stylesheet::PATH,
+            request_id: &info.request_id,
+            csrf: visitor.form_token(),
+            open: open?,
+            live: to_decide.live.iter().map(grant).collect(),
+            to_review: to_decide.to_review.iter().map(grant).collect(),
+        };
+        Ok(web::reply::page(info, StatusCode::OK, &page)?)
+    }
+}
+
+fn open(request: &Request) -> Result<Open, PortalError> {
+    let asked = request.asked();
+    Ok(Open {
+        id: asked.id.0.to_string(),
+        who: who(&asked.principal),
+        rule: asked.rule.to_string(),
+        what: standing::what(&standing::wanted(&asked.place)?),
+        why: asked.reason.clone(),
+        at: asked.at.for_people(),
+        lasting: lengths::text(asked.lasting),
+        lengths: lengths::up_to(asked.lasting, Some(asked.lasting)),
+    })
+}
+
+fn grant(grant: &GrantRecord) -> Grant {
+    Grant {
+        id: grant.id.0.to_string(),
+        who: who(&grant.principal),
+        rule: grant.rule.to_string(),
+        why: grant.reason.clone(),
+        by: grant.by.clone(),
+        until: grant.until.for_people(),
+        break_glass: grant.break_glass,
+    }
+}
+
+/// Two people may have one address, at two providers.
+fn who(principal: &Principal) -> String {
+    format!("{}, signed in at {}", principal.label(), principal.provider)
+}

@@ -1,0 +1,634 @@
+//! Requests for access and grants. Every change of state is conditional on the state before it, so that of two who decide at once one does, and is
+//! written in one transaction with its event.
+
+use std::time::Duration;
+
+use crate::access::{
+    AccessId, Asked, EndOfGrant, GrantRecord, Granted, OpenRequest, Place, Refused, Request,
+    Withdrawn,
+};
+use crate::audit::event::access::About;
+use crate::audit::event::{Event, actor};
+use crate::clock::Timestamp;
+use crate::identity::principal::Principal;
+use crate::store::changes::Change;
+use crate::store::dialect::{Transaction, Turn, args};
+use crate::store::{Store, StoreError, within};
+
+/// How many rows one read returns at most.
+const PAGE: i64 = 500;
+/// How long requests and grants that are over are kept; the audit log knows of them for longer.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// A query for [`RequestRow`]s: what follows their table's name.
+macro_rules! requests_that {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, principal, rule, route, method, host, target, reason, lasting, asked_at, expires_at, state, \
+             decided_by, why FROM access_requests ",
+            $rest
+        )
+    };
+}
+
+/// A query for [`GrantRow`]s: what follows their table's name.
+macro_rules! grants_that {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, principal, rule, reason, granted_by, granted_at, until, ended_at, break_glass, reviewed_by FROM grants ",
+            $rest
+        )
+    };
+}
+
+/// What became of asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It waits to be decided under this id: the new one's, or that of a request of theirs for the same that was open already.
+    Waits(AccessId),
+    /// They have as many open requests as anybody may.
+    TooMany,
+}
+
+#[derive(sqlx::FromRow)]
+struct RequestRow {
+    id: String,
+    principal: String,
+    rule: String,
+    route: String,
+    method: String,
+    host: String,
+    target: String,
+    reason: String,
+    lasting: i64,
+    asked_at: i64,
+    expires_at: i64,
+    state: String,
+    decided_by: Option<String>,
+    why: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct GrantRow {
+    id: String,
+    principal: String,
+    rule: String,
+    reason: String,
+    granted_by: String,
+    granted_at: i64,
+    until: i64,
+    ended_at: Option<i64>,
+    break_glass: i64,
+    reviewed_by: Option<String>,
+}
+
+/// What events tell of a row that was changed.
+type Touched = (String, String, String);
+
+fn senseless(table: &'static str, id: &str, what: &str) -> StoreError {
+    StoreError::Inconsistent {
+        table,
+        id: id.to_owned(),
+        what: what.to_owned(),
+    }
+}
+
+fn principal_of(table: &'static str, id: &str, json: &str) -> Result<Principal, StoreError> {
+    let read = serde_json::from_str(json);
+    read.map_err(|fault| senseless(table, id, &format!("principal: {:?}", fault.classify())))
+}
+
+fn json_of(id: &AccessId, principal: &Principal) -> Result<String, StoreError> {
+    let written = serde_json::to_string(principal);
+    written.map_err(|_| senseless("access_requests", &id.0, "principal cannot be written"))
+}
+
+impl RequestRow {
+    /// `now` decides whether an open one still is.
+    fn read(self, now: Timestamp) -> Result<Request, StoreError> {
+        let asked = Asked {
+            principal: principal_of("access_requests", &self.id, &self.principal)?,
+            id: AccessId(self.id.as_str().into()),
+            rule: self.rule.into(),
+            place: Place {
+                route: self.route.into(),
+                method: self.method,
+                host: self.host,
+                target: self.target,
+            },
+            reason: self.reason,
+            lasting: Duration::from_secs(u64::try_from(self.lasting).unwrap_or(0)),
+            at: Timestamp::from_micros(self.asked_at),
+            expires_at: Timestamp::from_micros(self.expires_at),
+        };
+        Ok(match self.state.as_str() {
+            "open" if now < asked.expires_at => Request::Open(OpenRequest::new(asked)),
+            "open" | "expired" => Request::Expired(asked),
+            "granted" => Request::Granted(asked),
+            "refused" => Request::Refused {
+                asked,
+                by: self.decided_by.unwrap_or_default(),
+                why: self.why.unwrap_or_default(),
+            },
+            "withdrawn" => Request::Withdrawn(asked),
+            _ => return Err(senseless("access_requests", &self.id, "unknown state")),
+        })
+    }
+}
+
+impl TryFrom<GrantRow> for GrantRecord {
+    type Error = StoreError;
+
+    fn try_from(row: GrantRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            principal: principal_of("grants", &row.id, &row.principal)?,
+            id: AccessId(row.id.into()),
+            rule: row.rule.into(),
+            reason: row.reason,
+            by: row.granted_by,
+            at: Timestamp::from_micros(row.granted_at),
+            until: Timestamp::from_micros(row.until),
+            ended_at: row.ended_at.map(Timestamp::from_micros),
+            break_glass: row.break_glass != 0,
+            reviewed_by: row.reviewed_by,
+        })
+    }
+}
+
+fn about<'a>(asked: &'a Asked, session: Option<&'a str>) -> About<'a> {
+    About {
+        id: &asked.id.0,
+        person: &asked.principal,
+        rule: &asked.rule,
+        session,
+    }
+}
+
+impl Store {
+    /// Keeps an open request, unless its sender has one for the same rule, or as many as `limit`.
+    pub async fn open_access_request(
+        &self,
+        open: &OpenRequest,
+        limit: i64,
+        session: Option<&str>,
+    ) -> Result<Opened, StoreError> {
+        let asked = open.asked();
+        let person = (&*asked.principal.issuer, &*asked.principal.subject);
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            // Without a turn, two at once could both be the last that may be.
+            transaction.take_turn(Turn::AskForAccess).await?;
+            let theirs: Vec<(String, String)> = transaction
+                .fetch(
+                    "SELECT id, rule FROM access_requests \
+                     WHERE issuer = $1 AND subject = $2 AND state = 'open' AND expires_at > $3",
+                    args![person.0, person.1, asked.at],
+                )
+                .await?;
+            if let Some((id, _)) = theirs.iter().find(|(_, rule)| **rule == *asked.rule) {
+                return Ok(Opened::Waits(AccessId(id.as_str().into())));
+            }
+            if i64::try_from(theirs.len()).unwrap_or(i64::MAX) >= limit {
+                return Ok(Opened::TooMany);
+            }
+            transaction.insert_request(asked, "open").await?;
+            let event = Event::access_asked(
+                about(asked, session),
+                &asked.place.route,
+                &asked.reason,
+                asked.lasting.as_secs(),
+            );
+            transaction.tell(&[event], asked.at).await?;
+            transaction.commit().await?;
+            Ok(Opened::Waits(asked.id.clone()))
+        })
+        .await
+    }
+
+    /// Keeps a grant; false if the request was decided, taken back or too old before.
+    pub async fn grant_access(
+        &self,
+        granted: &Granted,
+        session: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let asked = &granted.asked;
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            let by = actor(&granted.by);
+            if !transaction
+                .close_request(&asked.id, "granted", granted.at, Some(&by), None)
+                .await?
+            {
+                return Ok(false);
+            }
+            transaction.insert_grant(granted).await?;
+            let until = granted.until.rfc3339();
+            let event = Event::access_granted(about(asked, session), &granted.by, &until);
+            transaction.tell(&[event], granted.at).await?;
+            transaction
+                .append(&[Change::GrantsChanged], granted.at)
+                .await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Keeps a grant that nobody was asked for; the id of the one that its holder took before, if it still holds.
+    pub async fn take_access(
+        &self,
+        granted: &Granted,
+        session: Option<&str>,
+    ) -> Result<AccessId, StoreError> {
+        let asked = &granted.asked;
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            transaction.take_turn(Turn::AskForAccess).await?;
+            let live: Vec<(String,)> = transaction
+                .fetch(
+                    "SELECT id FROM grants WHERE issuer = $1 AND subject = $2 AND rule = $3 \
+                     AND break_glass = 1 AND ended_at IS NULL AND until > $4",
+                    args![
+                        &*asked.principal.issuer,
+                        &*asked.principal.subject,
+                        &*asked.rule,
+                        granted.at
+                    ],
+                )
+                .await?;
+            if let Some((id,)) = live.into_iter().next() {
+                return Ok(AccessId(id.into()));
+            }
+            transaction.insert_request(asked, "granted").await?;
+            transaction.insert_grant(granted).await?;
+            let event = Event::access_break_glass(
+                about(asked, session),
+                &asked.place.route,
+                &asked.reason,
+                &granted.until.rfc3339(),
+            );
+            transaction.tell(&[event], granted.at).await?;
+            transaction
+                .append(&[Change::GrantsChanged], granted.at)
+                .await?;
+            transaction.commit().await?;
+            Ok(asked.id.clone())
+        })
+        .await
+    }
+
+    /// Keeps a refusal; false if the request was decided, taken back or too old before.
+    pub async fn refuse_access(
+        &self,
+        refused: &Refused,
+        session: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let (by, why) = (actor(&refused.by), refused.why.as_str());
+        let event = Event::access_refused(about(&refused.asked, session), &refused.by, why);
+        let id = &refused.asked.id;
+        self.close_access(id, "refused", refused.at, Some(&by), Some(why), event)
+            .await
+    }
+
+    /// Takes a request back; false if it was decided or too old before.
+    pub async fn withdraw_access(
+        &self,
+        withdrawn: &Withdrawn,
+        session: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let event = Event::access_withdrawn(about(&withdrawn.asked, session));
+        let id = &withdrawn.asked.id;
+        self.close_access(id, "withdrawn", withdrawn.at, None, None, event)
+            .await
+    }
+
+    async fn close_access(
+        &self,
+        id: &AccessId,
+        state: &'static str,
+        at: Timestamp,
+        by: Option<&str>,
+        why: Option<&str>,
+        event: Event,
+    ) -> Result<bool, StoreError> {
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            if !transaction.close_request(id, state, at, by, why).await? {
+                return Ok(false);
+            }
+            transaction.tell(&[event], at).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Ends a grant before its time; false if it was over before.
+    pub async fn end_grant(
+        &self,
+        grant: &GrantRecord,
+        by: &Principal,
+        how: EndOfGrant,
+        session: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            let ended = transaction
+                .execute(
+                    "UPDATE grants SET ended_at = $2, end_reason = $3 \
+                     WHERE id = $1 AND ended_at IS NULL AND until > $2",
+                    args![&*grant.id.0, now, how.as_str()],
+                )
+                .await?;
+            if ended == 0 {
+                return Ok(false);
+            }
+            let event = Event::access_ended(of_grant(grant, session), Some(by), how.as_str());
+            transaction.tell(&[event], now).await?;
+            transaction.append(&[Change::GrantsChanged], now).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Notes that somebody looked at a grant that nobody was asked for; false if somebody has before.
+    pub async fn review_grant(
+        &self,
+        grant: &GrantRecord,
+        by: &Principal,
+        note: &str,
+        session: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            let reviewed = transaction
+                .execute(
+                    "UPDATE grants SET reviewed_at = $2, reviewed_by = $3, review_note = $4 \
+                     WHERE id = $1 AND break_glass = 1 AND reviewed_at IS NULL",
+                    args![&*grant.id.0, now, actor(by), note],
+                )
+                .await?;
+            if reviewed == 0 {
+                return Ok(false);
+            }
+            let event = Event::access_reviewed(of_grant(grant, session), by, note);
+            transaction.tell(&[event], now).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// A request, whatever became of it.
+    pub async fn access_request(&self, id: &AccessId) -> Result<Option<Request>, StoreError> {
+        let rows: Vec<RequestRow> = within(
+            self.database
+                .fetch(requests_that!("WHERE id = $1"), args![&*id.0]),
+        )
+        .await?;
+        Ok(self.requests(rows)?.pop())
+    }
+
+    /// Open requests, those that wait longest first; 500 at most.
+    pub async fn open_access_requests(&self) -> Result<Vec<Request>, StoreError> {
+        let rows = within(self.database.fetch(
+            requests_that!(
+                "WHERE state = 'open' AND expires_at > $1 ORDER BY asked_at, id LIMIT $2"
+            ),
+            args![self.clock.now(), PAGE],
+        ));
+        self.requests(rows.await?)
+    }
+
+    /// Somebody's requests, the newest first; so many at most.
+    pub async fn access_requests_of(
+        &self,
+        principal: &Principal,
+        limit: i64,
+    ) -> Result<Vec<Request>, StoreError> {
+        let rows = within(self.database.fetch(
+            requests_that!(
+                "WHERE issuer = $1 AND subject = $2 ORDER BY asked_at DESC, id LIMIT $3"
+            ),
+            args![&*principal.issuer, &*principal.subject, limit],
+        ));
+        self.requests(rows.await?)
+    }
+
+    fn requests(&self, rows: Vec<RequestRow>) -> Result<Vec<Request>, StoreError> {
+        let now = self.clock.now();
+        rows.into_iter().map(|row| row.read(now)).collect()
+    }
+
+    /// A grant, live or over.
+    pub async fn grant(&self, id: &AccessId) -> Result<Option<GrantRecord>, StoreError> {
+        let rows: Vec<GrantRow> = within(
+            self.database
+                .fetch(grants_that!("WHERE id = $1"), args![&*id.0]),
+        )
+        .await?;
+        rows.into_iter().next().map(TryInto::try_into).transpose()
+    }
+
+    /// Every grant that holds now.
+    pub async fn live_grants(&self) -> Result<Vec<GrantRecord>, StoreError> {
+        grants(
+            within(self.database.fetch(
+                grants_that!("WHERE ended_at IS NULL AND until > $1 ORDER BY until, id"),
+                args![self.clock.now()],
+            ))
+            .await?,
+        )
+    }
+
+    /// Grants that held at any time between these moments.
+    pub async fn grants_between(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<GrantRecord>, StoreError> {
+        grants(
+            within(self.database.fetch(
+                grants_that!("WHERE granted_at < $2 AND until > $1 ORDER BY until, id"),
+                args![since, until],
+            ))
+            .await?,
+        )
+    }
+
+    /// Grants that nobody was asked for and nobody has looked at since, the oldest first; 500 at most.
+    pub async fn grants_to_review(&self) -> Result<Vec<GrantRecord>, StoreError> {
+        grants(
+            within(self.database.fetch(
+                grants_that!(
+                    "WHERE break_glass = 1 AND reviewed_at IS NULL ORDER BY granted_at, id LIMIT $1"
+                ),
+                args![PAGE],
+            ))
+            .await?,
+        )
+    }
+
+    /// Somebody's grants, the newest first; so many at most.
+    pub async fn grants_of(
+        &self,
+        principal: &Principal,
+        limit: i64,
+    ) -> Result<Vec<GrantRecord>, StoreError> {
+        grants(
+            within(self.database.fetch(
+                grants_that!(
+                    "WHERE issuer = $1 AND subject = $2 ORDER BY granted_at DESC, id LIMIT $3"
+                ),
+                args![&*principal.issuer, &*principal.subject, limit],
+            ))
+            .await?,
+        )
+    }
+}
+
+fn grants(rows: Vec<GrantRow>) -> Result<Vec<GrantRecord>, StoreError> {
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+fn of_grant<'a>(grant: &'a GrantRecord, session: Option<&'a str>) -> About<'a> {
+    About {
+        id: &grant.id.0,
+        person: &grant.principal,
+        rule: &grant.rule,
+        session,
+    }
+}
+
+impl Transaction {
+    async fn insert_request(
+        &mut self,
+        asked: &Asked,
+        state: &'static str,
+    ) -> Result<(), StoreError> {
+        let seconds = i64::try_from(asked.lasting.as_secs()).unwrap_or(i64::MAX);
+        self.execute(
+            "INSERT INTO access_requests (id, issuer, subject, principal, rule, route, method, host, target, reason, \
+             lasting, asked_at, expires_at, state, decided_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+            args![
+                &*asked.id.0,
+                &*asked.principal.issuer,
+                &*asked.principal.subject,
+                json_of(&asked.id, &asked.principal)?,
+                &*asked.rule,
+                &*asked.place.route,
+                asked.place.method.as_str(),
+                asked.place.host.as_str(),
+                asked.place.target.as_str(),
+                asked.reason.as_str(),
+                seconds,
+                asked.at,
+                asked.expires_at,
+                state,
+                (state != "open").then_some(asked.at.micros())
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn insert_grant(&mut self, granted: &Granted) -> Result<(), StoreError> {
+        let asked = &granted.asked;
+        self.execute(
+            "INSERT INTO grants (id, issuer, subject, principal, rule, reason, granted_by, granted_at, until, break_glass) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            args![
+                &*asked.id.0,
+                &*asked.principal.issuer,
+                &*asked.principal.subject,
+                json_of(&asked.id, &asked.principal)?,
+                &*asked.rule,
+                asked.reason.as_str(),
+                actor(&granted.by),
+                granted.at,
+                granted.until,
+                i64::from(granted.break_glass)
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// False if it is not open any more.
+    async fn close_request(
+        &mut self,
+        id: &AccessId,
+        state: &'static str,
+        at: Timestamp,
+        by: Option<&str>,
+        why: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let closed = self
+            .execute(
+                "UPDATE access_requests SET state = $2, decided_at = $3, decided_by = $4, why = $5 \
+                 WHERE id = $1 AND state = 'open' AND expires_at > $3",
+                args![&*id.0, state, at, by, why],
+            )
+            .await?;
+        Ok(closed == 1)
+    }
+
+    /// Closes requests and grants whose time is up, and deletes what was over long ago; the events that tell of the former.
+    pub(in crate::store) async fn sweep_access(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, StoreError> {
+        let expired: Vec<Touched> = self
+            .fetch(
+                "UPDATE access_requests SET state = 'expired', decided_at = $1 \
+                 WHERE state = 'open' AND expires_at <= $1 RETURNING id, principal, rule",
+                args![now],
+            )
+            .await?;
+        let over: Vec<Touched> = self
+            .fetch(
+                "UPDATE grants SET ended_at = until, end_reason = 'over' \
+                 WHERE ended_at IS NULL AND until <= $1 RETURNING id, principal, rule",
+                args![now],
+            )
+            .await?;
+        let old = now.minus(KEPT);
+        self.execute(
+            "DELETE FROM grants WHERE ended_at <= $1 AND (break_glass = 0 OR reviewed_at IS NOT NULL)",
+            args![old],
+        )
+        .await?;
+        self.execute(
+            "DELETE FROM access_requests WHERE state <> 'open' AND decided_at <= $1 \
+             AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = access_requests.id)",
+            args![old],
+        )
+        .await?;
+        let how = EndOfGrant::Over.as_str();
+        let mut events = told("access_requests", expired, Event::access_expired)?;
+        let end = |about: About<'_>| Event::access_ended(about, None, how);
+        events.extend(told("grants", over, end)?);
+        Ok(events)
+    }
+}
+
+fn told(
+    table: &'static str,
+    touched: Vec<Touched>,
+    event: impl Fn(About<'_>) -> Event,
+) -> Result<Vec<Event>, StoreError> {
+    let events = touched.iter().map(|(id, principal, rule)| {
+        let person = principal_of(table, id, principal)?;
+        Ok(event(About {
+            id,
+            person: &person,
+            rule,
+            session: None,
+        }))
+    });
+    events.collect()
+}

@@ -1,0 +1,53 @@
+//! Pages and redirects of ours, with their headers.
+
+use askama::Template;
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::web::request_info::RequestInfo;
+use crate::web::security_headers;
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyFault {
+    /// The address is not one that a header can hold.
+    #[error("the address to go to cannot be put into a header")]
+    Location,
+    /// The page was not written.
+    #[error("the page cannot be written")]
+    Page,
+}
+
+/// 303 with cookies; never cached.
+pub fn redirect(
+    info: &RequestInfo,
+    location: &str,
+    cookies: impl IntoIterator<Item = HeaderValue>,
+) -> Result<Response<Body>, ReplyFault> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let location = HeaderValue::from_str(location).map_err(|_| ReplyFault::Location)?;
+    response.headers_mut().insert(header::LOCATION, location);
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    security_headers::apply(response.headers_mut(), info.origin.scheme);
+    Ok(response)
+}
+
+/// A page.
+pub fn page(
+    info: &RequestInfo,
+    status: StatusCode,
+    page: &impl Template,
+) -> Result<Response<Body>, ReplyFault> {
+    let text = page.render().map_err(|_| ReplyFault::Page)?;
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    security_headers::apply(response.headers_mut(), info.origin.scheme);
+    Ok(response)
+}

@@ -1,0 +1,211 @@
+//! Access for a time, with `wayleave serve` as a process: two edges on one PostgreSQL, a store that is away, and a process that is killed.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use tokio::sync::Mutex;
+
+use crate::parts::program::eventually;
+use crate::parts::served::{OwnPostgres, Parties, database, end, status, with_postgres};
+use crate::parts::visitor::{Page, Visitor};
+
+/// What changes is in force everywhere within this.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Bob, who asks for the console and waits.
+async fn bob_asks(parties: &Parties) -> (Visitor, Page) {
+    let mut bob = Visitor::new();
+    let page = bob.open_as("bob", &parties.at("console")).await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN, "{page:?}");
+    let waiting = ask(&mut bob, &page).await;
+    assert!(
+        waiting.text.contains("Waiting for an approval"),
+        "{waiting:?}"
+    );
+    (bob, waiting)
+}
+
+async fn ask(bob: &mut Visitor, refused: &Page) -> Page {
+    let (_, link) = refused.text.split_once("class=\"button\" href=\"").unwrap();
+    let link = link.split('"').next().unwrap().replace("&#38;", "&");
+    let form = bob.open(&link).await;
+    assert_eq!(form.status, StatusCode::OK, "{form:?}");
+    if form.text.contains("Waiting for an approval") {
+        return form;
+    }
+    let fields = [("reason", "the pager"), ("lasting", "1h"), ("act", "ask")];
+    bob.submit(&form, &fields).await
+}
+
+/// Alice, before what there is to decide; `home` is where she looks. She signs in at the first edge, which the provider knows.
+async fn alice_looks(parties: &Parties, home: &str) -> (Visitor, Page) {
+    let mut alice = Visitor::new();
+    alice.open_as("alice", &parties.at("access")).await;
+    let page = alice.open(&format!("{home}/access/requests")).await;
+    assert!(page.text.contains("signed in at demo"), "{page:?}");
+    (alice, page)
+}
+
+async fn opens(visitor: &Mutex<Visitor>, url: &str) -> bool {
+    status(&mut *visitor.lock().await, url).await == StatusCode::OK
+}
+
+#[tokio::test]
+async fn j2_two_edges_on_one_postgres_hear_of_grants_and_their_end() {
+    let parties = with_postgres(&database().await).await;
+    let edge = parties.serve().await;
+    let (second, port) = parties.serve_second().await;
+    let (bob, waiting) = bob_asks(&parties).await;
+    let bob = Mutex::new(bob);
+    let (here, there) = (
+        parties.at("console"),
+        format!("http://console.localhost:{port}"),
+    );
+    assert!(!opens(&bob, &there).await);
+
+    let (mut alice, page) = alice_looks(&parties, &format!("http://access.localhost:{port}")).await;
+    let decided = alice.submit(&page, &[("lasting", "1h")]).await;
+    assert!(decided.text.contains("Granted now"), "{decided:?}");
+    for url in [&here, &there] {
+        let took = eventually("the grant is heard of", async || opens(&bob, url).await).await;
+        assert!(took < SOON, "{took:?}");
+    }
+    // The page that waits goes on to what was asked for first.
+    let went = bob.lock().await.open(waiting.url.as_str()).await;
+    assert_eq!(went.url.host_str(), Some("console.localhost"), "{went:?}");
+
+    let mut stream = bob.lock().await.stream(&format!("{here}/events")).await;
+    assert!(stream.chunk().await.unwrap().is_some());
+    // Of the second edge's forms the first is to take it away.
+    let page = alice
+        .open(&format!("http://access.localhost:{port}/access/requests"))
+        .await;
+    let after = alice.submit(&page, &[]).await;
+    assert!(!after.text.contains("Granted now"), "{after:?}");
+    let ended = async { while let Ok(Some(_)) = stream.chunk().await {} };
+    assert!(
+        tokio::time::timeout(SOON, ended).await.is_ok(),
+        "it goes on"
+    );
+    for url in [&here, &there] {
+        assert!(!opens(&bob, url).await);
+    }
+    end(second).await;
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn without_the_store_nothing_new_is_granted_and_what_is_goes_on() {
+    let postgres = OwnPostgres::start();
+    let parties = with_postgres(&postgres.url).await;
+    let edge = parties.serve().await;
+    let (bob, waiting) = bob_asks(&parties).await;
+    let bob = Mutex::new(bob);
+    let (mut alice, page) = alice_looks(&parties, &parties.at("access")).await;
+    alice.submit(&page, &[("lasting", "1h")]).await;
+    let console = parties.at("console");
+    eventually("the grant", async || opens(&bob, &console).await).await;
+    let list = format!("{}/access/requests", parties.at("access"));
+    let granted = alice.open(&list).await;
+
+    postgres.tell("stop");
+    for _ in 0..5 {
+        assert!(opens(&bob, &console).await, "what is granted goes on");
+    }
+    let revoked = alice.submit(&granted, &[]).await;
+    assert_eq!(
+        revoked.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{revoked:?}"
+    );
+    let own = format!("{}/access/mine", parties.at("access"));
+    let page = bob
+        .lock()
+        .await
+        .step(Method::GET, own.parse().unwrap(), None)
+        .await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{page:?}");
+    let page = bob
+        .lock()
+        .await
+        .step(Method::GET, waiting.url.clone(), None)
+        .await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{page:?}");
+    postgres.tell("start");
+    end(edge).await;
+    parties.leave().await;
+}
+
+/// How many rows a statement counts.
+async fn count(parties: &Parties, sql: &'static str) -> i64 {
+    let file = parties.stage.path("wayleave.db");
+    let url = format!("sqlite://{}", file.display());
+    let mut own = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    sqlx::query_scalar(sql).fetch_one(&mut own).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_kill_leaves_no_half_of_a_grant_and_loses_none_that_was_acknowledged() {
+    let parties = Parties::gather().await;
+    let mut acknowledged = 0;
+    for round in 0..6u64 {
+        let mut edge = parties.serve().await;
+        let mut bob = Visitor::new();
+        bob.open_as("bob", &parties.at("grafana")).await;
+        let refused = bob.open(&parties.at("console")).await;
+        if refused.status == StatusCode::OK {
+            // What an earlier round granted is given back.
+            let mine = bob
+                .open(&format!("{}/access/mine", parties.at("access")))
+                .await;
+            bob.submit(&mine, &[]).await;
+        }
+        let console = parties.at("console");
+        let bob = Mutex::new(bob);
+        eventually("it is over", async || !opens(&bob, &console).await).await;
+        let refused = bob.lock().await.open(&console).await;
+        let waiting = ask(&mut *bob.lock().await, &refused).await;
+        assert!(waiting.text.contains("Waiting for"), "{waiting:?}");
+        let (alice, page) = alice_looks(&parties, &parties.at("access")).await;
+        let (action, csrf) = approval(&page);
+        let deciding = tokio::spawn(async move {
+            let mut alice = alice;
+            let form = format!("csrf={csrf}");
+            alice.try_step(action, form).await == Some(StatusCode::SEE_OTHER)
+        });
+        // At another moment in each round; what is tried is that it does not matter when.
+        tokio::time::sleep(Duration::from_millis(round * 2)).await;
+        edge.signal("KILL");
+        edge.ended().await;
+        acknowledged += i64::from(deciding.await.unwrap());
+        let decided = count(
+            &parties,
+            "SELECT count(*) FROM access_requests WHERE state = 'granted'",
+        )
+        .await;
+        let granted = count(&parties, "SELECT count(*) FROM grants").await;
+        let told = count(
+            &parties,
+            "SELECT count(*) FROM audit_events WHERE kind = 'access_granted'",
+        )
+        .await;
+        assert_eq!((decided, granted), (granted, told), "round {round}");
+        assert!(
+            granted >= acknowledged,
+            "round {round}: {granted} < {acknowledged}"
+        );
+    }
+    parties.leave().await;
+}
+
+/// Where the first form of the page goes that approves, and its token.
+fn approval(page: &Page) -> (url::Url, String) {
+    let (_, action) = page.text.split_once("action=\"/access/requests/").unwrap();
+    let action = format!("/access/requests/{}", action.split('"').next().unwrap());
+    let (_, csrf) = page.text.split_once("name=\"csrf\" value=\"").unwrap();
+    let csrf = csrf.split('"').next().unwrap().to_owned();
+    (page.url.join(&action).unwrap(), csrf)
+}
