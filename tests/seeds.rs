@@ -20,6 +20,7 @@ macro_rules! targets {
 }
 
 targets! {
+    ask_address: "../fuzz/invariants/ask_address.rs",
     claim_mapping: "../fuzz/invariants/claim_mapping.rs",
     cookies: "../fuzz/invariants/cookies.rs",
     framing: "../fuzz/invariants/framing.rs",

@@ -6,7 +6,7 @@ use wayleave::identity::email::Email;
 use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
 use wayleave::identity::spiffe_id::TrustDomain;
 use wayleave::policy::compile::CompiledPolicy;
-use wayleave::policy::decide::Facts;
+use wayleave::policy::decide::{Facts, Grant};
 use wayleave::policy::model::Revision;
 use wayleave::policy::yaml;
 
@@ -51,16 +51,30 @@ pub(crate) fn check(bytes: &[u8]) {
     let method = lines.next().unwrap_or("GET");
     let path = lines.next().unwrap_or("/");
     let principal = principal(lines);
-    for route in policy.routes() {
+    let now = Timestamp::from_seconds(1_795_521_600).to_jiff();
+    let every: Vec<Grant> = policy
+        .policy()
+        .rules
+        .iter()
+        .map(|rule| Grant {
+            rule: rule.name.clone(),
+            until: now + jiff::SignedDuration::from_secs(1),
+        })
+        .collect();
+    for (route, grants) in policy
+        .routes()
+        .iter()
+        .flat_map(|route| [(route, &[][..]), (route, &every)])
+    {
         let facts = Facts {
             principal: principal.as_ref(),
             route,
             method,
             path,
-            now: Timestamp::from_seconds(1_795_521_600).to_jiff(),
+            now,
             peer: None,
             headers: None,
-            grants: &[],
+            grants,
         };
         assert_eq!(policy.decide(&facts), policy.explain(&facts).verdict);
         let _chosen = policy.route(&route.route.host, path);

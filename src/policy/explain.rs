@@ -3,14 +3,17 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::identity::principal::{Groups, Principal, Requirement};
+use crate::identity::principal::{Groups, Principal};
 use crate::policy::compile::{CompiledPolicy, lists_method};
 use crate::policy::decide::{DenyReason, Facts, Verdict, accepts_provider, path_for_rules};
 use crate::policy::matcher::TextMatch;
-use crate::policy::model::{Action, Approval, Mode, Policy, Rule, Source, Target};
+use crate::policy::model::{Action, Mode, Policy, Rule, Source, Target};
 use crate::policy::when::{Failure, claims_differ, claims_hold};
+
+mod required;
+
+use required::{Unmet, lacking};
 
 /// Why a request gets the verdict it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,15 +45,6 @@ enum Outcome {
     /// Only what the rule requires is not met.
     Unmet(Unmet, String),
     Fails(String),
-}
-
-/// What a rule requires and a caller does not have.
-#[derive(Clone, Debug)]
-struct Unmet {
-    /// How they would have to sign in.
-    sign_in: Option<Requirement>,
-    /// Whether somebody else would have to approve.
-    approval: bool,
 }
 
 impl CompiledPolicy {
@@ -196,36 +190,6 @@ fn judge(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> Outcome {
     }
 }
 
-/// What is left of a rule that is for the caller and about the request.
-fn lacking(rule: &Rule, principal: &Principal, facts: &Facts<'_>) -> Outcome {
-    let require = rule.require.as_ref();
-    let sign_in =
-        require.and_then(|require| Some((require, unmet(require, principal, facts.now)?)));
-    let approval = rule.approval.as_ref();
-    let approval = approval.filter(|_| facts.granted_until(&rule.name).is_none());
-    let why = match (&sign_in, approval) {
-        (None, None) => return Outcome::Applies,
-        (Some((_, why)), None) => why.clone(),
-        (None, Some(approval)) => wants_approval(approval),
-        (Some((_, why)), Some(approval)) => format!("{why}, and {}", wants_approval(approval)),
-    };
-    let unmet = Unmet {
-        sign_in: sign_in.map(|(require, _)| require.clone()),
-        approval: approval.is_some(),
-    };
-    Outcome::Unmet(unmet, why)
-}
-
-fn wants_approval(approval: &Approval) -> String {
-    let at_most = humantime::format_duration(approval.at_most);
-    let at_once = if approval.break_glass {
-        "; in an emergency you can have it at once"
-    } else {
-        ""
-    };
-    format!("it asks for an approval by somebody else, for at most {at_most}{at_once}")
-}
-
 fn judge_from(policy: &Policy, rule: &Rule, principal: Option<&Principal>) -> Outcome {
     let mut nearest = None;
     let mut is_unknown = false;
@@ -240,21 +204,6 @@ fn judge_from(policy: &Policy, rule: &Rule, principal: Option<&Principal>) -> Ou
         return Outcome::Unknown;
     }
     Outcome::Fails(nearest.unwrap_or_else(|| "it is for nobody".to_owned()))
-}
-
-fn unmet(require: &Requirement, principal: &Principal, now: jiff::Timestamp) -> Option<String> {
-    if !require.acr_is_met(principal) {
-        let wanted = require.acr.as_deref().unwrap_or_default();
-        return Some(format!(
-            "it asks for a sign-in of the class {}",
-            list(wanted)
-        ));
-    }
-    let is_met = require.age_is_met(principal, now.as_second());
-    let limit = require.max_age.filter(|_| !is_met)?;
-    let limit = Duration::from_secs(u64::from(limit));
-    let limit = humantime::format_duration(limit);
-    Some(format!("it asks for a sign-in that is at most {limit} old"))
 }
 
 fn circumstance(failure: &Failure<'_>, facts: &Facts<'_>) -> String {

@@ -545,9 +545,9 @@ fn what_somebody_can_do_alone_comes_before_asking() {
     let (alone, asked) = (rule("alone", "acr: mfa"), rule("asked", approval));
     let both = rule("both", &format!("acr: mfa, {approval}"));
     for (rules, expected) in [
-        (format!("{asked}"), "ask asked"),
+        (asked.clone(), "ask asked"),
         (format!("{asked}, {alone}"), "step_up alone"),
-        (format!("{both}"), "step_up both"),
+        (both.clone(), "step_up both"),
         (format!("{both}, {asked}"), "step_up both"),
         (format!("{asked}, {both}"), "ask asked"),
     ] {

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use crate::access::{
-    AccessId, Asked, EndOfGrant, GrantRecord, Granted, OpenRequest, Place, Refused, Request,
-    Withdrawn,
+    AccessId, Asked, EndOfGrant, GrantRecord, Granted, OpenRequest, Refused, Withdrawn,
 };
 use crate::audit::event::access::About;
 use crate::audit::event::{Event, actor};
@@ -15,31 +14,12 @@ use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, Turn, args};
 use crate::store::{Store, StoreError, within};
 
-/// How many rows one read returns at most.
-const PAGE: i64 = 500;
+mod rows;
+
+use rows::{principal_of, senseless};
+
 /// How long requests and grants that are over are kept; the audit log knows of them for longer.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-
-/// A query for [`RequestRow`]s: what follows their table's name.
-macro_rules! requests_that {
-    ($rest:literal) => {
-        concat!(
-            "SELECT id, principal, rule, route, method, host, target, reason, lasting, asked_at, expires_at, state, \
-             decided_by, why FROM access_requests ",
-            $rest
-        )
-    };
-}
-
-/// A query for [`GrantRow`]s: what follows their table's name.
-macro_rules! grants_that {
-    ($rest:literal) => {
-        concat!(
-            "SELECT id, principal, rule, reason, granted_by, granted_at, until, ended_at, break_glass, reviewed_by FROM grants ",
-            $rest
-        )
-    };
-}
 
 /// What became of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,109 +30,21 @@ pub enum Opened {
     TooMany,
 }
 
-#[derive(sqlx::FromRow)]
-struct RequestRow {
-    id: String,
-    principal: String,
-    rule: String,
-    route: String,
-    method: String,
-    host: String,
-    target: String,
-    reason: String,
-    lasting: i64,
-    asked_at: i64,
-    expires_at: i64,
-    state: String,
-    decided_by: Option<String>,
-    why: Option<String>,
-}
-
-#[derive(sqlx::FromRow)]
-struct GrantRow {
-    id: String,
-    principal: String,
-    rule: String,
-    reason: String,
-    granted_by: String,
-    granted_at: i64,
-    until: i64,
-    ended_at: Option<i64>,
-    break_glass: i64,
-    reviewed_by: Option<String>,
+/// How an open request is closed.
+struct Closing<'a> {
+    id: &'a AccessId,
+    state: &'static str,
+    at: Timestamp,
+    by: Option<&'a str>,
+    why: Option<&'a str>,
 }
 
 /// What events tell of a row that was changed.
 type Touched = (String, String, String);
 
-fn senseless(table: &'static str, id: &str, what: &str) -> StoreError {
-    StoreError::Inconsistent {
-        table,
-        id: id.to_owned(),
-        what: what.to_owned(),
-    }
-}
-
-fn principal_of(table: &'static str, id: &str, json: &str) -> Result<Principal, StoreError> {
-    let read = serde_json::from_str(json);
-    read.map_err(|fault| senseless(table, id, &format!("principal: {:?}", fault.classify())))
-}
-
 fn json_of(id: &AccessId, principal: &Principal) -> Result<String, StoreError> {
     let written = serde_json::to_string(principal);
     written.map_err(|_| senseless("access_requests", &id.0, "principal cannot be written"))
-}
-
-impl RequestRow {
-    /// `now` decides whether an open one still is.
-    fn read(self, now: Timestamp) -> Result<Request, StoreError> {
-        let asked = Asked {
-            principal: principal_of("access_requests", &self.id, &self.principal)?,
-            id: AccessId(self.id.as_str().into()),
-            rule: self.rule.into(),
-            place: Place {
-                route: self.route.into(),
-                method: self.method,
-                host: self.host,
-                target: self.target,
-            },
-            reason: self.reason,
-            lasting: Duration::from_secs(u64::try_from(self.lasting).unwrap_or(0)),
-            at: Timestamp::from_micros(self.asked_at),
-            expires_at: Timestamp::from_micros(self.expires_at),
-        };
-        Ok(match self.state.as_str() {
-            "open" if now < asked.expires_at => Request::Open(OpenRequest::new(asked)),
-            "open" | "expired" => Request::Expired(asked),
-            "granted" => Request::Granted(asked),
-            "refused" => Request::Refused {
-                asked,
-                by: self.decided_by.unwrap_or_default(),
-                why: self.why.unwrap_or_default(),
-            },
-            "withdrawn" => Request::Withdrawn(asked),
-            _ => return Err(senseless("access_requests", &self.id, "unknown state")),
-        })
-    }
-}
-
-impl TryFrom<GrantRow> for GrantRecord {
-    type Error = StoreError;
-
-    fn try_from(row: GrantRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            principal: principal_of("grants", &row.id, &row.principal)?,
-            id: AccessId(row.id.into()),
-            rule: row.rule.into(),
-            reason: row.reason,
-            by: row.granted_by,
-            at: Timestamp::from_micros(row.granted_at),
-            until: Timestamp::from_micros(row.until),
-            ended_at: row.ended_at.map(Timestamp::from_micros),
-            break_glass: row.break_glass != 0,
-            reviewed_by: row.reviewed_by,
-        })
-    }
 }
 
 fn about<'a>(asked: &'a Asked, session: Option<&'a str>) -> About<'a> {
@@ -214,11 +106,14 @@ impl Store {
         let asked = &granted.asked;
         within(async {
             let mut transaction = self.database.begin().await?;
-            let by = actor(&granted.by);
-            if !transaction
-                .close_request(&asked.id, "granted", granted.at, Some(&by), None)
-                .await?
-            {
+            let closing = Closing {
+                id: &asked.id,
+                state: "granted",
+                at: granted.at,
+                by: Some(&actor(&granted.by)),
+                why: None,
+            };
+            if !transaction.close_request(&closing).await? {
                 return Ok(false);
             }
             transaction.insert_grant(granted).await?;
@@ -283,11 +178,16 @@ impl Store {
         refused: &Refused,
         session: Option<&str>,
     ) -> Result<bool, StoreError> {
-        let (by, why) = (actor(&refused.by), refused.why.as_str());
-        let event = Event::access_refused(about(&refused.asked, session), &refused.by, why);
-        let id = &refused.asked.id;
-        self.close_access(id, "refused", refused.at, Some(&by), Some(why), event)
-            .await
+        let event =
+            Event::access_refused(about(&refused.asked, session), &refused.by, &refused.why);
+        let closing = Closing {
+            id: &refused.asked.id,
+            state: "refused",
+            at: refused.at,
+            by: Some(&actor(&refused.by)),
+            why: Some(&refused.why),
+        };
+        self.close_access(&closing, event).await
     }
 
     /// Takes a request back; false if it was decided or too old before.
@@ -297,26 +197,23 @@ impl Store {
         session: Option<&str>,
     ) -> Result<bool, StoreError> {
         let event = Event::access_withdrawn(about(&withdrawn.asked, session));
-        let id = &withdrawn.asked.id;
-        self.close_access(id, "withdrawn", withdrawn.at, None, None, event)
-            .await
+        let closing = Closing {
+            id: &withdrawn.asked.id,
+            state: "withdrawn",
+            at: withdrawn.at,
+            by: None,
+            why: None,
+        };
+        self.close_access(&closing, event).await
     }
 
-    async fn close_access(
-        &self,
-        id: &AccessId,
-        state: &'static str,
-        at: Timestamp,
-        by: Option<&str>,
-        why: Option<&str>,
-        event: Event,
-    ) -> Result<bool, StoreError> {
+    async fn close_access(&self, closing: &Closing<'_>, event: Event) -> Result<bool, StoreError> {
         within(async {
             let mut transaction = self.database.begin().await?;
-            if !transaction.close_request(id, state, at, by, why).await? {
+            if !transaction.close_request(closing).await? {
                 return Ok(false);
             }
-            transaction.tell(&[event], at).await?;
+            transaction.tell(&[event], closing.at).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -381,117 +278,6 @@ impl Store {
         })
         .await
     }
-
-    /// A request, whatever became of it.
-    pub async fn access_request(&self, id: &AccessId) -> Result<Option<Request>, StoreError> {
-        let rows: Vec<RequestRow> = within(
-            self.database
-                .fetch(requests_that!("WHERE id = $1"), args![&*id.0]),
-        )
-        .await?;
-        Ok(self.requests(rows)?.pop())
-    }
-
-    /// Open requests, those that wait longest first; 500 at most.
-    pub async fn open_access_requests(&self) -> Result<Vec<Request>, StoreError> {
-        let rows = within(self.database.fetch(
-            requests_that!(
-                "WHERE state = 'open' AND expires_at > $1 ORDER BY asked_at, id LIMIT $2"
-            ),
-            args![self.clock.now(), PAGE],
-        ));
-        self.requests(rows.await?)
-    }
-
-    /// Somebody's requests, the newest first; so many at most.
-    pub async fn access_requests_of(
-        &self,
-        principal: &Principal,
-        limit: i64,
-    ) -> Result<Vec<Request>, StoreError> {
-        let rows = within(self.database.fetch(
-            requests_that!(
-                "WHERE issuer = $1 AND subject = $2 ORDER BY asked_at DESC, id LIMIT $3"
-            ),
-            args![&*principal.issuer, &*principal.subject, limit],
-        ));
-        self.requests(rows.await?)
-    }
-
-    fn requests(&self, rows: Vec<RequestRow>) -> Result<Vec<Request>, StoreError> {
-        let now = self.clock.now();
-        rows.into_iter().map(|row| row.read(now)).collect()
-    }
-
-    /// A grant, live or over.
-    pub async fn grant(&self, id: &AccessId) -> Result<Option<GrantRecord>, StoreError> {
-        let rows: Vec<GrantRow> = within(
-            self.database
-                .fetch(grants_that!("WHERE id = $1"), args![&*id.0]),
-        )
-        .await?;
-        rows.into_iter().next().map(TryInto::try_into).transpose()
-    }
-
-    /// Every grant that holds now.
-    pub async fn live_grants(&self) -> Result<Vec<GrantRecord>, StoreError> {
-        grants(
-            within(self.database.fetch(
-                grants_that!("WHERE ended_at IS NULL AND until > $1 ORDER BY until, id"),
-                args![self.clock.now()],
-            ))
-            .await?,
-        )
-    }
-
-    /// Grants that held at any time between these moments.
-    pub async fn grants_between(
-        &self,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Vec<GrantRecord>, StoreError> {
-        grants(
-            within(self.database.fetch(
-                grants_that!("WHERE granted_at < $2 AND until > $1 ORDER BY until, id"),
-                args![since, until],
-            ))
-            .await?,
-        )
-    }
-
-    /// Grants that nobody was asked for and nobody has looked at since, the oldest first; 500 at most.
-    pub async fn grants_to_review(&self) -> Result<Vec<GrantRecord>, StoreError> {
-        grants(
-            within(self.database.fetch(
-                grants_that!(
-                    "WHERE break_glass = 1 AND reviewed_at IS NULL ORDER BY granted_at, id LIMIT $1"
-                ),
-                args![PAGE],
-            ))
-            .await?,
-        )
-    }
-
-    /// Somebody's grants, the newest first; so many at most.
-    pub async fn grants_of(
-        &self,
-        principal: &Principal,
-        limit: i64,
-    ) -> Result<Vec<GrantRecord>, StoreError> {
-        grants(
-            within(self.database.fetch(
-                grants_that!(
-                    "WHERE issuer = $1 AND subject = $2 ORDER BY granted_at DESC, id LIMIT $3"
-                ),
-                args![&*principal.issuer, &*principal.subject, limit],
-            ))
-            .await?,
-        )
-    }
-}
-
-fn grants(rows: Vec<GrantRow>) -> Result<Vec<GrantRecord>, StoreError> {
-    rows.into_iter().map(TryInto::try_into).collect()
 }
 
 fn of_grant<'a>(grant: &'a GrantRecord, session: Option<&'a str>) -> About<'a> {
@@ -559,19 +345,18 @@ impl Transaction {
     }
 
     /// False if it is not open any more.
-    async fn close_request(
-        &mut self,
-        id: &AccessId,
-        state: &'static str,
-        at: Timestamp,
-        by: Option<&str>,
-        why: Option<&str>,
-    ) -> Result<bool, StoreError> {
+    async fn close_request(&mut self, closing: &Closing<'_>) -> Result<bool, StoreError> {
         let closed = self
             .execute(
                 "UPDATE access_requests SET state = $2, decided_at = $3, decided_by = $4, why = $5 \
                  WHERE id = $1 AND state = 'open' AND expires_at > $3",
-                args![&*id.0, state, at, by, why],
+                args![
+                    &*closing.id.0,
+                    closing.state,
+                    closing.at,
+                    closing.by,
+                    closing.why
+                ],
             )
             .await?;
         Ok(closed == 1)

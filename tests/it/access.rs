@@ -670,3 +670,43 @@ async fn whoever_comes_for_a_page_signs_in_and_gets_it() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k4_every_page_and_form_is_for_people_who_are_signed_in() {
+    let house = House::start().await;
+    let id = "0".repeat(32);
+    for endpoint in wayleave::portal::endpoints::ENDPOINTS {
+        let mut path = endpoint.path.replace("{id}", &id);
+        if endpoint.method == "GET" && path == "/access/ask" {
+            path = format!("{path}?to={}", house.url("admin", "/"));
+        }
+        let url = house.url("access", &path);
+        let request = navigation(endpoint.method, &url, empty());
+        let page = house.browser().fetch(request).await;
+        let what = format!("{} {path}", endpoint.method);
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{what}");
+        let to = page.header("location");
+        assert!(
+            to.starts_with("/.wayleave/sign-in?to=%2Faccess%2F"),
+            "{what}: {to}"
+        );
+        // Nothing of it is on hosts of routes, where the path is the upstream's.
+        let elsewhere = navigation(endpoint.method, &house.url("nowhere", &path), empty());
+        let page = house.browser().fetch(elsewhere).await;
+        assert_eq!(page.status, StatusCode::NOT_FOUND, "{what}");
+        let other = if endpoint.method == "GET" {
+            "DELETE"
+        } else {
+            "PUT"
+        };
+        let page = house
+            .browser()
+            .fetch(navigation(other, &url, empty()))
+            .await;
+        assert_eq!(
+            page.status,
+            StatusCode::METHOD_NOT_ALLOWED,
+            "{other} {path}"
+        );
+    }
+}

@@ -171,16 +171,18 @@ async fn a_kill_leaves_no_half_of_a_grant_and_loses_none_that_was_acknowledged()
         assert!(waiting.text.contains("Waiting for"), "{waiting:?}");
         let (alice, page) = alice_looks(&parties, &parties.at("access")).await;
         let (action, csrf) = approval(&page);
-        let deciding = tokio::spawn(async move {
-            let mut alice = alice;
-            let form = format!("csrf={csrf}");
+        let deciding = async {
+            let (mut alice, form) = (alice, format!("csrf={csrf}"));
             alice.try_step(action, form).await == Some(StatusCode::SEE_OTHER)
-        });
-        // At another moment in each round; what is tried is that it does not matter when.
-        tokio::time::sleep(Duration::from_millis(round * 2)).await;
-        edge.signal("KILL");
-        edge.ended().await;
-        acknowledged += i64::from(deciding.await.unwrap());
+        };
+        let killing = async {
+            // At another moment in each round; what is tried is that it does not matter when.
+            tokio::time::sleep(Duration::from_millis(round * 2)).await;
+            edge.signal("KILL");
+            edge.ended().await
+        };
+        let (is_done, _) = tokio::join!(deciding, killing);
+        acknowledged += i64::from(is_done);
         let decided = count(
             &parties,
             "SELECT count(*) FROM access_requests WHERE state = 'granted'",

@@ -225,6 +225,14 @@ async fn what_people_did_is_decided_again_by_another_policy() {
     ] {
         assert!(other.out.contains(line), "{line}: {}", other.out);
     }
+    let asking = "rules: [{ name: asked, action: allow, from: [{ groups: [sre] }], require: { approval: { from: [{ groups: [staff] }], at_most: 4h } } }]";
+    let approved = parties.stage.path("approved.yaml");
+    std::fs::write(&approved, format!("{parts}\n{asking}\n")).unwrap();
+    let approved = policy(&["replay", approved.to_str().unwrap()]).await;
+    let approved = approved.expect_done();
+    let line =
+        "~ would need an approval for alice@demo.example: GET grafana.localhost/d/{*} (5 times";
+    assert!(approved.out.contains(line), "{}", approved.out);
     let planned = policy(&["plan", draft]).await.expect_done();
     assert!(planned.out.contains("would lose alice@"), "{}", planned.out);
     let early = ["replay", draft, "--last", "2020-01-01T00:00:00Z", "--json"];
