@@ -231,7 +231,10 @@ async fn b10_however_a_body_is_framed_the_verdict_is_the_same() {
     let deny = "\n  - { name: no-sinks, action: deny, from: [{ anyone: true }], to: [{ methods: [POST], paths: [/closed] }] }\n";
     house.put_in_force(|text| text + deny).await;
     for version in BOTH {
-        for (path, expected) in [("/closed", StatusCode::FORBIDDEN), ("/sink", StatusCode::OK)] {
+        for (path, expected) in [
+            ("/closed", StatusCode::FORBIDDEN),
+            ("/sink", StatusCode::OK),
+        ] {
             // With a length, in pieces, and none at all.
             for body in [crate::parts::full("a body"), pieces(100_000), empty()] {
                 let mut sender = client(&house, version).await;
@@ -240,5 +243,11 @@ async fn b10_however_a_body_is_framed_the_verdict_is_the_same() {
             }
         }
     }
-    assert!(house.upstream.seen().iter().all(|seen| seen.target != "/closed"));
+    assert!(
+        house
+            .upstream
+            .seen()
+            .iter()
+            .all(|seen| seen.target != "/closed")
+    );
 }
