@@ -58,10 +58,15 @@ impl Operator {
         Some((code, answer.json().await.ok()?))
     }
 
-    async fn get(&self, path: &str) -> Value {
+    /// `None` if there is no answer.
+    async fn try_get(&self, path: &str) -> Option<Value> {
         let request = self.client.get(format!("{}/{path}", self.base));
-        let answer = request.bearer_auth(&self.token).send().await.unwrap();
-        answer.json().await.unwrap()
+        let answer = request.bearer_auth(&self.token).send().await;
+        answer.ok()?.json().await.ok()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.try_get(path).await.unwrap()
     }
 
     async fn apply(&self, text: &str, parent: Option<i64>, message: &str) -> Option<(u16, Value)> {
@@ -125,7 +130,10 @@ async fn write_until_cut(operator: Operator, sent: Arc<Mutex<Sent>>, round: u64)
         let text = match back {
             None => numbered(round * 1000 + number, 60),
             Some(revision) => {
-                let said = operator.get(&format!("document?revision={revision}")).await;
+                let document = format!("document?revision={revision}");
+                let Some(said) = operator.try_get(&document).await else {
+                    return;
+                };
                 said["text"].as_str().unwrap().to_owned()
             }
         };
@@ -173,9 +181,8 @@ async fn j8_no_kill_leaves_half_a_revision_or_loses_one_that_was_acknowledged() 
             tokio::time::sleep(Duration::from_micros(u64::from(a) * 256 + u64::from(b))).await;
             edge.signal("KILL");
             edge.ended().await;
-            // The writer finds nobody; what it was about to read does not matter.
-            writer.abort();
-            let _gone = writer.await;
+            // It finds nobody, and ends.
+            writer.await.unwrap();
         }
         let edge = parties.serve().await;
         let history = operator.history().await;
@@ -279,12 +286,12 @@ async fn touched(url: &str, revision: i64) -> (i64, i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rule_of_thousands_is_changed_by_touching_its_row_and_is_in_force_at_once() {
+async fn a_rule_of_hundreds_is_changed_by_touching_its_row_and_is_in_force_at_once() {
     for (parties, url) in on_both().await {
         let text = parties.read("policy.yaml");
         let (head, _) = text.split_once("\nrules:").unwrap();
         let many = |freeze: &str| {
-            let rules = numbered(1, 3000);
+            let rules = numbered(1, 600);
             format!(
                 "{head}\n{rules}  - {{ name: all, action: allow, from: [{{ signed_in: true }}] }}\n  - {{ name: freeze, action: deny, from: {freeze} }}\n"
             )
@@ -296,8 +303,10 @@ async fn a_rule_of_thousands_is_changed_by_touching_its_row_and_is_in_force_at_o
             .await
             .unwrap();
         assert_eq!(first.0, 200, "{}", first.1);
-        let alice = alice(&parties).await;
         let home = parties.at("grafana");
+        let is_there = async || status(&mut Visitor::new(), &home).await != StatusCode::NOT_FOUND;
+        eventually("the first revision", is_there).await;
+        let alice = alice(&parties).await;
         let frozen = many("[{ anyone: true }]");
         let answered = operator.apply(&frozen, Some(1), "frozen").await;
         assert_eq!(answered.unwrap().0, 200);

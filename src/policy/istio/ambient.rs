@@ -14,7 +14,7 @@ use crate::policy::istio::sidecar::beyond;
 use crate::policy::istio::workloads::Workload;
 use crate::policy::istio::{Effect, Note, WorkloadExport};
 use crate::policy::matcher::TextMatch;
-use crate::policy::model::{Action, Mode, People, Route, Rule, Source};
+use crate::policy::model::{Action, Mode, People, Route, RouteGroup, Rule, Source, Target};
 
 /// See the module.
 pub(super) fn export(policy: &CompiledPolicy, workload: &Workload<'_>) -> WorkloadExport {
@@ -95,23 +95,15 @@ impl Writer<'_> {
         workload: &Workload<'_>,
     ) -> Option<Vec<String>> {
         let groups = &self.policy.policy().route_groups;
-        let targets = rule.to.as_ref().map(|to| {
-            let here = to
-                .iter()
-                .filter(|target| names_route(target, groups, route));
-            here.collect::<Vec<_>>()
-        });
-        if targets.as_ref().is_some_and(Vec::is_empty) {
+        let to = rule.to.as_ref();
+        let names = |target: &Target| names_route(target, groups, route);
+        if to.is_some_and(|to| !to.iter().any(names)) {
             return None;
         }
-        let is_narrow = targets.iter().flatten().all(|target| {
-            let methods = target.methods.is_some() || target.not_methods.is_some();
-            methods || target.paths.is_some() || target.not_paths.is_some()
-        }) && targets.is_some();
-        let shares = |other: &(&Route, Vec<u16>)| {
-            other.0.name != route.name && other.1.iter().any(|port| ports.contains(port))
-        };
-        let is_shared = workload.routes.iter().any(shares);
+        let is_narrow = !is_about_all(rule, groups, route);
+        let is_shared = workload.routes.iter().any(|(other, own)| {
+            own.iter().any(|port| ports.contains(port)) && !is_about_all(rule, groups, other)
+        });
         let about = format!("rule {} on route {}", rule.name, route.name);
         let mut note = |effect, why: String| {
             self.notes.push(Note {
@@ -191,6 +183,17 @@ impl Writer<'_> {
         let unclear = certain.len() < patterns.len();
         (certain, unclear)
     }
+}
+
+/// Whether a rule is about everything on a route.
+fn is_about_all(rule: &Rule, groups: &[RouteGroup], route: &Route) -> bool {
+    let is_open = |target: &Target| {
+        let methods = target.methods.is_some() || target.not_methods.is_some();
+        let paths = target.paths.is_some() || target.not_paths.is_some();
+        !methods && !paths && names_route(target, groups, route)
+    };
+    let to = rule.to.as_ref();
+    to.is_none_or(|to| to.iter().any(is_open))
 }
 
 fn connection(principals: Vec<String>, ports: &[u16]) -> IstioRule {
