@@ -257,18 +257,19 @@ async fn j8_a_kill_leaves_a_draft_applied_with_its_revision_or_not_at_all() {
                     return;
                 };
                 let number = saved["draft"]["draft"].as_i64().unwrap();
+                let path = format!("drafts/{number}/apply");
+                let Some(applied) = post(path, json!({ "version": 1 })).await else {
+                    return;
+                };
+                assert_eq!(applied["is_new"], true, "{applied}");
                 if let Some(begun) = begun.take() {
                     begun.send(()).unwrap();
-                }
-                let path = format!("drafts/{number}/apply");
-                if post(path, json!({ "version": 1 })).await.is_none() {
-                    return;
                 }
             }
         });
         begins.await.unwrap();
         // Somewhere in the middle of what it does; where exactly differs from round to round.
-        tokio::time::sleep(std::time::Duration::from_millis(7 * round)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(23 * round)).await;
         edge.signal("KILL");
         edge.ended().await;
 

@@ -236,14 +236,15 @@ macro_rules! on_both {
 }
 on_both!(
     a_draft_becomes_a_revision_once_two_others_approved,
-    nobody_approves_but_other_people_who_may,
-    nothing_goes_past_the_approvals_but_a_loud_emergency,
-    an_approval_ends_with_the_role_of_whoever_gave_it,
+    k8_nobody_approves_but_other_people_who_may,
+    k8_nothing_goes_past_the_approvals_but_a_loud_emergency,
+    k8_an_approval_ends_with_the_role_of_whoever_gave_it,
     what_is_done_at_once_counts_once,
-    whoever_stops_in_the_middle_leaves_nothing_half,
+    j8_whoever_stops_in_the_middle_leaves_nothing_half,
     a_draft_follows_the_policy_unless_both_changed_the_same,
     only_its_author_changes_a_draft_and_nobody_one_that_is_over,
     drafts_and_comments_have_limits,
+    k8_approvals_make_nobody_owner,
 );
 
 async fn a_draft_becomes_a_revision_once_two_others_approved(is_postgres: bool) {
@@ -329,7 +330,7 @@ async fn a_draft_becomes_a_revision_once_two_others_approved(is_postgres: bool) 
     }
 }
 
-async fn nobody_approves_but_other_people_who_may(is_postgres: bool) {
+async fn k8_nobody_approves_but_other_people_who_may(is_postgres: bool) {
     let desk = Desk::at(is_postgres, 1).await;
     let alice = desk.person("alice", &["admins"]).await;
     let draft = desk.submitted(&with_rule("three"), &alice).await;
@@ -377,7 +378,7 @@ async fn nobody_approves_but_other_people_who_may(is_postgres: bool) {
     desk.apply(&operators, &operator()).await.unwrap();
 }
 
-async fn nothing_goes_past_the_approvals_but_a_loud_emergency(is_postgres: bool) {
+async fn k8_nothing_goes_past_the_approvals_but_a_loud_emergency(is_postgres: bool) {
     let desk = Desk::at(is_postgres, 1).await;
     let alice = desk.person("alice", &["admins"]).await;
     let text = with_rule("three");
@@ -425,7 +426,7 @@ async fn nothing_goes_past_the_approvals_but_a_loud_emergency(is_postgres: bool)
         .unwrap();
 }
 
-async fn an_approval_ends_with_the_role_of_whoever_gave_it(is_postgres: bool) {
+async fn k8_an_approval_ends_with_the_role_of_whoever_gave_it(is_postgres: bool) {
     let desk = Desk::at(is_postgres, 1).await;
     let alice = desk.person("alice", &["admins"]).await;
     let bob = desk.person("bob", &["reviewers"]).await;
@@ -524,7 +525,7 @@ async fn for_turns<T>(turns: usize, work: impl Future<Output = T>) -> Option<T> 
     .await
 }
 
-async fn whoever_stops_in_the_middle_leaves_nothing_half(is_postgres: bool) {
+async fn j8_whoever_stops_in_the_middle_leaves_nothing_half(is_postgres: bool) {
     let desk = Desk::at(is_postgres, 1).await;
     let alice = desk.person("alice", &["admins"]).await;
     let bob = desk.person("bob", &["reviewers"]).await;
@@ -737,4 +738,21 @@ async fn drafts_and_comments_have_limits(is_postgres: bool) {
         no_parent,
         Err(DraftsError::Revisions(RevisionsError::Unknown(Revision(7))))
     ));
+}
+
+async fn k8_approvals_make_nobody_owner(is_postgres: bool) {
+    let desk = Desk::at(is_postgres, 1).await;
+    let alice = desk.person("alice", &["admins"]).await;
+    let bob = desk.person("bob", &["reviewers"]).await;
+    let owners =
+        "role_bindings:\n  - { name: owners, role: owner, from: [{ groups: [admins] }] }\n";
+    let text = POLICY.replace("role_bindings:\n", owners);
+    let draft = desk.submitted(&text, &alice).await;
+    desk.approve(&draft, &bob).await.unwrap();
+    assert!(is_forbidden(desk.apply(&draft, &alice).await));
+    assert_eq!(desk.current().await, Some(Revision(1)));
+    desk.apply(&draft, &operator()).await.unwrap();
+    let applied = &desk.events("draft_applied").await[0];
+    assert_eq!(applied["actor"], "operator");
+    assert_eq!(applied["person"], Value::Null);
 }
