@@ -1,9 +1,12 @@
-//! What all TLS of the product has in common: the library's cryptography, with the cheaper of its equally good suites first.
+//! What all TLS of the product has in common: the library's cryptography, with the cheaper of its equally good suites first, and reading ahead of it
+//! ([`read_ahead`]).
 
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CipherSuite, SupportedCipherSuite};
+
+pub mod read_ahead;
 
 /// AWS-LC with all its suites (AEAD with forward secrecy throughout). AES-128 comes before AES-256: no known attack tells them apart, and the SHA-256
 /// that goes with it has instructions of its own on the processors of today, which SHA-384 has not.
