@@ -97,9 +97,7 @@ fn read(file: &Path) -> Result<Vec<u8>, CertificateFault> {
 }
 
 fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateFault> {
-    CertificateDer::pem_slice_iter(&read(file)?)
-        .collect::<Result<_, _>>()
-        .map_err(|_| CertificateFault::Chain(file.to_owned()))
+    tls::certificates(&read(file)?).ok_or_else(|| CertificateFault::Chain(file.to_owned()))
 }
 
 fn certified_key(
