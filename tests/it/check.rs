@@ -149,6 +149,17 @@ rules: []
     parties.leave().await;
 }
 
+/// The store holds what was sealed with the key that the edge had.
+async fn another_key_is_told(parties: &Parties) {
+    let key = parties.stage.path("store.key");
+    let right = fs::read(&key).unwrap();
+    fs::write(&key, "00".repeat(32)).unwrap();
+    let checked = check(&parties.stage.configuration_file()).await;
+    assert_eq!(checked.code, Some(1));
+    checked.is_at_fault("store: ", &["another key", "store.key_file", "put back"]);
+    fs::write(&key, right).unwrap();
+}
+
 #[tokio::test]
 async fn a_check_leaves_a_store_in_a_file_as_it_is() {
     let parties = Parties::gather().await;
@@ -164,6 +175,7 @@ async fn a_check_leaves_a_store_in_a_file_as_it_is() {
     // Beside an edge that runs: it sees what is there, and the edge goes on.
     check(&file).await.is_ok("store: schema version 3");
     end(edge).await;
+    another_key_is_told(&parties).await;
     let before = files(&folder);
     assert!(before.contains_key(&parties.stage.path("wayleave.db")));
     check(&file).await.is_ok("store: schema version 3");
@@ -196,6 +208,7 @@ async fn a_check_leaves_a_database_as_it_is() {
 
     end(parties.serve().await).await;
     check(&file).await.is_ok("store: schema version 3");
+    another_key_is_told(&parties).await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (7, 'of a later release', TRUE, '\\x00', 0)";
     sqlx::raw_sql(newer).execute(&mut own).await.unwrap();
