@@ -3,7 +3,7 @@
 # A failure's own words are worth more than where it was: they come last.
 export RUST_BACKTRACE = 0
 
-.PHONY: demo build test quick check parts it bench differential fuzz fmt
+.PHONY: demo build test quick check parts it bench count differential fuzz fmt
 
 # Builds the binary and runs the main job on this machine: an edge, a demo identity provider, and two mesh workloads behind it.
 demo:
@@ -38,6 +38,11 @@ it: parts
 bench: parts
 	cargo build --locked --release
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/run.py
+
+# System calls per request and per connection, whatever else the machine does; needs strace besides. ARGS="--instructions FOLDER" counts instructions with valgrind.
+count: parts
+	cargo build --locked --release
+	tests/parts/with-parts.sh target/parts/python/bin/python bench/count.py $(ARGS)
 
 # Ten million random requests, each decided by the engine and by an evaluator that shares nothing with it, and sixty thousand by a real Envoy that has
 # the policy as Istio's manifests; some 20 minutes after the build.

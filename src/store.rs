@@ -94,13 +94,17 @@ impl Store {
     }
 
     fn unseal(&self, purpose: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        let sealed = STANDARD_NO_PAD
-            .decode(sealed)
-            .map_err(|_| StoreError::Sealed)?;
-        self.sealer
-            .open(purpose, &sealed)
-            .map_err(|_| StoreError::Sealed)
+        unseal(&self.sealer, purpose, sealed)
     }
+}
+
+fn unseal(sealer: &Sealer, purpose: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let sealed = STANDARD_NO_PAD
+        .decode(sealed)
+        .map_err(|_| StoreError::Sealed)?;
+    sealer
+        .open(purpose, &sealed)
+        .map_err(|_| StoreError::Sealed)
 }
 
 /// Gives up on `work` at the deadline; a transaction under way is rolled back by being dropped.

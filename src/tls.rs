@@ -1,9 +1,14 @@
-//! What all TLS of the product has in common: the library's cryptography, with the cheaper of its equally good suites first.
+//! What all TLS of the product has in common: the library's cryptography, with the cheaper of its equally good suites first, and reading ahead of it
+//! ([`read_ahead`]).
 
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CipherSuite, SupportedCipherSuite};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+pub mod read_ahead;
 
 /// AWS-LC with all its suites (AEAD with forward secrecy throughout). AES-128 comes before AES-256: no known attack tells them apart, and the SHA-256
 /// that goes with it has instructions of its own on the processors of today, which SHA-384 has not.
@@ -11,6 +16,14 @@ pub fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.sort_by_key(place);
     Arc::new(provider)
+}
+
+/// All certificates of a PEM text; `None` if one is damaged or there are none.
+pub fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    (!found.is_empty()).then_some(found)
 }
 
 /// TLS 1.3 before 1.2, AES-128 before AES-256 before ChaCha20; otherwise as the library has them.

@@ -74,13 +74,20 @@ pub struct FollowedFile {
 
 /// Which contents were seen and dealt with. A content counts only when it is seen twice in a row, since half a file that is just being
 /// written could be a valid policy without its deny rules.
-#[derive(Default)]
 struct Watched {
     seen: Option<String>,
     done: Option<String>,
 }
 
 impl Watched {
+    /// After this content was dealt with.
+    fn of(content: String) -> Self {
+        Self {
+            seen: None,
+            done: Some(content),
+        }
+    }
+
     /// Whether this content has to be loaded now.
     fn is_due(&mut self, content: &str) -> bool {
         if self.done.as_deref() == Some(content) {
@@ -101,9 +108,14 @@ impl Watched {
 }
 
 impl FollowedFile {
-    /// Never returns. `on_load` hears of every attempt (for metrics); faults are logged here, each with its line and key.
-    pub async fn follow(self, on_load: impl Fn(&Result<Written, PolicyFileError>) + Send + Sync) {
-        let mut watched = Watched::default();
+    /// Never returns. What was `loaded` before is not loaded again. `on_load` hears of every attempt (for metrics); faults are logged here, each
+    /// with its line and key.
+    pub async fn follow(
+        self,
+        loaded: String,
+        on_load: impl Fn(&Result<Written, PolicyFileError>) + Send + Sync,
+    ) {
+        let mut watched = Watched::of(loaded);
         let mut is_failing = false;
         loop {
             let outcome = match read(&self.path).await {
@@ -188,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_content_is_due_once_when_it_has_settled() {
-        let mut watched = Watched::default();
+        let mut watched = Watched::of("at start".to_owned());
+        assert!(!watched.is_due("at start") && !watched.is_due("at start"));
         assert!(!watched.is_due("a"));
         assert!(watched.is_due("a"));
         // Loading failed for want of the store: it is due again.
@@ -209,7 +222,7 @@ mod tests {
 
     #[test]
     fn following_can_be_spawned() {
-        let _proof = |file: FollowedFile| needs_send(file.follow(|_outcome| ()));
+        let _proof = |file: FollowedFile| needs_send(file.follow(String::new(), |_outcome| ()));
     }
 
     #[tokio::test]

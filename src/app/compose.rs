@@ -113,7 +113,8 @@ struct Foundation {
     freshness: Arc<Freshness>,
     after: ChangeSeq,
     revisions: Revisions,
-    policy_file: Option<FollowedFile>,
+    /// Which one is followed, and what of it is loaded.
+    policy_file: Option<(FollowedFile, String)>,
     spool: Spool,
 }
 
@@ -226,13 +227,15 @@ async fn lay_foundation(
         .map_err(|error| StartError::Spool(config.audit.spool.clone(), error))?;
     let store = Store::open(&config.store, clock.clone()).await?;
     let rules = policy_rules(config);
-    let policy_file = config.policy.file.as_ref().map(|path| FollowedFile {
-        store: store.clone(),
-        path: path.clone(),
-        rules: rules.clone(),
-    });
-    if let Some(file) = &policy_file {
-        load_policy_file(file).await?;
+    let mut policy_file = None;
+    if let Some(path) = &config.policy.file {
+        let file = FollowedFile {
+            store: store.clone(),
+            path: path.clone(),
+            rules: rules.clone(),
+        };
+        let loaded = load_policy_file(&file).await?;
+        policy_file = Some((file, loaded));
     }
     let after = store.change_head().await?;
     let policy = snapshot::load(&store, &config.mesh.trust_domain).await?;
@@ -274,13 +277,13 @@ pub fn policy_rules(config: &Config) -> PolicyRules {
     }
 }
 
-/// Loads the policy file's content of now.
-async fn load_policy_file(file: &FollowedFile) -> Result<(), StartError> {
+/// Loads the policy file's content of now, and gives it.
+async fn load_policy_file(file: &FollowedFile) -> Result<String, StartError> {
     let content = policy_file::read(&file.path)
         .await
         .map_err(StartError::PolicyFile)?;
     match file.load(&content).await {
-        Ok(_written) => Ok(()),
+        Ok(_written) => Ok(content),
         Err(PolicyFileError::Faults(faults)) => {
             Err(StartError::PolicyFaults(file.path.clone(), faults))
         }
@@ -423,10 +426,11 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
             .follow(|change| follow::apply(&sessions, change))
             .await;
     });
-    if let Some(file) = base.policy_file.clone() {
+    if let Some((file, loaded)) = base.policy_file.clone() {
         let outcome = follow::PolicyFileMetric::new(&base.metrics);
         lifecycle.spawn("policy file", async move {
-            file.follow(|loaded| outcome.note(loaded.is_ok())).await;
+            file.follow(loaded, |tried| outcome.note(tried.is_ok()))
+                .await;
         });
     }
 }

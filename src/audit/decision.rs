@@ -53,20 +53,18 @@ pub struct Decided {
     pub last_at: i64,
 }
 
-/// The path with `{*}` in place of segments that look like identifiers: numbers, and long ones with digits in them.
-pub fn template(path: &str) -> String {
-    let mut template = String::with_capacity(path.len());
+/// Writes the path with `{*}` in place of segments that look like identifiers: numbers, and long ones with digits in them.
+pub fn template(path: &str, into: &mut String) {
     for (number, segment) in path.split('/').enumerate() {
         if number > 0 {
-            template.push('/');
+            into.push('/');
         }
-        template.push_str(if is_identifier(segment) {
+        into.push_str(if is_identifier(segment) {
             "{*}"
         } else {
             segment
         });
     }
-    template
 }
 
 fn is_identifier(segment: &str) -> bool {
@@ -78,7 +76,11 @@ fn is_identifier(segment: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    fn template(path: &str) -> String {
+        let mut template = String::new();
+        super::template(path, &mut template);
+        template
+    }
 
     #[test]
     fn what_looks_like_an_identifier_is_left_out() {

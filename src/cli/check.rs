@@ -103,6 +103,11 @@ async fn try_store(config: &Config, report: &mut Report) {
             "its schema is not one of ours: {}; is this the right database, and did its last migration end?",
             with_cause(&error)
         )),
+        Err(StoreError::Sealed) => Err(
+            "what it holds was sealed with another key than the one in store.key_file; put back the key that it was first opened with, the same \
+             for every edge (without it nothing of it can be read, and an empty store is the only other way)"
+                .to_owned(),
+        ),
         Err(error @ StoreError::MayNotCreate) => Err(format!(
             "{error}; grant it CREATE there, for migrations need it"
         )),

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, request};
@@ -300,17 +301,17 @@ impl Entry {
         self.write_decision(line);
         if let Some(connected) = self.connected {
             if let Some(peer) = connected.peer {
-                line.text("upstream", &peer.to_string());
+                line.socket_address("upstream", peer);
             }
             line.flag("upstream_reused", connected.reused);
         }
         line.number("bytes_in", self.bytes.0);
         line.number("bytes_out", self.bytes.1);
-        line.number("duration_us", ended.since(self.started).as_micros());
+        line.number("duration_us", micros(ended.since(self.started)));
         if let (Some(sent), Some(answered)) = (self.sent_at, self.answered_at) {
-            line.number("upstream_us", answered.since(sent).as_micros());
+            line.number("upstream_us", micros(answered.since(sent)));
         }
-        line.text("client", &self.client().to_string());
+        line.address("client", self.client());
         if let Some(agent) = self
             .asked
             .as_ref()
@@ -385,6 +386,10 @@ impl Entry {
             line.text("src.identity", identity.as_str());
         }
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Drop for Entry {

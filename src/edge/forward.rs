@@ -53,14 +53,14 @@ impl Answer {
 pub struct Departure {
     permit: Permit,
     svid: Arc<Svid>,
-    head: request::Parts,
+    head: Box<request::Parts>,
 }
 
 /// Takes the permit's own SVID, points the request at the upstream, and says in its headers what the upstream is to know.
 pub async fn prepare<U: Upstreams>(
     worker: &Worker<U>,
     permit: Permit,
-    mut head: request::Parts,
+    mut head: Box<request::Parts>,
     upgrade: Option<&UpgradeTo>,
     entry: &Entry,
 ) -> Result<Departure, Refused> {
@@ -119,13 +119,11 @@ pub async fn forward<U: Upstreams>(
         .unwrap_or(worker.edge.limits.idle_stream);
     let under_way = worker.streams.begin(permit, idle, !body.is_end_stream());
     let exchange = Rc::clone(under_way.exchange());
-    let request = Request::from_parts(
-        head,
-        RequestBody {
-            incoming: body,
-            exchange: Rc::clone(&exchange),
-        },
-    );
+    let body = RequestBody {
+        incoming: body,
+        exchange: Rc::clone(&exchange),
+    };
+    let request = Box::new(Request::from_parts(*head, body));
     let sending = async {
         if as_upgrade {
             Box::pin(worker.upstreams.send_upgrade(&svid, &route, request)).await

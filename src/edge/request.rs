@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -39,6 +39,8 @@ impl<U: Upstreams> Handler for Worker<U> {
         let audience = Audience::of(request.method(), request.headers());
         let is_get = request.method() == Method::GET;
         let (head, body) = request.into_parts();
+        // Boxed: it is handed on through all that follows, and each step would have room for a copy of its own.
+        let head = Box::new(head);
         let now = self.edge.clock.now();
         let trace = TraceContext::of(&head.headers, self.chance());
         let mut entry = Entry::open(
@@ -49,9 +51,8 @@ impl<U: Upstreams> Handler for Worker<U> {
             trace,
             now,
         );
-        let request = Request::from_parts(head, body);
         let ending = self
-            .answer(&connection, request, client, audience, &mut entry)
+            .answer(&connection, (head, body), client, audience, &mut entry)
             .await;
         let response = match ending {
             Ok(Ending::Own(response)) => response,
@@ -109,12 +110,11 @@ impl<U: Upstreams> Worker<U> {
     async fn answer(
         &self,
         connection: &ConnectionInfo,
-        request: Request<Incoming>,
+        (head, body): (Box<request::Parts>, Incoming),
         client: Option<(UpgradeTo, OnUpgrade)>,
         audience: Audience,
         entry: &mut Entry,
     ) -> Result<Ending, Refused> {
-        let (head, body) = request.into_parts();
         let policy = self.policy();
         let rules_read = policy.policy.header_names();
         let normalised = Rc::new(normalise(connection, &head, rules_read)?);
@@ -124,7 +124,7 @@ impl<U: Upstreams> Worker<U> {
         }
 
         if let Some(pages) = own_pages(&self.edge.home_host, &policy, &normalised) {
-            let request = Request::from_parts(head, body);
+            let request = Request::from_parts(*head, body);
             // Pages are rare and their futures large: not part of every request's.
             return Box::pin(own::serve(&self.edge, pages, request, entry))
                 .await

@@ -43,7 +43,7 @@ pub trait Upstreams: 'static {
         &self,
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Sent, SendError>;
 
     /// Sends an HTTP/1.1 upgrade request on a connection of its own, never pooled. On 101 `hyper::upgrade::on(response)` gives the tunnel.
@@ -51,7 +51,7 @@ pub trait Upstreams: 'static {
         &self,
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Sent, SendError>;
 
     /// Closes connections that are idle for too long or bear a former certificate. Called every few seconds.

@@ -12,7 +12,6 @@ use rcgen::{
     CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -24,6 +23,7 @@ use crate::identity::spiffe_id::{MeshIdentity, TrustDomain};
 use crate::mesh::svid::{Svid, SvidError};
 use crate::mesh::verify::TrustBundle;
 use crate::secret::{random, sha256};
+use crate::tls;
 
 /// SVIDs begin this long ago, for workloads whose clocks are behind.
 const BACKDATED: Duration = Duration::from_secs(120);
@@ -223,17 +223,10 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, AuthorityError> {
 
 /// All certificates of a PEM file, one at least.
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
-    let text = read(file)?;
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .unwrap_or_default();
-    if found.is_empty() {
-        return Err(AuthorityError::Content {
-            file: file.to_owned(),
-            what: "certificate",
-        });
-    }
-    Ok(found)
+    tls::certificates(&read(file)?).ok_or_else(|| AuthorityError::Content {
+        file: file.to_owned(),
+        what: "certificate",
+    })
 }
 
 fn is_root(certificate: &CertificateDer<'_>) -> bool {

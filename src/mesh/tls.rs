@@ -28,7 +28,7 @@ use crate::mesh::authority::{AuthorityError, certificates};
 use crate::mesh::svid::Svid;
 use crate::mesh::verify::TrustBundle;
 use crate::policy::model::{Transport, UpstreamProtocol};
-use crate::tls;
+use crate::tls::{self, read_ahead::ReadAhead};
 
 /// Everything that a handshake with one upstream needs; good for one SVID.
 #[derive(Clone)]
@@ -137,7 +137,7 @@ impl Handshaker {
                 .unwrap_or_else(|_| ServerName::IpAddress(address.into()))
         });
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        match connector.connect(name, tcp).await {
+        match connector.connect(name, ReadAhead::new(tcp)).await {
             Ok(stream) => Ok(SecureStream {
                 stream,
                 refused: Refused::default(),
@@ -270,7 +270,7 @@ impl Refused {
 
 /// An encrypted connection whose far end has proved who it is.
 pub struct SecureStream {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<ReadAhead<TcpStream>>,
     refused: Refused,
 }
 

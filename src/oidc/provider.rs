@@ -1,7 +1,7 @@
 //! One identity provider: its metadata, kept fresh, and the steps of the code flow with it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use openidconnect::core::{CoreAuthenticationFlow, CoreErrorResponseType};
@@ -61,6 +61,8 @@ pub(super) struct Provider {
     ready: ArcSwapOption<Ready>,
     /// One discovery at a time.
     turn: Semaphore,
+    /// When keys were last looked for elsewhere, in microseconds; `i64::MIN` before the first time.
+    looked_elsewhere: AtomicI64,
 }
 
 fn unavailable(error: &OutboundError) -> OidcError {
@@ -85,6 +87,7 @@ impl Provider {
             clock,
             ready: ArcSwapOption::empty(),
             turn: Semaphore::new(1),
+            looked_elsewhere: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -332,13 +335,47 @@ impl Provider {
         token: &'t str,
     ) -> Result<jws::Unverified<'t>, OidcError> {
         let parsed = jws::parse(token).map_err(|e| OidcError::IdToken(e.to_string()))?;
-        let verdict = ready.keys.verify(&parsed, &verify::ALGORITHMS).await;
+        let mut verdict = ready.keys.verify(&parsed, &verify::ALGORITHMS).await;
+        // Either there is no such key, or the keys are somewhere else by now.
+        if !matches!(
+            verdict,
+            Ok(Ok(()) | Err(KeyFault::Algorithm | KeyFault::Signature))
+        ) && let Some(keys) = self.keys_elsewhere(ready).await
+        {
+            verdict = keys.verify(&parsed, &verify::ALGORITHMS).await;
+        }
         match verdict.map_err(|error| unavailable(&error))? {
             Ok(()) => Ok(parsed),
             Err(KeyFault::TooSoon) => Err(OidcError::Unavailable(
                 "the token's key is new, and the keys were fetched a moment ago".into(),
             )),
             Err(fault) => Err(OidcError::IdToken(format!("its signature: {fault:?}"))),
+        }
+    }
+
+    /// The keys, if the provider publishes them at another address than `ready` says. Asked once in a while, however many tokens ask for it.
+    async fn keys_elsewhere(&self, ready: &Ready) -> Option<Arc<KeyCache>> {
+        let _turn = self.turn.acquire().await;
+        let elsewhere = |now: Arc<Ready>| {
+            let has_moved = now.metadata.jwks_uri != ready.metadata.jwks_uri;
+            has_moved.then(|| now.keys.clone())
+        };
+        if let Some(keys) = self.ready.load_full().and_then(elsewhere) {
+            return Some(keys);
+        }
+        let now = self.clock.now();
+        let before = self.looked_elsewhere.load(Ordering::Acquire);
+        if before != i64::MIN && now < Timestamp::from_micros(before).plus(jwks::UNKNOWN_KEY_EVERY)
+        {
+            return None;
+        }
+        self.looked_elsewhere.store(now.micros(), Ordering::Release);
+        match self.discover().await {
+            Ok(found) => elsewhere(found),
+            Err(error) => {
+                tracing::warn!(provider = %self.config.name, %error, "metadata cannot be refreshed; the old ones stay");
+                None
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::config::checked::StoreConfig;
 use crate::secret::ExposeSecret;
-use crate::store::{Store, StoreError, dialect};
+use crate::store::{Store, StoreError, dialect, signing_keys, unseal};
 
 /// The schema of a store beside the one that this binary knows. Versions are the numbers of `migrations/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Schema {
 /// A migration that a database says was applied.
 #[derive(sqlx::FromRow)]
 pub(in crate::store) struct Applied {
-    version: i64,
+    pub(in crate::store) version: i64,
     success: bool,
     checksum: Vec<u8>,
 }
@@ -78,9 +78,14 @@ impl Schema {
 }
 
 impl Store {
-    /// Connects, looks at the schema and leaves everything as it is; fails wherever [`Store::open`] is known to fail.
+    /// Connects, looks at the schema, tries the store key on what is sealed, and leaves everything as it is; fails wherever an edge that
+    /// starts is known to fail.
     pub async fn look(config: &StoreConfig) -> Result<Schema, StoreError> {
-        dialect::look(config.url.expose_secret()).await
+        let seen = dialect::look(config.url.expose_secret()).await?;
+        for (kid, sealed) in &seen.signing_keys {
+            unseal(&config.key, &signing_keys::purpose(kid), sealed)?;
+        }
+        Ok(seen.schema)
     }
 }
 

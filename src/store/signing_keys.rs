@@ -26,7 +26,10 @@ struct SigningKeyRow {
 const NEWEST_FIRST: &str =
     "SELECT kid, private_key, created_at FROM signing_keys ORDER BY created_at DESC, kid";
 
-fn purpose(kid: &str) -> String {
+/// Key id and sealed key of each.
+pub(in crate::store) const SIGNING_KEYS: &str = "SELECT kid, private_key FROM signing_keys";
+
+pub(in crate::store) fn purpose(kid: &str) -> String {
     format!("signing-key/{kid}")
 }
 

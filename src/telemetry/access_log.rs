@@ -5,6 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -37,8 +38,16 @@ impl<'a> Line<'a> {
         self.key(key);
         self.into.push(b'"');
         let cut = cut_at(value, MAX_VALUE);
-        for character in value.get(..cut).unwrap_or_default().chars() {
+        let mut rest = value.get(..cut).unwrap_or_default();
+        loop {
+            let (plain, other) = rest.split_at(plain_length(rest.as_bytes()));
+            self.into.extend_from_slice(plain.as_bytes());
+            let mut characters = other.chars();
+            let Some(character) = characters.next() else {
+                break;
+            };
             escape(self.into, character);
+            rest = characters.as_str();
         }
         if cut < value.len() {
             // Writing to a Vec does not fail.
@@ -58,10 +67,55 @@ impl<'a> Line<'a> {
     }
 
     /// A member whose value is a number.
-    pub fn number(&mut self, key: &'static str, value: impl std::fmt::Display) -> &mut Self {
+    pub fn number(&mut self, key: &'static str, value: impl itoa::Integer) -> &mut Self {
         self.key(key);
-        let _written = write!(self.into, "{value}");
+        self.push_number(value);
         self
+    }
+
+    /// A member whose value is an address: digits, letters and punctuation.
+    pub fn address(&mut self, key: &'static str, address: IpAddr) -> &mut Self {
+        self.key(key);
+        self.into.push(b'"');
+        self.push_ip(address);
+        self.into.push(b'"');
+        self
+    }
+
+    /// A member whose value is an address with its port.
+    pub fn socket_address(&mut self, key: &'static str, address: SocketAddr) -> &mut Self {
+        self.key(key);
+        self.into.push(b'"');
+        match address {
+            SocketAddr::V4(address) => {
+                self.push_ip((*address.ip()).into());
+                self.into.push(b':');
+                self.push_number(address.port());
+            }
+            SocketAddr::V6(address) => {
+                let _written = write!(self.into, "{address}");
+            }
+        }
+        self.into.push(b'"');
+        self
+    }
+
+    fn push_ip(&mut self, ip: IpAddr) {
+        let IpAddr::V4(ip) = ip else {
+            let _written = write!(self.into, "{ip}");
+            return;
+        };
+        for (place, part) in ip.octets().into_iter().enumerate() {
+            if place > 0 {
+                self.into.push(b'.');
+            }
+            self.push_number(part);
+        }
+    }
+
+    fn push_number(&mut self, value: impl itoa::Integer) {
+        let mut digits = itoa::Buffer::new();
+        self.into.extend_from_slice(digits.format(value).as_bytes());
     }
 
     /// A member that is true or false.
@@ -96,6 +150,19 @@ fn cut_at(text: &str, limit: usize) -> usize {
         .rev()
         .find(|&at| text.is_char_boundary(at))
         .unwrap_or(0)
+}
+
+/// How many bytes at the start stand for themselves.
+fn plain_length(bytes: &[u8]) -> usize {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
+    // Whole pieces at once: nearly everything is plain.
+    let pieces = bytes.chunks_exact(16).take_while(|piece| {
+        let plain = piece.iter().map(|byte| u8::from(is_plain(byte)));
+        plain.fold(1, |all, one| all & one) == 1
+    });
+    let sure = pieces.count() * 16;
+    let rest = bytes[sure..].iter().take_while(|byte| is_plain(byte));
+    sure + rest.count()
 }
 
 fn escape(into: &mut Vec<u8>, character: char) {
@@ -199,6 +266,7 @@ fn write_all(batches: &Receiver<Batch>, mut output: impl Write, lost: &Counter) 
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
+    use std::net::{IpAddr, SocketAddr};
     use std::sync::{Arc, Mutex};
 
     use super::{AccessLog, Line, MAX_VALUE};
@@ -242,6 +310,34 @@ mod tests {
             if value.len() <= MAX_VALUE {
                 assert_eq!(read["a"], *String::from_utf8_lossy(value));
             }
+        }
+    }
+
+    #[test]
+    fn k9_what_is_escaped_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            for at in 0..length {
+                for nasty in ["\"", "\\", "\n", "\x7f", "\u{e4}", "\u{1f600}"] {
+                    let value = format!("{}{nasty}{}", "a".repeat(at), "b".repeat(length - at));
+                    let read: serde_json::Value =
+                        serde_json::from_str(&line(value.as_bytes())).expect("JSON");
+                    assert_eq!(read["a"], *value);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for ip in ["0.0.0.0", "192.0.2.255", "::1", "2001:db8::ff"] {
+            let ip: IpAddr = ip.parse().expect("an address");
+            let socket = SocketAddr::new(ip, 65_535);
+            let mut buffer = Vec::new();
+            let mut line = Line::begin(&mut buffer);
+            line.address("ip", ip).socket_address("socket", socket);
+            line.end();
+            let expected = format!("{{\"ip\":\"{ip}\",\"socket\":\"{socket}\"}}\n");
+            assert_eq!(String::from_utf8(buffer).expect("ASCII"), expected);
         }
     }
 

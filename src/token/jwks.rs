@@ -24,7 +24,7 @@ use crate::token::outbound::{Outbound, OutboundError};
 /// How old a key set gets before it is fetched again.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(3600);
 /// Time in which tokens may cause one fetch; one more is to spare, so that a flood of unknown key ids costs two at once and then one each time.
-const UNKNOWN_KEY_EVERY: Duration = Duration::from_secs(30);
+pub const UNKNOWN_KEY_EVERY: Duration = Duration::from_secs(30);
 /// The same while there are no keys at all.
 const NO_KEYS_EVERY: Duration = Duration::from_secs(5);
 const LONGEST_KID: usize = 128;

@@ -1,7 +1,11 @@
 //! Who will read an answer of ours: a person in a browser, a program, or a gRPC client.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The reader of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +27,12 @@ impl Audience {
         if method != Method::GET && method != Method::HEAD {
             return Self::Program;
         }
-        let has_metadata = ["sec-fetch-mode", "sec-fetch-site", "sec-fetch-dest"]
+        let has_metadata = [SEC_FETCH_MODE, SEC_FETCH_SITE, SEC_FETCH_DEST]
             .iter()
-            .any(|name| headers.contains_key(*name));
+            .any(|name| headers.contains_key(name));
         let navigates = if has_metadata {
             headers
-                .get("sec-fetch-mode")
+                .get(SEC_FETCH_MODE)
                 .is_some_and(|mode| mode == "navigate")
         } else {
             accepts_html(headers)

@@ -158,6 +158,17 @@ fn newest_migration() -> u32 {
     numbers.max().unwrap()
 }
 
+/// The store holds what was sealed with the key that the edge had.
+async fn another_key_is_told(parties: &Parties) {
+    let key = parties.stage.path("store.key");
+    let right = fs::read(&key).unwrap();
+    fs::write(&key, "00".repeat(32)).unwrap();
+    let checked = check(&parties.stage.configuration_file()).await;
+    assert_eq!(checked.code, Some(1));
+    checked.is_at_fault("store: ", &["another key", "store.key_file", "put back"]);
+    fs::write(&key, right).unwrap();
+}
+
 #[tokio::test]
 async fn a_check_leaves_a_store_in_a_file_as_it_is() {
     let known = newest_migration();
@@ -176,6 +187,7 @@ async fn a_check_leaves_a_store_in_a_file_as_it_is() {
         .await
         .is_ok(&format!("store: schema version {known}"));
     end(edge).await;
+    another_key_is_told(&parties).await;
     let before = files(&folder);
     assert!(before.contains_key(&parties.stage.path("wayleave.db")));
     check(&file)
@@ -213,6 +225,7 @@ async fn a_check_leaves_a_database_as_it_is() {
     check(&file)
         .await
         .is_ok(&format!("store: schema version {known}"));
+    another_key_is_told(&parties).await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (9999, 'of a later release', TRUE, '\\x00', 0)";
     sqlx::raw_sql(newer).execute(&mut own).await.unwrap();

@@ -137,7 +137,10 @@ async fn send(
         request = request.header(*name, *value);
     }
     let request = request.body(EdgeBody::Empty).unwrap();
-    Ok(pools.exchange(&svid, route, request).await?.response)
+    Ok(pools
+        .exchange(&svid, route, Box::new(request))
+        .await?
+        .response)
 }
 
 #[tokio::test]

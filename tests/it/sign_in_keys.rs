@@ -1,5 +1,6 @@
 //! Keys of identity providers and issuers that change, and tokens of keys that nobody has, through a whole edge.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
@@ -97,4 +98,23 @@ async fn g8_tokens_of_keys_that_nobody_has_cause_few_fetches() {
         11,
         "what was not used is not saved up"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g7_keys_that_move_are_found_at_once_and_looked_for_once_in_a_while() {
+    let (house, clock) = House::start_still("sqlite://wayleave.db").await;
+    settled(&house).await;
+    assert!(signs_in(&house).await);
+    house.issuer.move_keys("k2");
+    assert!(signs_in(&house).await, "at the next sign-in");
+
+    house.issuer.move_keys("k3");
+    let before = house.issuer.discoveries.load(Ordering::SeqCst);
+    for _ in 0..3 {
+        assert!(!signs_in(&house).await);
+    }
+    let after = house.issuer.discoveries.load(Ordering::SeqCst);
+    assert_eq!(after, before, "not again in the same half minute");
+    clock.advance(REFILL);
+    assert!(signs_in(&house).await);
 }

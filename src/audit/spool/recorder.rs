@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::OpenOptions;
+use std::hash::BuildHasher;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -10,6 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::audit::decision::{Decision, template};
 use crate::audit::spool::format::{COUNT_AT, Record, counted, write};
@@ -73,16 +77,32 @@ pub struct Asked<'a> {
 
 /// What makes two requests alike.
 #[derive(PartialEq, Eq, Hash)]
-struct Key {
+struct Key<'a> {
     caller: u64,
     revision: i64,
-    route: Arc<str>,
-    rule: Option<Arc<str>>,
     reason: &'static str,
+    template: &'a str,
+    host: &'a str,
+    method: &'a str,
+    route: &'a str,
+    rule: Option<&'a str>,
+    peer: IpAddr,
+}
+
+/// A record of the segment.
+struct Known {
+    caller: u64,
+    revision: i64,
+    reason: &'static str,
+    template: Box<str>,
     host: Box<str>,
     method: Box<str>,
-    template: String,
+    route: Arc<str>,
+    rule: Option<Arc<str>>,
     peer: IpAddr,
+    /// Where its count stands.
+    count_at: u64,
+    count: i64,
 }
 
 struct Segment {
@@ -91,8 +111,11 @@ struct Segment {
     length: u64,
     begun: Timestamp,
     people: HashMap<u64, Person, foldhash::fast::RandomState>,
-    /// Where a record's count stands, and the count.
-    known: HashMap<Key, (u64, i64), foldhash::quality::RandomState>,
+    /// By [`Key`], which is borrowed of what is compared: what is counted once more costs no memory.
+    known: HashTable<Known>,
+    hasher: foldhash::quality::RandomState,
+    /// The template of the request at hand.
+    template: String,
 }
 
 #[derive(Clone, Copy)]
@@ -184,51 +207,59 @@ impl Segment {
             length: 0,
             begun: now,
             people: HashMap::default(),
-            known: HashMap::default(),
+            known: HashTable::new(),
+            hasher: foldhash::quality::RandomState::default(),
+            template: String::new(),
         })
     }
 
     fn record(&mut self, spool: &Spool, asked: &Asked<'_>) -> Result<(), SpoolError> {
-        let template = match self.may_have_a_path(asked) {
-            true => template(asked.path),
-            false => ANY_PATH.to_owned(),
-        };
-        let key = Key {
-            caller: asked.caller,
-            revision: asked.revision,
-            route: Arc::clone(asked.route),
-            rule: asked.rule.cloned(),
-            reason: asked.reason,
-            host: asked.host.into(),
-            method: asked.method.into(),
-            template,
-            peer: asked.peer,
-        };
-        if !self.is_told_apart(asked)
-            && let Some((at, count)) = self.known.get_mut(&key)
+        let person = self.people.get(&asked.caller).copied();
+        let mut text = std::mem::take(&mut self.template);
+        text.clear();
+        if may_have_a_path(asked, person) {
+            template(asked.path, &mut text);
+        } else {
+            text.push_str(ANY_PATH);
+        }
+        let recorded = self.record_as(spool, asked, person, &text);
+        self.template = text;
+        recorded
+    }
+
+    fn record_as(
+        &mut self,
+        spool: &Spool,
+        asked: &Asked<'_>,
+        person: Option<Person>,
+        template: &str,
+    ) -> Result<(), SpoolError> {
+        let key = Key::new(asked, template);
+        let hash = self.hasher.hash_one(&key);
+        if !is_told_apart(asked, person)
+            && let Some(known) = self.known.find_mut(hash, |known| known.key() == key)
         {
-            *count += 1;
-            let counted = counted(*count, asked.at.micros());
-            let place = *at + COUNT_AT as u64;
-            self.writing.file.write_all_at(&counted, place)?;
+            known.count += 1;
+            let counted = counted(known.count, asked.at.micros());
+            self.writing.file.write_all_at(&counted, known.count_at)?;
             self.writing.is_dirty.store(true, Ordering::Relaxed);
             return Ok(());
         }
-        let at = self.append(spool, asked, &key.template)?;
-        self.known.insert(key, (at, 1));
+        let at = self.append(spool, asked, person, template)?;
+        let known = Known::new(&key, asked, at + COUNT_AT as u64);
+        let hasher = &self.hasher;
+        match self.known.entry(
+            hash,
+            |other| other.key() == key,
+            |other| hasher.hash_one(other.key()),
+        ) {
+            // Told apart so far: what is counted from here on is counted at the last.
+            Entry::Occupied(mut former) => *former.get_mut() = known,
+            Entry::Vacant(room) => {
+                room.insert(known);
+            }
+        }
         Ok(())
-    }
-
-    fn may_have_a_path(&self, asked: &Asked<'_>) -> bool {
-        let person = self.people.get(&asked.caller);
-        asked.principal.is_some() && person.is_none_or(|person| person.records < PATHS)
-    }
-
-    /// Denials of people are, so that each decision can be explained; those of nobody could come from anywhere in any number.
-    fn is_told_apart(&self, asked: &Asked<'_>) -> bool {
-        let person = self.people.get(&asked.caller);
-        let denials = person.map_or(0, |person| person.denials);
-        !asked.reason.is_empty() && asked.principal.is_some() && denials < ONE_BY_ONE
     }
 
     /// Where the record stands.
@@ -236,12 +267,12 @@ impl Segment {
         &mut self,
         spool: &Spool,
         asked: &Asked<'_>,
+        mut person: Option<Person>,
         template: &str,
     ) -> Result<u64, SpoolError> {
         let at = asked.at.micros();
         let mut bytes = Vec::with_capacity(1024);
         let next = u32::try_from(self.people.len()).unwrap_or(u32::MAX);
-        let mut person = self.people.get(&asked.caller).copied();
         if let (None, Some(principal)) = (person, asked.principal) {
             let record: Record<&Principal, ()> = Record::Principal(next, principal);
             write(&mut bytes, &record, at)?;
@@ -273,6 +304,64 @@ impl Segment {
         self.length += length;
         Ok(record_at)
     }
+}
+
+impl<'a> Key<'a> {
+    fn new(asked: &Asked<'a>, template: &'a str) -> Self {
+        Self {
+            caller: asked.caller,
+            revision: asked.revision,
+            reason: asked.reason,
+            template,
+            host: asked.host,
+            method: asked.method,
+            route: asked.route,
+            rule: asked.rule.map(|rule| &**rule),
+            peer: asked.peer,
+        }
+    }
+}
+
+impl Known {
+    fn new(key: &Key<'_>, asked: &Asked<'_>, count_at: u64) -> Self {
+        Self {
+            caller: key.caller,
+            revision: key.revision,
+            reason: key.reason,
+            template: key.template.into(),
+            host: key.host.into(),
+            method: key.method.into(),
+            route: Arc::clone(asked.route),
+            rule: asked.rule.cloned(),
+            peer: key.peer,
+            count_at,
+            count: 1,
+        }
+    }
+
+    fn key(&self) -> Key<'_> {
+        Key {
+            caller: self.caller,
+            revision: self.revision,
+            reason: self.reason,
+            template: &self.template,
+            host: &self.host,
+            method: &self.method,
+            route: &self.route,
+            rule: self.rule.as_deref(),
+            peer: self.peer,
+        }
+    }
+}
+
+fn may_have_a_path(asked: &Asked<'_>, person: Option<Person>) -> bool {
+    asked.principal.is_some() && person.is_none_or(|person| person.records < PATHS)
+}
+
+/// Denials of people are, so that each decision can be explained; those of nobody could come from anywhere in any number.
+fn is_told_apart(asked: &Asked<'_>, person: Option<Person>) -> bool {
+    let denials = person.map_or(0, |person| person.denials);
+    !asked.reason.is_empty() && asked.principal.is_some() && denials < ONE_BY_ONE
 }
 
 fn decision(asked: &Asked<'_>, template: &str) -> Decision {

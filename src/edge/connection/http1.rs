@@ -31,6 +31,8 @@ use crate::edge::worker::Handler;
 
 /// How long a quiet connection stays awake.
 const AWAKE: Duration = Duration::from_secs(5);
+/// Fields of a head that the server takes by itself.
+const SERVERS_FIELDS: usize = 100;
 /// How far a connection's buffers may grow beyond a head while a body passes.
 const BODY_BUFFER: usize = 128 * 1024;
 
@@ -88,10 +90,14 @@ impl<H: Handler> Http1<'_, H> {
         } = self.client;
         // Boxed, since the server keeps room for it, and for the longest of its branches.
         let service = service_fn(|request| Box::pin(self.answer(request)));
-        // The gate keeps all limits and deadlines of heads; the buffer only has to take what it lets through.
-        let mut connection = Builder::new()
+        // The gate keeps all limits and deadlines of heads; the server only has to take what it lets through.
+        let mut builder = Builder::new();
+        if limits.header_count > SERVERS_FIELDS {
+            // Costs some work for each head.
+            builder.max_headers(limits.header_count);
+        }
+        let mut connection = builder
             .half_close(false)
-            .max_headers(limits.header_count)
             .max_buf_size(limits.header_bytes + BODY_BUFFER)
             .serve_connection(TokioIo::new(gate), service)
             .with_upgrades();

@@ -23,7 +23,7 @@ use crate::address::host::Host;
 use crate::clock::Timestamp;
 use crate::config::checked::CertificateFiles;
 use crate::edge::tls::{CertificateId, CertificateNames};
-use crate::tls;
+use crate::tls::{self, read_ahead::ReadAhead};
 
 /// TLS sessions remembered for resumption, per listener.
 const REMEMBERED_SESSIONS: usize = 4096;
@@ -97,9 +97,7 @@ fn read(file: &Path) -> Result<Vec<u8>, CertificateFault> {
 }
 
 fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateFault> {
-    CertificateDer::pem_slice_iter(&read(file)?)
-        .collect::<Result<_, _>>()
-        .map_err(|_| CertificateFault::Chain(file.to_owned()))
+    tls::certificates(&read(file)?).ok_or_else(|| CertificateFault::Chain(file.to_owned()))
 }
 
 fn certified_key(
@@ -147,7 +145,7 @@ struct Served {
 /// A connection whose handshake is done.
 pub struct Accepted {
     /// The connection.
-    pub stream: Box<TlsStream<TcpStream>>,
+    pub stream: Box<TlsStream<ReadAhead<TcpStream>>>,
     /// The host that the client named.
     pub server_name: Host,
     /// The certificate it was shown.
@@ -178,7 +176,8 @@ impl Certificates {
     /// The handshake. The caller sets the deadline.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let served = self.served.load_full();
-        let stream = Box::new(served.acceptor.accept(stream).await?);
+        let handshake = served.acceptor.accept(ReadAhead::new(stream));
+        let stream = Box::new(handshake.await?);
         let connection = stream.get_ref().1;
         let server_name = connection
             .server_name()

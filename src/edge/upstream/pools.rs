@@ -144,10 +144,10 @@ impl<B: UploadBody> Pools<B> {
         &self,
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
-        request: Request<B>,
+        request: Box<Request<B>>,
     ) -> Result<Sent, SendError> {
         let pool = self.pool(svid, route);
-        let (mut request, progress) = with_progress(request);
+        let (mut request, progress) = with_progress(*request);
         let within = self.head_within(route);
         let metrics = &self.0.common.metrics;
         let mut is_retry = false;
@@ -162,7 +162,7 @@ impl<B: UploadBody> Pools<B> {
                 Ok(sent) => return Ok(sent),
                 // It had ended while it was idle, so the upstream has seen nothing.
                 Err(Failed::Unsent(back, SendError::Broken(_))) if was_used && !is_retry => {
-                    request = *back;
+                    request = back;
                     is_retry = true;
                     metrics.retried.inc();
                 }
@@ -175,12 +175,12 @@ impl<B: UploadBody> Pools<B> {
         &self,
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
-        request: Request<B>,
+        request: Box<Request<B>>,
     ) -> Result<Sent, SendError> {
         let mut connection = self.pool(svid, route).open_upgradeable(svid).await?;
-        let (mut request, progress) = with_progress(request);
+        let (mut request, progress) = with_progress(*request);
         as_http1(&mut request);
-        let sending = connection.sender.try_send_request(request);
+        let sending = connection.sender.try_send_request(*request);
         let within = self.head_within(route);
         let response = in_time(sending, &progress, within, &connection.refused)
             .await
@@ -226,7 +226,7 @@ impl Upstreams for Pools<RequestBody> {
         &self,
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Sent, SendError> {
         self.counted(self.exchange(svid, route, request).await)
     }
@@ -235,7 +235,7 @@ impl Upstreams for Pools<RequestBody> {
         &self,
         svid: &Arc<Svid>,
         route: &Arc<CompiledRoute>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Sent, SendError> {
         self.counted(self.upgrade(svid, route, request).await)
     }
@@ -245,24 +245,24 @@ impl Upstreams for Pools<RequestBody> {
     }
 }
 
-fn with_progress<B: UploadBody>(request: Request<B>) -> (Request<Upload<B>>, Rc<Progress>) {
+fn with_progress<B: UploadBody>(request: Request<B>) -> (Box<Request<Upload<B>>>, Rc<Progress>) {
     let (head, body) = request.into_parts();
     let (upload, progress) = Upload::new(body);
-    (Request::from_parts(head, upload), progress)
+    (Box::new(Request::from_parts(head, upload)), progress)
 }
 
 /// Sends a request over a connection and waits for the head of its answer.
 async fn put_on<B: UploadBody>(
     pool: &Rc<Pool<B>>,
     ready: Ready<B>,
-    mut request: Request<Upload<B>>,
+    mut request: Box<Request<Upload<B>>>,
     progress: &Rc<Progress>,
     within: Duration,
 ) -> Result<Sent, Failed<B>> {
     match ready {
         Ready::Single(mut single, reused) => {
             as_http1(&mut request);
-            let sending = single.sender.try_send_request(request);
+            let sending = single.sender.try_send_request(*request);
             let response = in_time(sending, progress, within, &single.info.refused).await?;
             let connected = Connected {
                 reused,
@@ -282,7 +282,7 @@ async fn put_on<B: UploadBody>(
                 return Err(Failed::Sent(SendError::Connect(fault)));
             }
             let stream = OpenStream::among(&shared.open);
-            let sending = shared.sender.clone().try_send_request(request);
+            let sending = shared.sender.clone().try_send_request(*request);
             let response = in_time(sending, progress, within, &shared.info.refused).await?;
             let connected = Connected {
                 reused,

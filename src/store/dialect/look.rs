@@ -13,14 +13,24 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use super::connect::migrations;
 use crate::store::StoreError;
 use crate::store::schema::{Applied, Schema};
+use crate::store::signing_keys::SIGNING_KEYS;
 
 /// Longest time for connecting and looking.
 const LOOK: Duration = Duration::from_secs(10);
 /// Where the migrator keeps what it applied.
 const APPLIED: &str = "SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version";
+/// The migration that made the table of signing keys.
+const WITH_KEYS: i64 = 1;
+
+/// What was seen.
+pub(in crate::store) struct Seen {
+    pub(in crate::store) schema: Schema,
+    /// Key id and sealed key of each signing key.
+    pub(in crate::store) signing_keys: Vec<(String, String)>,
+}
 
 /// Looks at `sqlite:///path` or `postgres://…`.
-pub(in crate::store) async fn look(url: &str) -> Result<Schema, StoreError> {
+pub(in crate::store) async fn look(url: &str) -> Result<Seen, StoreError> {
     let looking = async {
         if let Some(path) = url.strip_prefix("sqlite://") {
             look_at_sqlite(PathBuf::from(path)).await
@@ -33,13 +43,18 @@ pub(in crate::store) async fn look(url: &str) -> Result<Schema, StoreError> {
         .unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
 }
 
-async fn look_at_sqlite(path: PathBuf) -> Result<Schema, StoreError> {
+async fn look_at_sqlite(path: PathBuf) -> Result<Seen, StoreError> {
     let exists = may_write(&path).map_err(|source| StoreError::File {
         path: path.clone(),
         source,
     })?;
     if !exists {
-        return Schema::of(&[], &migrations());
+        let schema = Schema::of(&[], &migrations())?;
+        let signing_keys = Vec::new();
+        return Ok(Seen {
+            schema,
+            signing_keys,
+        });
     }
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -60,8 +75,23 @@ async fn look_at_sqlite(path: PathBuf) -> Result<Schema, StoreError> {
     } else {
         Vec::new()
     };
+    let schema = Schema::of(&applied, &migrations())?;
+    let signing_keys = if has_keys(&applied) {
+        sqlx::query_as(SIGNING_KEYS)
+            .fetch_all(&mut connection)
+            .await?
+    } else {
+        Vec::new()
+    };
     connection.close().await?;
-    Schema::of(&applied, &migrations())
+    Ok(Seen {
+        schema,
+        signing_keys,
+    })
+}
+
+fn has_keys(applied: &[Applied]) -> bool {
+    applied.iter().any(|applied| applied.version == WITH_KEYS)
 }
 
 /// Whether the file is there and may be written, or is not there and may be made.
@@ -77,7 +107,7 @@ fn may_write(path: &Path) -> io::Result<bool> {
     }
 }
 
-async fn look_at_postgres(url: &str) -> Result<Schema, StoreError> {
+async fn look_at_postgres(url: &str) -> Result<Seen, StoreError> {
     // The source of this error could quote the URL, and with it the password.
     let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?;
     let options = options
@@ -103,6 +133,16 @@ async fn look_at_postgres(url: &str) -> Result<Schema, StoreError> {
             return Err(StoreError::MayNotCreate);
         }
     }
+    let signing_keys = if has_keys(&applied) {
+        sqlx::query_as(SIGNING_KEYS)
+            .fetch_all(&mut connection)
+            .await?
+    } else {
+        Vec::new()
+    };
     connection.close().await?;
-    Ok(schema)
+    Ok(Seen {
+        schema,
+        signing_keys,
+    })
 }

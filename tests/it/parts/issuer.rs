@@ -26,6 +26,10 @@ pub(crate) struct Issuer {
     clock: SharedClock,
     key: Arc<Mutex<SigningKey>>,
     fetches: Arc<AtomicUsize>,
+    /// Where the keys are: how often they have moved.
+    place: Arc<AtomicUsize>,
+    /// How often its metadata were fetched.
+    pub(crate) discoveries: Arc<AtomicUsize>,
     /// Whether it says that its answers name it (RFC 9207 §3).
     pub(crate) promises_iss: Arc<AtomicBool>,
     /// Whether the token endpoint answers, or waits until it may.
@@ -58,18 +62,29 @@ impl Issuer {
             clock,
             key: Arc::new(Mutex::new(SigningKey::new("k1"))),
             fetches: Arc::default(),
+            place: Arc::default(),
+            discoveries: Arc::default(),
             promises_iss: Arc::default(),
             answers: Arc::new(watch::Sender::new(true)),
             exchanges: Arc::default(),
             steps_up: Arc::new(AtomicBool::new(true)),
         };
         let keys = this.clone();
-        let jwks = async move || {
-            keys.fetches.fetch_add(1, Ordering::SeqCst);
-            Json(keys.jwks())
+        let at = move |place: usize| {
+            let is_here = keys.place.load(Ordering::SeqCst) == place;
+            is_here.then(|| {
+                keys.fetches.fetch_add(1, Ordering::SeqCst);
+                Json(keys.jwks())
+            })
+        };
+        let at_first = at.clone();
+        let jwks = async move || at_first(0).ok_or(axum::http::StatusCode::NOT_FOUND);
+        let moved = async move |axum::extract::Path(place): axum::extract::Path<usize>| {
+            at(place).ok_or(axum::http::StatusCode::NOT_FOUND)
         };
         let app = axum::Router::new()
             .route("/jwks", get(jwks))
+            .route("/jwks/{place}", get(moved))
             .merge(this.provider());
         beside(async move { axum::serve(listener, app).await.unwrap() });
         this
@@ -92,6 +107,12 @@ impl Issuer {
     /// From now on it signs with a new key, and publishes that alone.
     pub(crate) fn rotate(&self, kid: &str) {
         *self.key() = SigningKey::new(kid);
+    }
+
+    /// The same, and the keys are at another address, and at that alone.
+    pub(crate) fn move_keys(&self, kid: &str) {
+        self.rotate(kid);
+        self.place.fetch_add(1, Ordering::SeqCst);
     }
 
     /// How often the keys were fetched.
@@ -144,12 +165,17 @@ impl Issuer {
     }
 
     fn discovery(&self) -> Value {
+        self.discoveries.fetch_add(1, Ordering::SeqCst);
         let url = &self.url;
+        let keys = match self.place.load(Ordering::SeqCst) {
+            0 => format!("{url}/jwks"),
+            place => format!("{url}/jwks/{place}"),
+        };
         json!({
             "issuer": url,
             "authorization_endpoint": format!("{url}/authorize"),
             "token_endpoint": format!("{url}/token"),
-            "jwks_uri": format!("{url}/jwks"),
+            "jwks_uri": keys,
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],

@@ -170,13 +170,13 @@ pub(super) fn route(
     Arc::new(CompiledRoute { route, index: 0 })
 }
 
-pub(super) fn request(path: &str, body: EdgeBody) -> Request<EdgeBody> {
-    Request::builder()
+pub(super) fn request(path: &str, body: EdgeBody) -> Box<Request<EdgeBody>> {
+    let request = Request::builder()
         .method("POST")
         .uri(path)
         .header("host", "web.example.com")
-        .body(body)
-        .unwrap()
+        .body(body);
+    Box::new(request.unwrap())
 }
 
 pub(super) async fn get(
