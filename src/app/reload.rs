@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::config::checked::Listener;
 use crate::edge::tls::certificates::Certificates;
 use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
@@ -49,9 +50,7 @@ impl Reloading {
         self.running.identity_providers = providers;
         self.running.trusted_issuers = config.trusted_issuers;
         self.running.mesh = config.mesh;
-        for (running, new) in self.running.listeners.iter_mut().zip(config.listeners) {
-            running.certificates = new.certificates;
-        }
+        take_certificates(&mut self.running.listeners, config.listeners);
         self.files();
         tracing::info!("the configuration was reloaded");
     }
@@ -120,5 +119,63 @@ impl Reloading {
             .filter(|(_, differs)| *differs)
             .map(|(name, _)| name)
             .collect()
+    }
+}
+
+/// Gives each listener the certificates that the new configuration has for its address, wherever in the file that is now. One that is gone from it
+/// keeps its own until the restart that closes it.
+fn take_certificates(running: &mut [Listener], mut new: Vec<Listener>) {
+    for listener in running {
+        let is_same =
+            |other: &Listener| (other.address, other.scheme) == (listener.address, listener.scheme);
+        if let Some(at) = new.iter().position(is_same) {
+            // Taken once: with port 0 several may look alike, and pair in order.
+            listener.certificates = new.remove(at).certificates;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::take_certificates;
+    use crate::address::origin::Scheme;
+    use crate::config::checked::{CertificateFiles, Listener};
+
+    fn listener(port: u16, scheme: Scheme, certificate: &str) -> Listener {
+        Listener {
+            address: ([127, 0, 0, 1], port).into(),
+            scheme,
+            external_port: port,
+            certificates: vec![CertificateFiles {
+                chain: certificate.into(),
+                key: certificate.into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn c12_listeners_keep_their_certificates_when_the_file_names_them_in_another_order() {
+        let mut running = vec![
+            listener(1, Scheme::Https, "one"),
+            listener(2, Scheme::Https, "two"),
+            listener(3, Scheme::Https, "three"),
+            listener(0, Scheme::Https, "any"),
+            listener(0, Scheme::Https, "another"),
+        ];
+        let new = vec![
+            listener(4, Scheme::Https, "four"),
+            listener(3, Scheme::Http, "plain"),
+            listener(0, Scheme::Https, "new any"),
+            listener(2, Scheme::Https, "new two"),
+            listener(0, Scheme::Https, "new another"),
+            listener(1, Scheme::Https, "new one"),
+        ];
+        take_certificates(&mut running, new);
+        let shown: Vec<_> = running
+            .iter()
+            .map(|listener| listener.certificates[0].chain.to_str().unwrap())
+            .collect();
+        let expected = ["new one", "new two", "three", "new any", "new another"];
+        assert_eq!(shown, expected);
     }
 }
