@@ -340,6 +340,32 @@ async fn h11_answers_to_somebody_are_private() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a8_what_a_rule_looks_at_is_ascii_and_the_rest_is_the_upstreams() {
+    let house = House::start().await;
+    let rule = "    to: [{ routes: [public] }]\n    when: { headers: { x-env: [prod] } }\n";
+    let looks = |text: String| text.replacen("    to: [{ routes: [public] }]\n", rule, 1);
+    let ask = async |name: &str, value: &[u8]| {
+        let port = house.http.port();
+        let head = format!(
+            "GET /x HTTP/1.1\r\nHost: public.localhost:{port}\r\nX-Env: prod\r\nConnection: close\r\n{name}: "
+        );
+        let bytes = [head.as_bytes(), value, b"\r\n\r\n"].concat();
+        let answer = raw(house.http, &bytes).await;
+        answer[..12].to_owned()
+    };
+    assert_eq!(ask("x-env", b"\xff").await, "HTTP/1.1 200");
+    house.put_in_force(looks).await;
+    for (name, value, expected) in [
+        ("x-other", &b"\xff"[..], "HTTP/1.1 200"),
+        ("x-env", b"prod", "HTTP/1.1 200"),
+        ("x-env", b"\xff", "HTTP/1.1 400"),
+        ("X-ENV", "pröd".as_bytes(), "HTTP/1.1 400"),
+    ] {
+        assert_eq!(ask(name, value).await, expected, "{name} {value:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k12_the_front_door_shows_nothing_of_the_admin_listener() {
     let house = House::start().await;
     for path in [
