@@ -103,6 +103,11 @@ const FORGED: &[&str] = &[
     "x-groups",
     "x-request-id",
     "true-client-ip",
+    "x-arr-ssl",
+    "x-peer-certificate",
+    "authenticated-user",
+    "x-hasura-role",
+    "x-session-user",
 ];
 
 #[test]
