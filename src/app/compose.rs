@@ -176,6 +176,7 @@ pub async fn start(
             certificates,
             svids,
             providers: parts.providers,
+            sessions: parts.sessions,
             bearer: parts.bearer,
             clock: foundation.clock,
         },

@@ -10,6 +10,7 @@ use crate::edge::tls::certificates::Certificates;
 use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
 use crate::secret::{ExposeSecret, TokenHash};
+use crate::session::Sessions;
 use crate::token::bearer::BearerVerifier;
 
 /// What a reload replaces.
@@ -19,6 +20,7 @@ pub struct Reloading {
     pub(in crate::app) certificates: Vec<Option<Arc<Certificates>>>,
     pub(in crate::app) svids: Arc<Svids>,
     pub(in crate::app) providers: Arc<Providers>,
+    pub(in crate::app) sessions: Arc<Sessions>,
     pub(in crate::app) bearer: Arc<BearerVerifier>,
     pub(in crate::app) clock: SharedClock,
 }
@@ -46,6 +48,7 @@ impl Reloading {
         }
         let providers = config.identity_providers.clone();
         self.providers.replace(providers.clone());
+        self.sessions.providers_changed();
         self.bearer.replace(config.trusted_issuers.clone());
         self.running.identity_providers = providers;
         self.running.trusted_issuers = config.trusted_issuers;

@@ -317,6 +317,10 @@ impl Refresher for Provider {
             self.1.map_or(Ok(refreshed), Err)
         })
     }
+
+    fn is_configured(&self, _provider: &str, _issuer: &str) -> bool {
+        true
+    }
 }
 
 #[expect(
