@@ -152,7 +152,11 @@ pub async fn start(
     });
     let api = endpoints::router(api, OPERATORS_API);
     let api = guard::operators(api, config.operator_token.clone());
-    let admin = admin_listener::start(config.admin, Arc::new(health), metrics, api, lifecycle)
+    let door = admin_listener::Door {
+        address: config.admin,
+        hosts: config.admin_hosts.clone(),
+    };
+    let admin = admin_listener::start(door, Arc::new(health), metrics, api, lifecycle)
         .await
         .map_err(|error| StartError::Listen(config.admin, error))?;
 

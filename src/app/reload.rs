@@ -105,6 +105,7 @@ impl Reloading {
             ("home", old.home_host != new.home_host),
             ("listen", doors(old) != doors(new)),
             ("admin", old.admin != new.admin),
+            ("admin.hosts", old.admin_hosts != new.admin_hosts),
             ("admin.operator_token", token(old) != token(new)),
             ("store", !old.store.is_same(&new.store)),
             ("session", old.session != new.session),

@@ -139,6 +139,11 @@ impl House {
         self.running.reloading.configuration(&path);
     }
 
+    /// The admin listener's address.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.running.admin
+    }
+
     /// A URL of the plain front door.
     pub(crate) fn url(&self, host: &str, path: &str) -> String {
         format!("http://{host}.localhost:{}{path}", self.http.port())
