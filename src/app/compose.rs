@@ -34,6 +34,7 @@ use crate::policy::check::Known;
 use crate::policy::yaml::PolicyFault;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
+use crate::sign_in::pending_writes::PendingWrites;
 use crate::snapshot::follow::Follower;
 use crate::snapshot::{self, Freshness, NOTHING, SnapshotError, Snapshots};
 use crate::store::changes::ChangeSeq;
@@ -333,6 +334,7 @@ impl Parts {
                 providers: providers.clone(),
                 snapshots: base.snapshots.clone(),
                 clock: clock(),
+                writes: PendingWrites::new(&base.metrics),
             }),
             sessions,
             providers,
@@ -366,6 +368,7 @@ impl Parts {
 /// Starts everything that keeps the parts up to date.
 fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lifecycle) {
     maintain(lifecycle, "sessions", &parts.sessions, Sessions::maintain);
+    maintain(lifecycle, "sign-ins", &parts.sign_in, SignIn::maintain);
     maintain(
         lifecycle,
         "identity providers",

@@ -88,9 +88,11 @@ const fn status_of(error: &SignInError) -> StatusCode {
         | SignInError::Oidc(OidcError::LogoutToken(_)) => StatusCode::BAD_REQUEST,
         SignInError::NotFound => StatusCode::NOT_FOUND,
         SignInError::State | SignInError::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
-        SignInError::Store(_) | SignInError::Session(_) | SignInError::Oidc(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        SignInError::Store(_)
+        | SignInError::Busy
+        | SignInError::NotKept
+        | SignInError::Session(_)
+        | SignInError::Oidc(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -78,7 +78,9 @@ fn log(info: &RequestInfo, error: &SignInError) {
         SignInError::NotFound => tracing::debug!(%request_id, %error, "there is no such page"),
         SignInError::Request
         | SignInError::NotBound
-        | SignInError::Csrf(_) => {
+        | SignInError::Csrf(_)
+        | SignInError::Busy
+        | SignInError::NotKept => {
             tracing::info!(%request_id, %error, "the request was refused")
         }
         _ => tracing::warn!(%request_id, %error, "sign-in failed"),
@@ -88,6 +90,8 @@ fn log(info: &RequestInfo, error: &SignInError) {
 const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, &'static str) {
     match error {
         SignInError::Store(_)
+        | SignInError::Busy
+        | SignInError::NotKept
         | SignInError::Session(SessionError::Store(_) | SessionError::ProviderUnavailable)
         | SignInError::Oidc(OidcError::Unavailable(_) | OidcError::Metadata(_)) => (
             StatusCode::SERVICE_UNAVAILABLE,
