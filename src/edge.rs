@@ -45,6 +45,7 @@ pub mod own;
 pub mod record;
 pub mod request;
 pub mod respond;
+pub mod room;
 pub mod route;
 pub mod streams;
 pub mod tls;

@@ -211,15 +211,23 @@ impl Providers {
 }
 
 impl Refresher for Providers {
+    fn is_configured(&self, provider: &str, issuer: &str) -> bool {
+        let provider = self.named(provider);
+        provider.is_ok_and(|provider| *provider.config.issuer_text == *issuer)
+    }
+
     fn refresh<'a>(
         &'a self,
         principal: &'a Principal,
         tokens: &'a ProviderTokens,
     ) -> Pin<Box<dyn Future<Output = Result<Refreshed, RefreshFault>> + Send + 'a>> {
         Box::pin(async move {
+            // Another issuer must not see the token. And that the provider is not configured here says nothing about the person: elsewhere it may be.
             let provider = self
                 .named(&principal.provider)
-                .map_err(|_| RefreshFault::Refused)?;
+                .ok()
+                .filter(|provider| *provider.config.issuer_text == *principal.issuer)
+                .ok_or(RefreshFault::Unavailable)?;
             match provider.refresh(tokens).await {
                 Ok((new, tokens))
                     if new.issuer == principal.issuer && new.subject == principal.subject =>

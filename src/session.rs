@@ -133,6 +133,9 @@ pub trait Refresher: Send + Sync + 'static {
         principal: &'a Principal,
         tokens: &'a ProviderTokens,
     ) -> Pin<Box<dyn Future<Output = Result<Refreshed, RefreshFault>> + Send + 'a>>;
+
+    /// Whether people of this issuer may sign in at the provider of this name; where they may not, no session of theirs counts.
+    fn is_configured(&self, provider: &str, issuer: &str) -> bool;
 }
 
 /// What a cookie leads to.
@@ -256,7 +259,7 @@ impl Sessions {
             return Ok(None);
         }
         let session = self.publish(record);
-        if session.has_ended() {
+        if session.has_ended() || !self.is_vouched_for(&session) {
             return Ok(None);
         }
         self.bind(cookie, host, &session);
@@ -286,7 +289,8 @@ impl Sessions {
         } else {
             by_id.insert(session.id.clone(), Arc::downgrade(&session));
         }
-        session
+        drop(by_id);
+        self.vetted(session)
     }
 
     fn adopt(&self, session: &Arc<Session>, record: SessionRecord) -> Arc<Session> {
@@ -308,7 +312,37 @@ impl Sessions {
         let fresh = Session::new(record, self.config);
         by_id.insert(fresh.id.clone(), Arc::downgrade(&fresh));
         session.retire(Some(Arc::clone(&fresh)));
-        fresh
+        drop(by_id);
+        self.vetted(fresh)
+    }
+
+    fn is_vouched_for(&self, session: &Session) -> bool {
+        let Principal {
+            provider, issuer, ..
+        } = &*session.principal;
+        self.refresher.is_configured(provider, issuer)
+    }
+
+    /// To be called once the session can be found: then a change of providers either finds it, or is found here.
+    fn vetted(&self, session: Arc<Session>) -> Arc<Session> {
+        if !self.is_vouched_for(&session) {
+            session.retire(None);
+        }
+        session
+    }
+
+    /// Takes sessions out of use whose provider is no longer configured, and cuts what they opened. They have not ended: the store keeps them until
+    /// their time is up, and a provider that was taken out by mistake finds its people signed in when it is back.
+    pub fn providers_changed(&self) {
+        let known: Vec<_> = locked(&self.by_id)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for session in known {
+            if !self.is_vouched_for(&session) {
+                session.retire(None);
+            }
+        }
     }
 
     fn known(&self, id: &SessionId) -> Option<Arc<Session>> {

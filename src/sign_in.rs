@@ -14,6 +14,7 @@ use crate::oidc::{OidcError, Providers};
 use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Session, SessionError, Sessions};
 use crate::sign_in::pending::StepUp;
+use crate::sign_in::pending_writes::PendingWrites;
 use crate::snapshot::Snapshots;
 use crate::snapshot::grants::LiveGrants;
 use crate::store::{Store, StoreError};
@@ -31,6 +32,7 @@ pub mod endpoints;
 mod home;
 pub mod pending;
 mod pending_cookie;
+pub mod pending_writes;
 mod reply;
 pub mod return_to;
 pub mod sign_out;
@@ -47,6 +49,7 @@ pub struct SignIn {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) grants: Arc<LiveGrants>,
     pub(crate) clock: SharedClock,
+    pub(crate) writes: PendingWrites,
 }
 
 /// Why signing in or out did not go on. For the log; people see fixed texts.
@@ -64,6 +67,12 @@ pub enum SignInError {
     /// What we wrote ourselves cannot be read.
     #[error("state of the sign-in cannot be written or read")]
     State,
+    /// The store is too slow for as many as begin.
+    #[error("too many sign-ins begin at once")]
+    Busy,
+    /// The store did not take it; why is in the log already.
+    #[error("the sign-in cannot be written down")]
+    NotKept,
     /// The task that exchanges the code ended early.
     #[error("the exchange with the provider was cut off")]
     Cancelled,
@@ -104,6 +113,11 @@ impl SignIn {
     ) -> Response<Body> {
         let result = self.start_attempt(info, return_to, headers, step_up).await;
         result.unwrap_or_else(|error| reply::failure(info, headers, &error))
+    }
+
+    /// Writes down the sign-ins that begin; runs until cancelled.
+    pub async fn maintain(self: Arc<Self>) {
+        self.writes.write(&self.store).await;
     }
 
     /// Everything on the home host: sign-in, callback, sign-out, back-channel logout, the page of who I am.

@@ -37,6 +37,7 @@ use crate::policy::yaml::PolicyFault;
 use crate::portal::Portal;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
+use crate::sign_in::pending_writes::PendingWrites;
 use crate::snapshot::follow::Follower;
 use crate::snapshot::grants::LiveGrants;
 use crate::snapshot::{self, Freshness, NOTHING, SnapshotError, Snapshots};
@@ -163,7 +164,11 @@ pub async fn start(
     });
     let api = endpoints::router(api, OPERATORS_API);
     let api = guard::operators(api, config.operator_token.clone());
-    let admin = admin_listener::start(config.admin, Arc::new(health), metrics, api, lifecycle)
+    let door = admin_listener::Door {
+        address: config.admin,
+        hosts: config.admin_hosts.clone(),
+    };
+    let admin = admin_listener::start(door, Arc::new(health), metrics, api, lifecycle)
         .await
         .map_err(|error| StartError::Listen(config.admin, error))?;
 
@@ -187,6 +192,7 @@ pub async fn start(
             certificates,
             svids,
             providers: parts.providers,
+            sessions: parts.sessions,
             bearer: parts.bearer,
             clock: foundation.clock,
         },
@@ -346,6 +352,7 @@ impl Parts {
                 snapshots: base.snapshots.clone(),
                 grants: base.grants.clone(),
                 clock: clock(),
+                writes: PendingWrites::new(&base.metrics),
             }),
             portal: Arc::new(Portal {
                 access: Access {
@@ -391,6 +398,7 @@ impl Parts {
 /// Starts everything that keeps the parts up to date.
 fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lifecycle) {
     maintain(lifecycle, "sessions", &parts.sessions, Sessions::maintain);
+    maintain(lifecycle, "sign-ins", &parts.sign_in, SignIn::maintain);
     maintain(
         lifecycle,
         "identity providers",

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::config::checked::Listener;
 use crate::edge::tls::certificates::Certificates;
 use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
 use crate::secret::{ExposeSecret, TokenHash};
+use crate::session::Sessions;
 use crate::token::bearer::BearerVerifier;
 
 /// What a reload replaces.
@@ -18,6 +20,7 @@ pub struct Reloading {
     pub(in crate::app) certificates: Vec<Option<Arc<Certificates>>>,
     pub(in crate::app) svids: Arc<Svids>,
     pub(in crate::app) providers: Arc<Providers>,
+    pub(in crate::app) sessions: Arc<Sessions>,
     pub(in crate::app) bearer: Arc<BearerVerifier>,
     pub(in crate::app) clock: SharedClock,
 }
@@ -45,13 +48,12 @@ impl Reloading {
         }
         let providers = config.identity_providers.clone();
         self.providers.replace(providers.clone());
+        self.sessions.providers_changed();
         self.bearer.replace(config.trusted_issuers.clone());
         self.running.identity_providers = providers;
         self.running.trusted_issuers = config.trusted_issuers;
         self.running.mesh = config.mesh;
-        for (running, new) in self.running.listeners.iter_mut().zip(config.listeners) {
-            running.certificates = new.certificates;
-        }
+        take_certificates(&mut self.running.listeners, config.listeners);
         self.files();
         tracing::info!("the configuration was reloaded");
     }
@@ -103,6 +105,7 @@ impl Reloading {
             ("home", old.home_host != new.home_host),
             ("listen", doors(old) != doors(new)),
             ("admin", old.admin != new.admin),
+            ("admin.hosts", old.admin_hosts != new.admin_hosts),
             ("admin.operator_token", token(old) != token(new)),
             ("store", !old.store.is_same(&new.store)),
             ("session", old.session != new.session),
@@ -120,5 +123,63 @@ impl Reloading {
             .filter(|(_, differs)| *differs)
             .map(|(name, _)| name)
             .collect()
+    }
+}
+
+/// Gives each listener the certificates that the new configuration has for its address, wherever in the file that is now. One that is gone from it
+/// keeps its own until the restart that closes it.
+fn take_certificates(running: &mut [Listener], mut new: Vec<Listener>) {
+    for listener in running {
+        let is_same =
+            |other: &Listener| (other.address, other.scheme) == (listener.address, listener.scheme);
+        if let Some(at) = new.iter().position(is_same) {
+            // Taken once: with port 0 several may look alike, and pair in order.
+            listener.certificates = new.remove(at).certificates;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::take_certificates;
+    use crate::address::origin::Scheme;
+    use crate::config::checked::{CertificateFiles, Listener};
+
+    fn listener(port: u16, scheme: Scheme, certificate: &str) -> Listener {
+        Listener {
+            address: ([127, 0, 0, 1], port).into(),
+            scheme,
+            external_port: port,
+            certificates: vec![CertificateFiles {
+                chain: certificate.into(),
+                key: certificate.into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn c12_listeners_keep_their_certificates_when_the_file_names_them_in_another_order() {
+        let mut running = vec![
+            listener(1, Scheme::Https, "one"),
+            listener(2, Scheme::Https, "two"),
+            listener(3, Scheme::Https, "three"),
+            listener(0, Scheme::Https, "any"),
+            listener(0, Scheme::Https, "another"),
+        ];
+        let new = vec![
+            listener(4, Scheme::Https, "four"),
+            listener(3, Scheme::Http, "plain"),
+            listener(0, Scheme::Https, "new any"),
+            listener(2, Scheme::Https, "new two"),
+            listener(0, Scheme::Https, "new another"),
+            listener(1, Scheme::Https, "new one"),
+        ];
+        take_certificates(&mut running, new);
+        let shown: Vec<_> = running
+            .iter()
+            .map(|listener| listener.certificates[0].chain.to_str().unwrap())
+            .collect();
+        let expected = ["new one", "new two", "three", "new any", "new another"];
+        assert_eq!(shown, expected);
     }
 }

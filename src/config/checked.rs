@@ -23,6 +23,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where metrics and health checks are served.
     pub admin: SocketAddr,
+    /// Names by which it is asked, besides its address and those without a dot.
+    pub admin_hosts: Vec<Host>,
     /// Where state rests.
     pub store: StoreConfig,
     /// How long sessions live.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::address::host::Host;
 use crate::config::checked::{Config, LogConfig, PolicyConfig};
 use crate::config::environment::Environment;
 use crate::config::faults::ConfigFault;
@@ -63,9 +64,10 @@ impl Config {
 fn read(root: &Section<'_>) -> Option<Config> {
     let home_host = listeners::home(&root.section("home"));
     let listeners = listeners::read(root, home_host.as_ref());
-    let (admin, operator_token) = {
+    let (admin, admin_hosts, operator_token) = {
         let section = root.section("admin");
-        (admin(&section), operator_token(&section))
+        let hosts = admin_hosts(&section);
+        (admin(&section), hosts, operator_token(&section))
     };
     let store = store::read(&root.section("store"));
     let session = session::read(&root.section("session"));
@@ -91,6 +93,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         home_host: home_host?,
         listeners: listeners?,
         admin: admin?,
+        admin_hosts: admin_hosts?,
         operator_token: operator_token?,
         store: store?,
         session: session?,
@@ -157,6 +160,18 @@ fn policy(section: &Section<'_>) -> Option<PolicyConfig> {
         file: file?,
         approvals: usize::try_from(approvals?).ok()?,
     })
+}
+
+fn admin_hosts(section: &Section<'_>) -> Option<Vec<Host>> {
+    if !section.has("hosts") {
+        return Some(Vec::new());
+    }
+    let read = |text: &String| {
+        let host = Host::parse(text);
+        host.map_err(|error| section.fault("hosts", format!("{text}: {error}")))
+            .ok()
+    };
+    section.list("hosts")?.iter().map(read).collect()
 }
 
 fn log(section: &Section<'_>) -> Option<LogConfig> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use slab::Slab;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::edge::body::{BoxError, EdgeBody};
@@ -18,6 +19,9 @@ pub struct Activity {
     /// Since when the client has not taken what it was given; `None` where more is awaited from us.
     answers: RefCell<Slab<Option<Instant>>>,
     quiet_since: Cell<Instant>,
+    /// Its place is wanted, and it is quiet.
+    is_dismissed: Cell<bool>,
+    dismissal: Notify,
 }
 
 /// What a connection has come to.
@@ -25,6 +29,8 @@ pub struct Activity {
 pub enum Rest {
     /// Nothing was asked of it for the given time.
     Quiet,
+    /// It is quiet, and its place is wanted for others.
+    Dismissed,
     /// The client took nothing of an answer for the given time.
     Stalled,
 }
@@ -41,11 +47,14 @@ impl Activity {
         Rc::new(Self {
             answers: RefCell::default(),
             quiet_since: Cell::new(Instant::now()),
+            is_dismissed: Cell::new(false),
+            dismissal: Notify::new(),
         })
     }
 
     /// A request begins.
     pub fn begin(self: &Rc<Self>) -> Answering {
+        self.is_dismissed.set(false);
         Answering {
             place: self.answers.borrow_mut().insert(None),
             activity: Rc::clone(self),
@@ -54,7 +63,20 @@ impl Activity {
 
     /// Something moved that is no request.
     pub fn stir(&self) {
+        self.is_dismissed.set(false);
         self.quiet_since.set(Instant::now());
+    }
+
+    /// Since when it is quiet; `None` while a request is being answered, and once it was told to leave.
+    pub fn quiet_since(&self) -> Option<Instant> {
+        let is_quiet = self.answers.borrow().is_empty() && !self.is_dismissed.get();
+        is_quiet.then(|| self.quiet_since.get())
+    }
+
+    /// Tells it to leave, unless something is asked of it first.
+    pub fn dismiss(&self) {
+        self.is_dismissed.set(true);
+        self.dismissal.notify_one();
     }
 
     /// Ready once the connection was quiet, or an answer not taken, for these times.
@@ -62,7 +84,10 @@ impl Activity {
         loop {
             match self.look(Instant::now(), quiet, stalled) {
                 Ok(rest) => return rest,
-                Err(look_again) => sleep_until(look_again).await,
+                Err(look_again) => tokio::select! {
+                    () = sleep_until(look_again) => {}
+                    () = self.dismissal.notified() => {}
+                },
             }
         }
     }
@@ -71,6 +96,9 @@ impl Activity {
     fn look(&self, now: Instant, quiet: Duration, stalled: Duration) -> Result<Rest, Instant> {
         let answers = self.answers.borrow();
         if answers.is_empty() {
+            if self.is_dismissed.get() {
+                return Ok(Rest::Dismissed);
+            }
             let at = self.quiet_since.get() + quiet;
             return if at <= now { Ok(Rest::Quiet) } else { Err(at) };
         }

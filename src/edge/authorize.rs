@@ -5,7 +5,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::header::ORIGIN;
+use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
 use crate::edge::authenticate::Authenticated;
@@ -53,7 +54,13 @@ pub struct Allowed {
     rule: Arc<str>,
     /// When the grant ends that it takes, if it does; it may be taken away before.
     granted_until: Option<Timestamp>,
+    /// Set when a tunnel is to be opened.
+    tunnel: Option<Opener>,
 }
+
+/// Who opens a tunnel: the page's `Origin`, if it said one.
+#[derive(Clone)]
+struct Opener(Option<HeaderValue>);
 
 /// Proof that a request may be forwarded, and as whom.
 pub struct Permit {
@@ -167,6 +174,7 @@ pub fn decide(authenticated: Authenticated, grants: &Grants, now: Timestamp) -> 
             authenticated,
             rule,
             granted_until: until.map(|until| Timestamp::from_micros(until.as_microsecond())),
+            tunnel: None,
         }),
         Verdict::SignIn => Decision::SignIn(authenticated),
         Verdict::StepUp { rule: _, require } => Decision::StepUp(Unmet {
@@ -197,11 +205,16 @@ fn granted<'a>(authenticated: &Authenticated, grants: &'a Grants) -> &'a [Grant]
 impl Allowed {
     /// Refuses tunnels that a foreign page opens: browsers send cookies along with a WebSocket's handshake, whichever page asks for it.
     pub fn for_tunnel(self, request: &HeaderMap) -> Result<Self, Denied> {
+        self.opened_by(Opener(request.get(ORIGIN).cloned()))
+    }
+
+    fn opened_by(mut self, opener: Opener) -> Result<Self, Denied> {
         let routed = self.authenticated.routed();
         let listed = &routed.route().route.websocket_origins;
         let is_fine = !self.authenticated.caller().rides_on_a_cookie()
-            || headers::may_open_tunnel(&routed.request().origin, listed, request);
+            || headers::may_open_tunnel(&routed.request().origin, listed, opener.0.as_ref());
         if is_fine {
+            self.tunnel = Some(opener);
             return Ok(self);
         }
         Err(Denied {
@@ -258,7 +271,7 @@ impl Permit {
     }
 
     /// The permit that the newest policy gives for what is under way, to a caller whose proof was looked at again; `None` if it
-    /// gives none, or one that leads to another upstream or under another mesh identity.
+    /// gives none, or none to the page that opened the tunnel, or one that leads to another upstream or under another mesh identity.
     pub fn again(
         &self,
         view: &Rc<PolicyView>,
@@ -273,10 +286,14 @@ impl Permit {
             return None;
         }
         match decide(Authenticated::again(routed, Rc::clone(caller)), grants, now).decision {
-            Decision::Allow(allowed) => allowed
-                .map()
-                .ok()
-                .filter(|permit| permit.identity == self.identity),
+            Decision::Allow(allowed) => {
+                let allowed = match &self.allowed.tunnel {
+                    Some(opener) => allowed.opened_by(opener.clone()).ok()?,
+                    None => allowed,
+                };
+                let permit = allowed.map().ok()?;
+                (permit.identity == self.identity).then_some(permit)
+            }
             Decision::SignIn(_) | Decision::StepUp(_) | Decision::Deny(_) => None,
         }
     }

@@ -359,12 +359,9 @@ fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// Whether the page that opens a tunnel may do so (RFC 6455 §10.2): the request's own origin, or one that the route lists.
-pub fn may_open_tunnel(origin: &Origin, listed: &[String], headers: &HeaderMap) -> bool {
-    let Some(given) = headers
-        .get(http::header::ORIGIN)
-        .and_then(|given| given.to_str().ok())
-    else {
+/// Whether the page that opens a tunnel, by its `Origin`, may do so (RFC 6455 §10.2): the request's own origin, or one that the route lists.
+pub fn may_open_tunnel(origin: &Origin, listed: &[String], given: Option<&HeaderValue>) -> bool {
+    let Some(given) = given.and_then(|given| given.to_str().ok()) else {
         return false;
     };
     given == origin.to_string() || listed.iter().any(|allowed| allowed == given)

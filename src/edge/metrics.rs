@@ -81,6 +81,10 @@ pub struct EdgeMetrics {
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     /// Exchanges and tunnels under way.
     pub open_streams: Gauge,
+    /// Places for connections that are taken.
+    pub connections: Gauge,
+    /// Quiet connections that had to leave before their time.
+    pub dismissed_connections: Counter,
     /// Session cookies that came twice or are no token.
     pub unusable_cookies: Counter,
     /// Decisions that could not be recorded.
@@ -95,6 +99,8 @@ impl EdgeMetrics {
             decisions: Family::default(),
             durations: Family::new_with_constructor(histogram),
             open_streams: Gauge::default(),
+            connections: Gauge::default(),
+            dismissed_connections: Counter::default(),
             unusable_cookies: Counter::default(),
             unrecorded: Counter::default(),
         };
@@ -118,6 +124,16 @@ impl EdgeMetrics {
                 "wayleave_open_streams",
                 "Exchanges and tunnels under way",
                 this.open_streams.clone(),
+            );
+            registry.register(
+                "wayleave_connections",
+                "Connections of clients, of limits.connections",
+                this.connections.clone(),
+            );
+            registry.register(
+                "wayleave_dismissed_connections",
+                "Quiet connections that had to leave before their time, since nine of ten places were taken",
+                this.dismissed_connections.clone(),
             );
             registry.register(
                 "wayleave_unusable_session_cookies",

@@ -58,6 +58,8 @@ pub enum RequestFault {
     HeaderName,
     #[error("a header that may come once is repeated")]
     RepeatedHeader,
+    #[error("a header that access rules look at has another character than those of ASCII")]
+    HeaderValue,
 }
 
 impl RequestFault {
@@ -73,7 +75,8 @@ impl RequestFault {
             | Self::Authority
             | Self::Target
             | Self::HeaderName
-            | Self::RepeatedHeader => StatusCode::BAD_REQUEST,
+            | Self::RepeatedHeader
+            | Self::HeaderValue => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -109,6 +112,7 @@ pub fn normalise(
         return Err(RequestFault::Method);
     }
     check_headers(&request.headers)?;
+    check_values(&request.headers, header_names)?;
     let (host, port) = authority(request)?;
     if port.unwrap_or(connection.scheme.default_port()) != connection.external_port {
         return Err(RequestFault::Misdirected);
@@ -157,6 +161,16 @@ fn check_headers(headers: &HeaderMap) -> Result<(), RequestFault> {
     Ok(())
 }
 
+/// Beyond ASCII a value is ISO 8859-1 to one server and UTF-8 to the next (RFC 9110 §5.5), so a rule and the upstream could read two values in
+/// it. What no rule looks at is the upstream's own affair, and passes as it is.
+fn check_values(headers: &HeaderMap, read: &[Arc<str>]) -> Result<(), RequestFault> {
+    let mut values = read.iter().flat_map(|name| headers.get_all(&**name));
+    if values.any(|value| !value.as_bytes().is_ascii()) {
+        return Err(RequestFault::HeaderValue);
+    }
+    Ok(())
+}
+
 /// HTTP/1 has `Host` and no authority in its target, HTTP/2 `:authority` and perhaps the same `Host` once more.
 fn authority(request: &Parts) -> Result<(Host, Option<u16>), RequestFault> {
     let header = match request.headers.get(HOST) {
@@ -191,13 +205,12 @@ mod tests {
     use crate::edge::tls::{CertificateId, CertificateNames};
     use crate::edge::worker::ConnectionInfo;
 
-    /// 200 stands for accepted.
-    fn status(version: Version, uri: &str, headers: &[(&str, &str)]) -> u16 {
+    fn connection(version: Version) -> ConnectionInfo {
         let mut names = CertificateNames::default();
         names.add("app.example", CertificateId(0));
         names.add("same.example", CertificateId(0));
         names.add("other.example", CertificateId(1));
-        let connection = ConnectionInfo {
+        ConnectionInfo {
             peer: ([127, 0, 0, 1], 1).into(),
             scheme: Scheme::Https,
             external_port: 443,
@@ -205,7 +218,12 @@ mod tests {
             certificate: Some(CertificateId(0)),
             certificate_names: Some(Arc::new(names)),
             http2: version == Version::HTTP_2,
-        };
+        }
+    }
+
+    /// 200 stands for accepted.
+    fn status(version: Version, uri: &str, headers: &[(&str, &str)]) -> u16 {
+        let connection = connection(version);
         let mut request = Request::builder().version(version).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -269,6 +287,24 @@ mod tests {
             ),
             200
         );
+    }
+
+    #[test]
+    fn a8_what_rules_look_at_has_one_reading() {
+        let read: &[Arc<str>] = &["x-env".into()];
+        let with = |name: &str, value: &[u8]| {
+            let request = Request::get("/").header("host", "app.example");
+            let request = request.header(name, value).body(()).unwrap();
+            let connection = connection(Version::HTTP_11);
+            normalise(&connection, &request.into_parts().0, read)
+                .map_or_else(|fault| fault.status(), |_| StatusCode::OK)
+                .as_u16()
+        };
+        assert_eq!(with("x-env", b"prod"), 200);
+        assert_eq!(with("x-env", b"prod\xff"), 400);
+        assert_eq!(with("X-Env", "pröd".as_bytes()), 400);
+        assert_eq!(with("x-title", "pröd".as_bytes()), 200);
+        assert_eq!(with("x-title", b"\xff"), 200);
     }
 
     #[test]

@@ -407,7 +407,8 @@ fn cut_off(cut: Cut) -> Words {
 /// The answer to a request that is refused.
 pub fn refusal(refused: &Refused, audience: Audience, entry: &mut Entry) -> Response<EdgeBody> {
     let said = refused.words();
-    if said.status.is_server_error() {
+    // Anybody can send what is not read or goes in circles, as often as they like: that is no warning.
+    if said.status.is_server_error() && refused.outcome() != Outcome::Rejected {
         let cause = std::error::Error::source(refused).map(ToString::to_string);
         tracing::warn!(request_id = %entry.id(), error = %refused, cause, "a request failed");
     }

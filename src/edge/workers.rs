@@ -8,20 +8,24 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio_util::task::TaskTracker;
 
 use crate::edge::Edge;
-use crate::edge::connection;
+use crate::edge::connection::{self, Accepted};
 use crate::edge::listen::{BoundListener, Door, is_exhaustion};
 use crate::edge::local::Worker;
+use crate::edge::metrics::EdgeMetrics;
+use crate::edge::room::{Connections, Place, Room};
 use crate::edge::upstream::Upstreams;
 use crate::lifecycle::Lifecycle;
 
 /// Pause after the system had no descriptor or memory left for a connection.
 const RECOVER: Duration = Duration::from_millis(100);
+
+/// How often a worker looks whether room is scarce.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(200);
 
 /// The running threads.
 pub struct Workers {
@@ -32,7 +36,7 @@ pub struct Workers {
 struct Start {
     doors: Vec<(Arc<Door>, TcpListener)>,
     edge: Arc<Edge>,
-    room: Arc<Semaphore>,
+    room: Room,
     lifecycle: Lifecycle,
 }
 
@@ -45,12 +49,12 @@ impl Workers {
         lifecycle: &Lifecycle,
         upstreams: impl Fn() -> U + Clone + Send + 'static,
     ) -> std::io::Result<Self> {
-        let room = Arc::new(Semaphore::new(edge.limits.connections));
+        let room = Room::new(edge.limits.connections, count);
         let mut starts: Vec<Start> = (0..count)
             .map(|_| Start {
                 doors: Vec::new(),
                 edge: Arc::clone(edge),
-                room: Arc::clone(&room),
+                room: room.clone(),
                 lifecycle: lifecycle.clone(),
             })
             .collect();
@@ -117,13 +121,18 @@ impl Drop for FailUnlessDraining {
 async fn run<U: Upstreams>(start: Start, upstreams: U) {
     let worker = Worker::new(Arc::clone(&start.edge), upstreams);
     let watch = tokio::task::spawn_local(Rc::clone(&worker).watch());
+    let among = Rc::new(Connections::default());
+    let metrics = start.edge.metrics.clone();
+    let making_room = make_room(start.room.clone(), Rc::clone(&among), metrics);
+    let making_room = tokio::task::spawn_local(making_room);
     let connections = TaskTracker::new();
     let accepting = start.doors.into_iter().map(|(door, socket)| {
         let acceptor = Acceptor {
             door,
             worker: Rc::clone(&worker),
             connections: connections.clone(),
-            room: Arc::clone(&start.room),
+            room: start.room.clone(),
+            among: Rc::clone(&among),
             lifecycle: start.lifecycle.clone(),
         };
         acceptor.accept(socket)
@@ -136,7 +145,19 @@ async fn run<U: Upstreams>(start: Start, upstreams: U) {
     };
     let _in_time = tokio::time::timeout(start.edge.limits.drain, all_gone).await;
     watch.abort();
+    making_room.abort();
     worker.flush();
+}
+
+/// Has quiet connections of a worker leave whenever room is scarce, for as long as the worker runs.
+async fn make_room(room: Room, connections: Rc<Connections>, metrics: EdgeMetrics) {
+    loop {
+        tokio::time::sleep(LOOK_FOR_ROOM).await;
+        let taken = i64::try_from(room.taken()).unwrap_or(i64::MAX);
+        metrics.connections.set(taken);
+        let dismissed = connections.give_way(&room);
+        metrics.dismissed_connections.inc_by(dismissed as u64);
+    }
 }
 
 /// Accepts the connections of one socket.
@@ -144,7 +165,8 @@ struct Acceptor<U> {
     door: Arc<Door>,
     worker: Rc<Worker<U>>,
     connections: TaskTracker,
-    room: Arc<Semaphore>,
+    room: Room,
+    among: Rc<Connections>,
     lifecycle: Lifecycle,
 }
 
@@ -171,12 +193,12 @@ impl<U: Upstreams> Acceptor<U> {
                 Ok((stream, peer)) => {
                     is_exhausted = false;
                     // Without room for it this one waits here, and those after it in the kernel's queue.
-                    let room = tokio::select! {
+                    let place = tokio::select! {
                         biased;
                         () = draining.as_mut() => return,
-                        room = Arc::clone(&self.room).acquire_owned() => room,
+                        place = self.room.place() => place,
                     };
-                    self.serve(stream, peer, room);
+                    self.serve(stream, peer, place);
                 }
                 Err(error) if is_exhaustion(&error) => {
                     if !std::mem::replace(&mut is_exhausted, true) {
@@ -190,16 +212,21 @@ impl<U: Upstreams> Acceptor<U> {
         }
     }
 
-    fn serve<R: 'static>(&self, stream: TcpStream, peer: SocketAddr, room: R) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Option<Place>) {
         let door = Arc::clone(&self.door);
         let worker = Rc::clone(&self.worker);
         let lifecycle = self.lifecycle.clone();
+        let among = self.among.begin();
         let task = self.connections.track_future(async move {
-            let _room = room;
+            let _place = place;
             let limits = worker.limits();
-            if let Err(error) =
-                connection::serve(stream, peer, &door, worker, &limits, &lifecycle).await
-            {
+            let accepted = Accepted {
+                stream,
+                peer,
+                activity: Rc::clone(&among.activity),
+            };
+            let served = connection::serve(accepted, &door, worker, &limits, &lifecycle);
+            if let Err(error) = served.await {
                 tracing::debug!(%error, "a client's connection ended");
             }
         });

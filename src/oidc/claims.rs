@@ -17,6 +17,26 @@ pub(super) fn groups_claim<'a>(
     config.groups_claim.as_deref().or(modes.groups_claim)
 }
 
+/// What an ID token and userinfo say together. The ID token's claims win, and how somebody signed in is told by it alone. An address and the word
+/// that it was verified come from one of the two: the provider may mean another address with each.
+pub(super) fn merged(mut id_token: Claims, userinfo: Claims) -> Claims {
+    const EMAIL: [&str; 2] = ["email", "email_verified"];
+    let says_all = |claims: &Claims| EMAIL.iter().all(|name| claims.contains_key(*name));
+    let says_some = |claims: &Claims| EMAIL.iter().any(|name| claims.contains_key(*name));
+    if !says_all(&id_token) && says_all(&userinfo) {
+        id_token.retain(|name, _| !EMAIL.contains(&name.as_str()));
+    }
+    let has_email = says_some(&id_token);
+    let is_told_elsewhere =
+        |name: &str| matches!(name, "acr" | "auth_time") || has_email && EMAIL.contains(&name);
+    for (name, value) in userinfo {
+        if !is_told_elsewhere(&name) {
+            id_token.entry(name).or_insert(value);
+        }
+    }
+    id_token
+}
+
 /// The principal that verified claims name. Userinfo is already merged into `claims`.
 pub fn principal(
     config: &IdentityProviderConfig,
@@ -108,9 +128,58 @@ fn groups(config: &IdentityProviderConfig, modes: &Modes, claims: &Claims) -> Gr
 mod tests {
     use serde_json::json;
 
-    use super::subject;
+    use super::{merged, subject};
     use crate::config::checked::Preset;
     use crate::oidc::preset::modes;
+
+    #[test]
+    fn f3_an_address_and_its_verification_come_from_one_document() {
+        let merge = |id_token: serde_json::Value, userinfo: serde_json::Value| {
+            let object = |value: serde_json::Value| value.as_object().unwrap().clone();
+            let merged = merged(object(id_token), object(userinfo));
+            let of = |name: &str| merged.get(name).cloned();
+            (of("email"), of("email_verified"))
+        };
+        let (own, other) = (Some(json!("own@a.example")), Some(json!("other@a.example")));
+        let (yes, no) = (Some(json!(true)), Some(json!(false)));
+        for (id_token, userinfo, expected) in [
+            (
+                json!({"email": own}),
+                json!({"email_verified": yes}),
+                (&own, &None),
+            ),
+            (
+                json!({"email_verified": yes}),
+                json!({"email": other}),
+                (&None, &yes),
+            ),
+            (
+                json!({"email": own}),
+                json!({"email": other, "email_verified": yes}),
+                (&other, &yes),
+            ),
+            (
+                json!({"email_verified": yes}),
+                json!({"email": other, "email_verified": no}),
+                (&other, &no),
+            ),
+            (
+                json!({"email": own, "email_verified": no}),
+                json!({"email": other, "email_verified": yes}),
+                (&own, &no),
+            ),
+            (
+                json!({}),
+                json!({"email": other, "email_verified": yes}),
+                (&other, &yes),
+            ),
+            (json!({}), json!({"email": other}), (&other, &None)),
+        ] {
+            let what = format!("{id_token} {userinfo}");
+            let (email, verified) = merge(id_token, userinfo);
+            assert_eq!((&email, &verified), expected, "{what}");
+        }
+    }
 
     #[test]
     fn f4_no_two_objects_of_entra_are_one_person() {

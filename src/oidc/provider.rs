@@ -402,12 +402,11 @@ impl Provider {
         Ok(token.claims)
     }
 
-    /// Adds userinfo (OIDC Core §5.3) where the ID token is absent or lacks groups or claims that are wanted; the ID token's claims win, and how
-    /// somebody signed in is told by it alone.
+    /// Adds userinfo (OIDC Core §5.3) where the ID token is absent or lacks groups or claims that are wanted.
     async fn with_userinfo(
         &self,
         ready: &Ready,
-        mut claims: Claims,
+        claims: Claims,
         answer: &TokenAnswer,
     ) -> Result<Claims, OidcError> {
         let lacks = |name: &str| crate::token::claims::select(&claims, name).is_none();
@@ -430,11 +429,7 @@ impl Provider {
         if !claims.is_empty() && claims.get("sub").and_then(|sub| sub.as_str()) != Some(subject) {
             return Err(OidcError::Claims("userinfo is about somebody else".into()));
         }
-        let is_fact = |name: &str| matches!(name, "acr" | "auth_time");
-        for (name, value) in said.into_iter().filter(|(name, _)| !is_fact(name)) {
-            claims.entry(name).or_insert(value);
-        }
-        Ok(claims)
+        Ok(claims::merged(claims, said))
     }
 
     pub(super) async fn end_session_url(

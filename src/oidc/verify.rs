@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::oidc::LogoutRequest;
 use crate::token::claims::{self, ClaimFault, Claims};
 
-const LEEWAY: Duration = Duration::from_secs(60);
+/// How far the provider's clock may be from ours.
+const LEEWAY: Duration = Duration::from_secs(30);
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 const LOGOUT_FRESH: Duration = Duration::from_secs(120);
 
@@ -126,4 +127,49 @@ pub(super) fn logout_token(
         sid,
         jti: claims::text(claims, "jti")?.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Expected, LOGOUT_EVENT, id_token, logout_token};
+    use crate::clock::Timestamp;
+
+    const NOW: i64 = 1_800_000_000;
+
+    /// Whether an ID token and a logout token with this claim changed are accepted.
+    fn accepted(name: &str, value: i64) -> [bool; 2] {
+        let expected = Expected {
+            issuer: "https://idp.example",
+            client_id: "wayleave",
+            now: Timestamp::from_seconds(NOW),
+        };
+        let mut claims = json!({
+            "iss": "https://idp.example", "aud": "wayleave", "sub": "1", "jti": "1",
+            "iat": NOW, "exp": NOW + 60,
+        });
+        claims[name] = value.into();
+        let mut logout = claims.clone();
+        logout["events"] = json!({ LOGOUT_EVENT: {} });
+        let object = |value: &Value| value.as_object().unwrap().clone();
+        [
+            id_token(&object(&claims), &expected, None).is_ok(),
+            logout_token(&object(&logout), None, &expected).is_ok(),
+        ]
+    }
+
+    #[test]
+    fn g3_times_may_be_half_a_minute_off_and_no_more() {
+        for (name, off, is_fine) in [
+            ("exp", -29, true),
+            ("exp", -30, false),
+            ("iat", 30, true),
+            ("iat", 31, false),
+            ("nbf", 30, true),
+            ("nbf", 31, false),
+        ] {
+            assert_eq!(accepted(name, NOW + off), [is_fine; 2], "{name} {off}");
+        }
+    }
 }

@@ -75,6 +75,12 @@ fn words(error: &PortalError) -> Words {
             "Something in it is missing, doubled, or leads nowhere. Open the application again to start over."
                 .to_owned(),
         ),
+        PortalError::Csrf(CsrfFault::TooSlow) => (
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            "The form took too long",
+            "Not all of it came in time. Please send it again.".to_owned(),
+        ),
         PortalError::NothingToAsk => (
             StatusCode::FORBIDDEN,
             "nothing_to_ask_for",

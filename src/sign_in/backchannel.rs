@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::oidc::OidcError;
 use crate::secret::TokenHash;
 use crate::sign_in::{SignIn, SignInError};
-use crate::web::csrf::{FORM_LIMIT, is_form};
+use crate::web::csrf::{CsrfFault, FORM_LIMIT, receive_form};
 use crate::web::parameters::Parameters;
 use crate::web::request_info::RequestInfo;
 use crate::web::security_headers;
@@ -34,7 +34,7 @@ pub(super) async fn submit(
             Response::new(Body::empty())
         }
         Err(error) => {
-            tracing::warn!(request_id = %info.request_id, provider, error = %error, "logout by the provider failed");
+            log(&info, &provider, &error);
             refusal(&error)
         }
     };
@@ -42,12 +42,28 @@ pub(super) async fn submit(
     response
 }
 
+/// Anybody can send what is no logout token, as often as they like: that is no warning.
+fn log(info: &RequestInfo, provider: &str, error: &SignInError) {
+    let request_id = &info.request_id;
+    if status_of(error).is_client_error() {
+        tracing::info!(%request_id, provider, %error, "logout by the provider was refused");
+    } else {
+        tracing::warn!(%request_id, provider, %error, "logout by the provider failed");
+    }
+}
+
 /// What is at fault with the token is told to whoever sent it (§2.8); what is at fault with us is not.
 fn refusal(error: &SignInError) -> Response<Body> {
     let status = status_of(error);
     let said = match error {
         SignInError::Oidc(fault @ OidcError::LogoutToken(_)) => fault.to_string(),
-        _ if status == StatusCode::BAD_REQUEST => error.to_string(),
+        _ if matches!(
+            status,
+            StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT
+        ) =>
+        {
+            error.to_string()
+        }
         _ => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = status;
@@ -65,6 +81,7 @@ fn refusal(error: &SignInError) -> Response<Body> {
 /// 400 only for what the sender can do something about: a provider that reads it need not send the token again.
 const fn status_of(error: &SignInError) -> StatusCode {
     match error {
+        SignInError::Csrf(CsrfFault::TooSlow) => StatusCode::REQUEST_TIMEOUT,
         SignInError::Request
         | SignInError::NotBound
         | SignInError::Csrf(_)
@@ -73,9 +90,11 @@ const fn status_of(error: &SignInError) -> StatusCode {
         SignInError::State | SignInError::Cancelled | SignInError::Reply(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
-        SignInError::Store(_) | SignInError::Session(_) | SignInError::Oidc(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        SignInError::Store(_)
+        | SignInError::Busy
+        | SignInError::NotKept
+        | SignInError::Session(_)
+        | SignInError::Oidc(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -88,12 +107,7 @@ impl SignIn {
         if !self.providers.is_known(provider) {
             return Err(SignInError::NotFound);
         }
-        if !is_form(request.headers()) {
-            return Err(SignInError::Request);
-        }
-        let body = axum::body::to_bytes(request.into_body(), FORM_LIMIT)
-            .await
-            .map_err(|_| SignInError::Request)?;
+        let (_, body) = receive_form(request).await?;
         let fields = Parameters::parse(&body, FORM_LIMIT).map_err(|_| SignInError::Request)?;
         let token = fields.one("logout_token").ok_or(SignInError::Request)?;
         let logout = self.providers.verify_logout_token(provider, token).await?;
@@ -123,6 +137,7 @@ mod tests {
     use super::status_of;
     use crate::oidc::OidcError;
     use crate::sign_in::SignInError;
+    use crate::web::csrf::CsrfFault;
 
     #[test]
     fn h7_only_what_the_sender_can_mend_is_the_senders_fault() {
@@ -136,6 +151,8 @@ mod tests {
         for error in ours {
             assert!(status_of(&error).is_server_error(), "{error}");
         }
+        let slow = CsrfFault::TooSlow.into();
+        assert_eq!(status_of(&slow), StatusCode::REQUEST_TIMEOUT);
         let token = OidcError::LogoutToken("it has no jti".into());
         for error in [SignInError::Request, token.into()] {
             assert_eq!(status_of(&error), StatusCode::BAD_REQUEST, "{error}");

@@ -63,21 +63,26 @@ pub(crate) struct HandBack {
 pub(crate) trait Pending: Serialize + DeserializeOwned {
     const KIND: &'static str;
     const LIFETIME: Duration;
+    /// Whether anybody can cause one, without being known.
+    const BY_ANYBODY: bool;
 }
 
 impl Pending for Attempt {
     const KIND: &'static str = "attempt";
     const LIFETIME: Duration = ATTEMPT;
+    const BY_ANYBODY: bool = true;
 }
 
 impl Pending for Exchange {
     const KIND: &'static str = "exchange";
     const LIFETIME: Duration = ATTEMPT;
+    const BY_ANYBODY: bool = true;
 }
 
 impl Pending for HandBack {
     const KIND: &'static str = "handback";
     const LIFETIME: Duration = HAND_BACK;
+    const BY_ANYBODY: bool = false;
 }
 
 impl SignIn {
@@ -88,14 +93,13 @@ impl SignIn {
     ) -> Result<(), SignInError> {
         let bytes = serde_json::to_vec(value).map_err(|_| SignInError::State)?;
         let until = self.clock.now().plus(P::LIFETIME);
-        if self
-            .store
-            .put_once(P::KIND, id.hash(), &bytes, until)
-            .await?
-        {
-            Ok(())
-        } else {
-            Err(SignInError::State)
+        let value = self.store.sealed_once(P::KIND, id.hash(), &bytes, until);
+        if P::BY_ANYBODY {
+            return self.writes.put(value).await;
+        }
+        match self.store.put_all_once(&[value]).await?.as_slice() {
+            [true] => Ok(()),
+            _ => Err(SignInError::State),
         }
     }
 

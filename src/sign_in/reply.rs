@@ -8,6 +8,7 @@ use crate::oidc::OidcError;
 use crate::session::SessionError;
 use crate::sign_in::SignInError;
 use crate::web::audience::Audience;
+use crate::web::csrf::CsrfFault;
 use crate::web::problem::Problem;
 use crate::web::request_info::RequestInfo;
 use crate::web::{reply, security_headers};
@@ -60,7 +61,11 @@ fn log(info: &RequestInfo, error: &SignInError) {
     let request_id = &info.request_id;
     match error {
         SignInError::NotFound => tracing::debug!(%request_id, %error, "there is no such page"),
-        SignInError::Request | SignInError::NotBound | SignInError::Csrf(_) => {
+        SignInError::Request
+        | SignInError::NotBound
+        | SignInError::Csrf(_)
+        | SignInError::Busy
+        | SignInError::NotKept => {
             tracing::info!(%request_id, %error, "the request was refused")
         }
         _ => tracing::warn!(%request_id, %error, "sign-in failed"),
@@ -70,6 +75,8 @@ fn log(info: &RequestInfo, error: &SignInError) {
 const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, &'static str) {
     match error {
         SignInError::Store(_)
+        | SignInError::Busy
+        | SignInError::NotKept
         | SignInError::Session(SessionError::Store(_) | SessionError::ProviderUnavailable)
         | SignInError::Oidc(OidcError::Unavailable(_) | OidcError::Metadata(_)) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -88,6 +95,12 @@ const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, 
             "sign_in_refused",
             "Signing in did not succeed",
             "The identity provider's answer could not be accepted. Open the application again to start over.",
+        ),
+        SignInError::Csrf(CsrfFault::TooSlow) => (
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "This request took too long",
+            "Its form did not arrive in time. Please try again.",
         ),
         SignInError::Request | SignInError::Csrf(_) => (
             StatusCode::BAD_REQUEST,

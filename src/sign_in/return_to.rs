@@ -5,8 +5,8 @@ use url::Url;
 use crate::address::origin::Origin;
 use crate::sign_in::RESERVED_PREFIX;
 
-/// Longest path and query that is remembered, in bytes.
-const LIMIT: usize = 8 * 1024;
+/// Longest path and query that is remembered, in bytes: anybody can have one remembered.
+const LIMIT: usize = 4 * 1024;
 
 /// The path and query of `text` if a browser at `origin` would resolve it to `origin` itself; else `/`.
 ///
@@ -67,6 +67,9 @@ mod tests {
         ] {
             assert_eq!(safe_return(&origin, good), good);
         }
+        let long = format!("/{}", "a".repeat(4095));
+        assert_eq!(safe_return(&origin, &long), long);
+        assert_eq!(safe_return(&origin, &format!("{long}a")), "/");
         let bad = [
             "",
             "evil",

@@ -10,7 +10,40 @@ fn purpose(kind: &str, key: &str) -> String {
     format!("one-time/{kind}/{key}")
 }
 
+/// A sealed value to be kept.
+pub struct OneTime {
+    kind: &'static str,
+    key: String,
+    sealed: String,
+    expires_at: Timestamp,
+}
+
+impl OneTime {
+    /// What it is.
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+}
+
 impl Store {
+    /// Seals a value that is to be kept under (kind, key) until `expires_at`.
+    pub fn sealed_once(
+        &self,
+        kind: &'static str,
+        key: TokenHash,
+        value: &[u8],
+        expires_at: Timestamp,
+    ) -> OneTime {
+        let key = key.to_hex();
+        let sealed = self.seal(&purpose(kind, &key), value);
+        OneTime {
+            kind,
+            key,
+            sealed,
+            expires_at,
+        }
+    }
+
     /// Keeps a sealed value under (kind, key) until `expires_at`; false if there is one already (nothing is overwritten).
     /// One that has expired counts as there until it is swept: an id that was seen is not unseen early.
     pub async fn put_once(
@@ -20,19 +53,63 @@ impl Store {
         value: &[u8],
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let key = key.to_hex();
-        let sealed = self.seal(&purpose(kind, &key), value);
+        let value = self.sealed_once(kind, key, value, expires_at);
+        Ok(self.put_all_once(&[value]).await? == [true])
+    }
+
+    /// The same of several values, in one transaction.
+    pub async fn put_all_once(&self, values: &[OneTime]) -> Result<Vec<bool>, StoreError> {
         within(async {
             let mut transaction = self.database.begin().await?;
-            let kept = transaction
+            let mut all = Vec::with_capacity(values.len());
+            for value in values {
+                let kept = transaction
+                    .execute(
+                        "INSERT INTO one_time (kind, key, value, expires_at) VALUES ($1, $2, $3, $4) \
+                         ON CONFLICT (kind, key) DO NOTHING",
+                        args![
+                            value.kind,
+                            value.key.as_str(),
+                            value.sealed.as_str(),
+                            value.expires_at
+                        ],
+                    )
+                    .await?;
+                all.push(kept == 1);
+            }
+            transaction.commit().await?;
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Makes room for values of a kind: if there are more than `most`, those that expire first go, and `fewer` more of them than would do.
+    pub async fn thin_once(
+        &self,
+        kind: &'static str,
+        most: usize,
+        fewer: usize,
+    ) -> Result<(), StoreError> {
+        within(async {
+            let counted: Vec<(i64,)> = self
+                .database
+                .fetch("SELECT COUNT(*) FROM one_time WHERE kind = $1", args![kind])
+                .await?;
+            let count = counted.first().map_or(0, |(count,)| *count);
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            if count <= most {
+                return Ok(());
+            }
+            let surplus = (count - most).saturating_add(i64::try_from(fewer).unwrap_or(i64::MAX));
+            let mut transaction = self.database.begin().await?;
+            transaction
                 .execute(
-                    "INSERT INTO one_time (kind, key, value, expires_at) VALUES ($1, $2, $3, $4) \
-                     ON CONFLICT (kind, key) DO NOTHING",
-                    args![kind, key, sealed, expires_at],
+                    "DELETE FROM one_time WHERE kind = $1 AND key IN \
+                     (SELECT key FROM one_time WHERE kind = $2 ORDER BY expires_at, key LIMIT $3)",
+                    args![kind, kind, surplus],
                 )
                 .await?;
-            transaction.commit().await?;
-            Ok(kept == 1)
+            transaction.commit().await
         })
         .await
     }

@@ -6,6 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -16,6 +17,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Batches that may wait for the writer.
 const QUEUE: usize = 256;
+/// A new file is for its owner and its group: it says who did what. One that is there keeps the mode it was given.
+const MODE: u32 = 0o640;
 /// Longest value, in bytes before escaping; the rest is cut off and said to be.
 pub const MAX_VALUE: usize = 1024;
 
@@ -202,7 +205,8 @@ impl AccessLog {
     pub fn start(file: Option<&Path>, metrics: &Metrics) -> io::Result<(Self, Writer)> {
         match file {
             Some(path) => {
-                let file = OpenOptions::new().create(true).append(true).open(path)?;
+                let mut options = OpenOptions::new();
+                let file = options.create(true).append(true).mode(MODE).open(path)?;
                 Self::to(file, metrics)
             }
             None => Self::to(io::stdout(), metrics),
@@ -377,6 +381,21 @@ mod tests {
             &*output.0.lock().expect("not poisoned"),
             b"one\ntwo\nthree\n"
         );
+    }
+
+    #[test]
+    fn k9_a_new_log_is_not_for_everybody() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("access.log");
+        let (log, writer) = AccessLog::start(Some(&path), &Metrics::default()).expect("a file");
+        drop(log);
+        writer.finish();
+        let mode = std::fs::metadata(&path)
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o137, 0, "{mode:o}");
     }
 
     /// Blocks until told to go on.

@@ -1,5 +1,7 @@
 //! Forms that change something: read only after origin, fetch metadata and token are verified.
 
+use std::time::Duration;
+
 use aws_lc_rs::hmac;
 use axum::body::Body;
 use base64::Engine;
@@ -12,6 +14,9 @@ use crate::web::parameters::{ParameterFault, Parameters};
 
 /// Largest form, in bytes.
 pub const FORM_LIMIT: usize = 64 * 1024;
+
+/// Longest wait for a whole form; shorter than the wait for the page that reads it.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
 
 /// The form field that carries the token.
 pub const FIELD: &str = "csrf";
@@ -30,6 +35,9 @@ pub enum CsrfFault {
     /// No form, or too large.
     #[error("the body is no form")]
     NotAForm,
+    /// It did not arrive in time.
+    #[error("the form did not arrive in time")]
+    TooSlow,
     /// The fields are not acceptable.
     #[error(transparent)]
     Fields(#[from] ParameterFault),
@@ -51,19 +59,10 @@ pub struct Protected {
 }
 
 impl Protected {
-    /// Receives at most [`FORM_LIMIT`] bytes of `application/x-www-form-urlencoded`.
+    /// Receives a form.
     pub async fn receive(request: Request<Body>) -> Result<Self, CsrfFault> {
-        let (head, body) = request.into_parts();
-        if !is_form(&head.headers) {
-            return Err(CsrfFault::NotAForm);
-        }
-        let body = axum::body::to_bytes(body, FORM_LIMIT)
-            .await
-            .map_err(|_| CsrfFault::NotAForm)?;
-        Ok(Self {
-            headers: head.headers,
-            body,
-        })
+        let (headers, body) = receive_form(request).await?;
+        Ok(Self { headers, body })
     }
 
     /// Verifies where the form comes from and whose it is; only then are there fields.
@@ -79,8 +78,22 @@ impl Protected {
     }
 }
 
+/// At most [`FORM_LIMIT`] bytes of `application/x-www-form-urlencoded`, in time, and the headers that came with them.
+pub async fn receive_form(request: Request<Body>) -> Result<(HeaderMap, bytes::Bytes), CsrfFault> {
+    let (head, body) = request.into_parts();
+    if !is_form(&head.headers) {
+        return Err(CsrfFault::NotAForm);
+    }
+    let receiving = axum::body::to_bytes(body, FORM_LIMIT);
+    match tokio::time::timeout(ARRIVES_WITHIN, receiving).await {
+        Ok(Ok(body)) => Ok((head.headers, body)),
+        Ok(Err(_)) => Err(CsrfFault::NotAForm),
+        Err(_) => Err(CsrfFault::TooSlow),
+    }
+}
+
 /// `application/x-www-form-urlencoded`, with or without parameters such as a charset.
-pub fn is_form(headers: &HeaderMap) -> bool {
+fn is_form(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -103,4 +116,27 @@ fn check_origin(headers: &HeaderMap, origin: &Origin) -> Result<(), CsrfFault> {
         None => sent_is_ours,
     };
     if good { Ok(()) } else { Err(CsrfFault::Origin) }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+
+    use super::{CsrfFault, receive_form};
+
+    #[tokio::test(start_paused = true)]
+    async fn d10_a_form_that_does_not_arrive_is_not_waited_for() {
+        let began = tokio::time::Instant::now();
+        let pieces = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>("a"), ()))
+        });
+        let request = Request::post("/")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from_stream(pieces));
+        let received = receive_form(request.unwrap()).await;
+        assert_eq!(received.err(), Some(CsrfFault::TooSlow));
+        assert_eq!(began.elapsed().as_secs(), 20);
+    }
 }

@@ -342,6 +342,76 @@ async fn h11_answers_to_somebody_are_private() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k2_the_admin_listener_is_asked_by_its_own_names_only() {
+    let change = |text: String| {
+        let hosts = "[admin]\nhosts = [\"wayleave.monitoring.svc\"]";
+        text.replacen("[admin]", hosts, 1)
+    };
+    let clock = std::sync::Arc::new(wayleave::clock::SystemClock);
+    let house = House::start_as("sqlite://wayleave.db", clock, change).await;
+    let port = house.admin().port();
+    let ask = async |hosts: &[&str]| {
+        let hosts: String = hosts
+            .iter()
+            .map(|host| format!("Host: {host}\r\n"))
+            .collect();
+        let head = format!("GET /metrics HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+        raw(house.admin(), head.as_bytes()).await
+    };
+    let own = [
+        format!("127.0.0.1:{port}"),
+        "localhost".to_owned(),
+        "wayleave:9901".to_owned(),
+        "wayleave.monitoring.svc:9901".to_owned(),
+    ];
+    for host in &own {
+        let answer = ask(&[host]).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+    }
+    for hosts in [
+        &["evil.example"][..],
+        &["evil.example:9901"],
+        &["localhost", "evil.example"],
+        &["localhost.evil.example"],
+    ] {
+        let answer = ask(hosts).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{hosts:?}: {answer}");
+        assert!(!answer.contains("wayleave_"), "{answer}");
+        assert!(answer.contains("admin.hosts"), "{answer}");
+    }
+    let absolute =
+        b"GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = raw(house.admin(), absolute).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a8_what_a_rule_looks_at_is_ascii_and_the_rest_is_the_upstreams() {
+    let house = House::start().await;
+    let rule = "    to: [{ routes: [public] }]\n    when: { headers: { x-env: [prod] } }\n";
+    let looks = |text: String| text.replacen("    to: [{ routes: [public] }]\n", rule, 1);
+    let ask = async |name: &str, value: &[u8]| {
+        let port = house.http.port();
+        let head = format!(
+            "GET /x HTTP/1.1\r\nHost: public.localhost:{port}\r\nX-Env: prod\r\nConnection: close\r\n{name}: "
+        );
+        let bytes = [head.as_bytes(), value, b"\r\n\r\n"].concat();
+        let answer = raw(house.http, &bytes).await;
+        answer[..12].to_owned()
+    };
+    assert_eq!(ask("x-env", b"\xff").await, "HTTP/1.1 200");
+    house.put_in_force(looks).await;
+    for (name, value, expected) in [
+        ("x-other", &b"\xff"[..], "HTTP/1.1 200"),
+        ("x-env", b"prod", "HTTP/1.1 200"),
+        ("x-env", b"\xff", "HTTP/1.1 400"),
+        ("X-ENV", "pröd".as_bytes(), "HTTP/1.1 400"),
+    ] {
+        assert_eq!(ask(name, value).await, expected, "{name} {value:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k12_the_front_door_shows_nothing_of_the_admin_listener() {
     let house = House::start().await;
     for path in [

@@ -229,6 +229,33 @@ async fn d9_a_foreign_page_opens_no_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d9_a_page_that_is_no_longer_listed_loses_its_socket() {
+    let house = House::start().await;
+    let browser = house.signed_in("alice").await;
+    let listed =
+        "    identity_headers: remote\n    websocket_origins: [\"https://portal.example\"]\n";
+    let list = |text: String| text.replacen("    identity_headers: remote\n", listed, 1);
+    house.put_in_force(list).await;
+    let own = house.url("app", "");
+    let mut sockets = Vec::new();
+    for origin in [own.as_str(), "https://portal.example"] {
+        let mut socket = websocket(&house, &browser, Some(origin)).await.unwrap();
+        echoes(&mut socket).await;
+        sockets.push(socket);
+    }
+    let (mut portals, mut own) = (sockets.pop().unwrap(), sockets.pop().unwrap());
+    house
+        .put_in_force(|text| text.replacen("portal.example", "other.example", 1))
+        .await;
+    let ended = tokio::time::timeout(CUT_WITHIN, portals.next()).await;
+    let ended = ended.expect("the socket goes on");
+    assert!(!matches!(ended, Some(Ok(Message::Text(_)))), "{ended:?}");
+    let cut = house.lines(1, |line| line["outcome"] == "cut").await;
+    assert_eq!(cut[0]["reason"], "no_longer_allowed");
+    echoes(&mut own).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d8_trailers_are_no_headers_in_disguise() {
     let house = House::start().await;
     let token = house.issuer.token(|_| ());

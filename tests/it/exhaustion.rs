@@ -104,7 +104,11 @@ async fn connections_beyond_the_limit_wait_for_room() {
     let edge = parties.serve().await;
     let port = parties.stage.ports.http;
     let mut open = several(40, port).await;
-    let head = format!("GET / HTTP/1.1\r\nHost: access.localhost:{port}\r\n\r\n");
+    // A form that is waited for: none of these is quiet.
+    let head = format!(
+        "POST /.wayleave/backchannel-logout/demo HTTP/1.1\r\nHost: access.localhost:{port}\r\nExpect: 100-continue\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\n"
+    );
     for stream in &mut open {
         stream.write_all(head.as_bytes()).await.unwrap();
     }
@@ -112,19 +116,17 @@ async fn connections_beyond_the_limit_wait_for_room() {
         answered(&open) >= 20
     })
     .await;
-    // One more exchange on each of those that are served: the others still have nothing.
+    // A whole exchange on one of those that are served: the others still have nothing.
     let (mut served, mut waiting): (Vec<_>, Vec<_>) = open
         .into_iter()
         .partition(|stream| answered(std::slice::from_ref(stream)) == 1);
-    for stream in &mut served {
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut said = String::new();
-        while said.matches("HTTP/1.1").count() < 2 {
-            let mut piece = [0; 4096];
-            let read = stream.read(&mut piece).await.unwrap();
-            assert_ne!(read, 0, "{said}");
-            said.push_str(&String::from_utf8_lossy(&piece[..read]));
-        }
+    served[0].write_all(b"a=b").await.unwrap();
+    let mut said = String::new();
+    while !said.contains("HTTP/1.1 400") {
+        let mut piece = [0; 4096];
+        let read = served[0].read(&mut piece).await.unwrap();
+        assert_ne!(read, 0, "{said}");
+        said.push_str(&String::from_utf8_lossy(&piece[..read]));
     }
     assert_eq!((served.len(), answered(&waiting)), (20, 0));
     // When these leave nobody of those is forgotten.
@@ -133,6 +135,37 @@ async fn connections_beyond_the_limit_wait_for_room() {
         let read = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
         assert_eq!(read.unwrap().unwrap(), b'H');
     }
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn d10_quiet_connections_make_room_for_new_ones() {
+    let parties = Parties::gather().await;
+    parties.edit(CONFIGURATION, "[limits]", "[limits]\nconnections = 20");
+    let edge = parties.serve().await;
+    let ports = parties.stage.ports;
+    // All that there is room for, and they would stay for a minute; some have asked for something, some never do, some are in their handshake.
+    let mut held = several(10, ports.http).await;
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: access.localhost:{}\r\n\r\n",
+        ports.http
+    );
+    for stream in &mut held {
+        stream.write_all(head.as_bytes()).await.unwrap();
+    }
+    held.extend(several(10, ports.http).await);
+    held.extend(several(10, ports.https).await);
+    let mut alice = alice(&parties).await;
+    let served = status(&mut alice, &parties.at("grafana")).await;
+    assert_eq!(served, StatusCode::OK);
+    let metrics = format!("http://127.0.0.1:{}/metrics", ports.admin);
+    let text = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    let dismissed = text
+        .lines()
+        .find_map(|line| line.strip_prefix("wayleave_dismissed_connections_total "));
+    assert!(dismissed.unwrap().parse::<u32>().unwrap() > 0, "{text}");
+    drop(held);
     end(edge).await;
     parties.leave().await;
 }

@@ -7,6 +7,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use wayleave::clock::{Clock, ManualClock, SystemClock};
 
+use crate::edge_streams::{events, expect_cut};
 use crate::parts::browser::{Browser, hidden, navigation};
 use crate::parts::client::{Page, Version};
 use crate::parts::house::House;
@@ -45,6 +46,31 @@ async fn h2_h3_sign_out_clears_the_cookie_and_ends_every_copy_of_it() {
             .fetch(navigation("GET", &format!("{app}/"), empty()))
             .await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{page:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f8_a_provider_that_is_taken_out_leaves_nobody_signed_in() {
+    for store in stores().await {
+        let mut house = House::start_on(&store).await;
+        let alice = house.signed_in("alice").await;
+        let partner = house.at_partner().await;
+        let stream = events(&house, &partner, "partner").await;
+        house.reload(|text| text.replacen("name = \"partner\"", "name = \"other\"", 1));
+        expect_cut(stream).await;
+        for host in ["partner", "access"] {
+            assert!(!house.knows(&partner, host).await, "{host}");
+            assert!(house.knows(&alice, "access").await);
+        }
+        assert!(house.knows(&alice, "app").await);
+        // They did not end: what was taken out by mistake is as it was once it is back, unless it leads to another issuer.
+        house.reload(|text| text.replacen("name = \"other\"", "name = \"partner\"", 1));
+        assert!(house.knows(&partner, "partner").await);
+        let [from, to] = ["http://localhost", "http://127.0.0.1"];
+        let issuer =
+            |host: &str| format!("label = \"Partner\"\npreset = \"oidc\"\nissuer = \"{host}");
+        house.reload(|text| text.replacen(&issuer(from), &issuer(to), 1));
+        assert!(!house.knows(&partner, "partner").await && !house.knows(&partner, "access").await);
     }
 }
 

@@ -100,6 +100,7 @@ on_both!(
     eight_opens_at_once,
     feed_follows_commits,
     one_taker_of_fifty,
+    l6_several_are_kept_in_one_transaction_and_the_oldest_give_way,
     one_revision_of_fifty,
     one_lease,
     acknowledged_is_there_without_close,
@@ -299,6 +300,56 @@ async fn nothing_revives(place: Place) {
     );
 }
 
+async fn l6_several_are_kept_in_one_transaction_and_the_oldest_give_way(place: Place) {
+    let store = place.open().await;
+    let now = place.clock.now();
+    let ids: Vec<Token> = (0..20).map(|_| Token::generate()).collect();
+    let seconds = Duration::from_secs;
+    let values: Vec<_> = (60..)
+        .zip(&ids)
+        .map(|(until, id)| store.sealed_once("attempt", id.hash(), b"v", now.plus(seconds(until))))
+        .collect();
+    // The store refuses one of them, so none is kept.
+    let refusing = match place.config.url.expose_secret().starts_with("sqlite") {
+        true => {
+            "CREATE TRIGGER full BEFORE INSERT ON one_time WHEN (SELECT COUNT(*) FROM one_time) >= 10 \
+                 BEGIN SELECT RAISE(ABORT, 'full'); END"
+        }
+        false => {
+            "CREATE FUNCTION full_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                  IF (SELECT COUNT(*) FROM one_time) >= 10 THEN RAISE EXCEPTION 'full'; END IF; RETURN NEW; END $$; \
+                  CREATE TRIGGER full_up BEFORE INSERT ON one_time FOR EACH ROW EXECUTE FUNCTION full_up()"
+        }
+    };
+    place.execute(refusing).await.unwrap();
+    assert!(store.put_all_once(&values).await.is_err());
+    let is_there = async |id: &Token| {
+        let kept = store.peek_once("attempt", id.hash()).await.unwrap();
+        kept.is_some()
+    };
+    assert!(!is_there(&ids[0]).await);
+    let again = match place.config.url.expose_secret().starts_with("sqlite") {
+        true => "DROP TRIGGER full",
+        false => "DROP TRIGGER full_up ON one_time",
+    };
+    place.execute(again).await.unwrap();
+
+    assert_eq!(store.put_all_once(&values).await.unwrap(), [true; 20]);
+    assert_eq!(store.put_all_once(&values[..2]).await.unwrap(), [false; 2]);
+    let until = now.plus(seconds(1));
+    let other = Token::generate();
+    let put = store.put_once("exchange", other.hash(), b"v", until);
+    assert!(put.await.unwrap());
+    store.thin_once("attempt", 20, 5).await.unwrap();
+    assert!(is_there(&ids[0]).await, "there are not too many");
+    store.thin_once("attempt", 15, 3).await.unwrap();
+    for (place, id) in ids.iter().enumerate() {
+        assert_eq!(is_there(id).await, place >= 8, "{place}");
+    }
+    let kept = store.peek_once("exchange", other.hash()).await.unwrap();
+    assert!(kept.is_some(), "of another kind");
+}
+
 async fn the_wrong_key_is_told(mut place: Place) {
     let (record, _) = session(&place.open().await, &place.clock, "s").await;
     place.config.key = Arc::new(Sealer::new(&random()));
@@ -324,6 +375,10 @@ impl Refresher for Provider {
             };
             self.1.map_or(Ok(refreshed), Err)
         })
+    }
+
+    fn is_configured(&self, _provider: &str, _issuer: &str) -> bool {
+        true
     }
 }
 

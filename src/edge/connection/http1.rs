@@ -21,9 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::config::checked::Limits;
-use crate::edge::activity::{Activity, Answered, Rest};
+use crate::edge::activity::{Answered, Rest};
 use crate::edge::body::EdgeBody;
-use crate::edge::connection::Client;
+use crate::edge::connection::{Client, LEAVES_WITHIN};
 use crate::edge::framing::gate::{Gate, GateLimits};
 use crate::edge::framing::head::HeadLimits;
 use crate::edge::framing::state::FramingState;
@@ -40,7 +40,6 @@ const BODY_BUFFER: usize = 128 * 1024;
 struct Http1<'a, H> {
     client: Client<'a, H>,
     framing: Arc<FramingState>,
-    activity: Rc<Activity>,
     /// Requests so far, by which faults are found.
     requests: Cell<u64>,
 }
@@ -54,29 +53,52 @@ pub(super) async fn serve<H: Handler>(
     let connection = Http1 {
         client,
         framing,
-        activity: Activity::new(),
         requests: Cell::new(0),
     };
-    while connection.wakes(&mut gate).await {
-        connection.activity.stir();
+    let mut leaves_within = connection.client.limits.idle_connection;
+    loop {
+        match connection.wakes(&mut gate).await {
+            Waking::Wakes => connection.client.activity.stir(),
+            Waking::Ends => break,
+            Waking::Leaves => {
+                leaves_within = leaves_within.min(LEAVES_WITHIN);
+                break;
+            }
+        }
         // Boxed, so that it takes no room while the connection sleeps.
         match Box::pin(connection.awake(gate)).await? {
             Some(same) => gate = same,
             None => return Ok(()),
         }
     }
-    timeout(connection.client.limits.idle_connection, gate.shutdown()).await?
+    timeout(leaves_within, gate.shutdown()).await?
+}
+
+/// What a sleeping connection comes to.
+enum Waking {
+    /// The client sent something.
+    Wakes,
+    /// Its time is up.
+    Ends,
+    /// Its place is wanted.
+    Leaves,
 }
 
 impl<H: Handler> Http1<'_, H> {
-    /// Sleeps until the client sends something; `false` when the connection has to end first.
-    async fn wakes<IO: AsyncRead + Unpin>(&self, gate: &mut Gate<IO>) -> bool {
+    /// Sleeps until the client sends something, or the connection has to end.
+    async fn wakes<IO: AsyncRead + Unpin>(&self, gate: &mut Gate<IO>) -> Waking {
         let limits = self.client.limits;
         tokio::select! {
             biased;
-            is_awake = poll_fn(|context| gate.poll_awake(context)) => is_awake,
-            () = self.client.lifecycle.draining() => false,
-            _rest = self.activity.rest(limits.idle_connection, limits.idle_stream) => false,
+            is_awake = poll_fn(|context| gate.poll_awake(context)) => match is_awake {
+                true => Waking::Wakes,
+                false => Waking::Ends,
+            },
+            () = self.client.lifecycle.draining() => Waking::Ends,
+            rest = self.client.activity.rest(limits.idle_connection, limits.idle_stream) => match rest {
+                Rest::Dismissed => Waking::Leaves,
+                Rest::Quiet | Rest::Stalled => Waking::Ends,
+            },
         }
     }
 
@@ -110,13 +132,15 @@ impl<H: Handler> Http1<'_, H> {
                     Pin::new(&mut connection).graceful_shutdown();
                     return connection.await.map(|()| None).map_err(io::Error::other);
                 }
-                rest = self.activity.rest(quiet, limits.idle_stream) => rest,
+                rest = self.client.activity.rest(quiet, limits.idle_stream) => rest,
             };
             match rest {
-                Rest::Quiet if !self.framing.is_write_blocked() => break,
+                Rest::Quiet | Rest::Dismissed if !self.framing.is_write_blocked() => break,
+                // The last answer's end is still on its way.
+                Rest::Dismissed => self.client.activity.stir(),
                 // The last answer's end is on its way, slowly or not at all.
                 Rest::Quiet if self.framing.has_taken() => {
-                    self.activity.stir();
+                    self.client.activity.stir();
                     quiet = awake;
                 }
                 Rest::Quiet if quiet < limits.idle_stream => quiet = limits.idle_stream,
@@ -135,7 +159,7 @@ impl<H: Handler> Http1<'_, H> {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Answered>, Infallible> {
         let number = self.requests.replace(self.requests.get() + 1);
-        let answering = self.activity.begin();
+        let answering = self.client.activity.begin();
         let (info, handler) = (
             Rc::clone(&self.client.info),
             Rc::clone(&self.client.handler),

@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
 use crate::config::checked::Limits;
-use crate::edge::activity::{Activity, Answered, Rest};
-use crate::edge::connection::Client;
+use crate::edge::activity::{Answered, Rest};
+use crate::edge::connection::{Client, LEAVES_WITHIN};
 use crate::edge::framing::head::FramingFault;
 use crate::edge::local::LocalExecutor;
 use crate::edge::worker::Handler;
@@ -39,7 +39,7 @@ pub(super) async fn serve<H: Handler>(
     let Client {
         limits, lifecycle, ..
     } = client;
-    let activity = Activity::new();
+    let activity = Rc::clone(&client.activity);
     let service = service_fn(|request: Request<Incoming>| {
         let (info, handler) = (Rc::clone(&client.info), Rc::clone(&client.handler));
         let answering = activity.begin();
@@ -55,25 +55,26 @@ pub(super) async fn serve<H: Handler>(
     });
     let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(io), service));
     let rest = activity.rest(limits.idle_connection, limits.idle_stream);
-    let is_draining = tokio::select! {
+    // What a client that says nothing is given besides; `None` when requests under way may take their time.
+    let patience = tokio::select! {
         ended = connection.as_mut() => return ended.map_err(io::Error::other),
-        () = lifecycle.draining() => true,
+        () = lifecycle.draining() => None,
         rest = rest => match rest {
-            Rest::Quiet => false,
+            Rest::Quiet => Some(limits.idle_connection),
+            Rest::Dismissed => Some(limits.idle_connection.min(LEAVES_WITHIN)),
             Rest::Stalled => return Err(io::ErrorKind::TimedOut.into()),
         },
     };
     connection.as_mut().graceful_shutdown();
     // A client may have asked for something just before it was told; one that says nothing is not waited for.
     let says_nothing = async {
-        sleep(limits.idle_connection).await;
-        let _rest = activity
-            .rest(limits.idle_connection, limits.idle_stream)
-            .await;
+        let patience = patience.unwrap_or(limits.idle_connection);
+        sleep(patience).await;
+        let _rest = activity.rest(patience, limits.idle_stream).await;
     };
     tokio::select! {
         ended = connection => ended.map_err(io::Error::other),
-        () = says_nothing, if !is_draining => Err(io::ErrorKind::TimedOut.into()),
+        () = says_nothing, if patience.is_some() => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

@@ -87,7 +87,12 @@ async fn open(limits: Limits) -> House {
             let (stream, peer) = listener.accept().await.unwrap();
             let (door, handler, ends) = (Rc::clone(&door), Rc::clone(&served), ends.clone());
             tokio::task::spawn_local(async move {
-                let _ended = serve(stream, peer, &door, handler, &limits, &ends).await;
+                let accepted = Accepted {
+                    stream,
+                    peer,
+                    activity: Activity::new(),
+                };
+                let _ended = serve(accepted, &door, handler, &limits, &ends).await;
             });
         }
     });
@@ -115,7 +120,7 @@ async fn http2(limits: Limits, requests: Vec<Request<Empty<Bytes>>>) -> Vec<u16>
     let lifecycle = Lifecycle::new();
     tokio::task::spawn_local(async move {
         let handler = Rc::new(Upright::default());
-        let client = Client::new(info(), handler, &limits, &lifecycle);
+        let client = Client::new(info(), handler, Activity::new(), &limits, &lifecycle);
         let _ended = http2::serve(client, server).await;
     });
     let io = TokioIo::new(client);
@@ -171,7 +176,13 @@ async fn an_idle_http2_connection_is_closed() {
             let (client, server) = tokio::io::duplex(256 * 1024);
             let lifecycle = Lifecycle::new();
             let serving = tokio::task::spawn_local(async move {
-                let client = Client::new(info(), Rc::new(Upright::default()), &limits, &lifecycle);
+                let client = Client::new(
+                    info(),
+                    Rc::new(Upright::default()),
+                    Activity::new(),
+                    &limits,
+                    &lifecycle,
+                );
                 http2::serve(client, server).await
             });
             let (mut send, connection) =
@@ -198,7 +209,13 @@ fn http1_connection() -> (DuplexStream, JoinHandle<io::Result<()>>) {
             ..Limits::default()
         };
         let lifecycle = Lifecycle::new();
-        let client = Client::new(info(), Rc::new(Upright::default()), &limits, &lifecycle);
+        let client = Client::new(
+            info(),
+            Rc::new(Upright::default()),
+            Activity::new(),
+            &limits,
+            &lifecycle,
+        );
         http1::serve(client, server).await
     });
     (client, serving)
@@ -232,6 +249,91 @@ async fn an_idle_http1_connection_is_closed_also_after_a_long_answer() {
         .await;
 }
 
+/// How long a connection of each version goes on whose place is wanted five seconds after its only request.
+async fn dismissed(version_2: bool) -> Duration {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let activity = Activity::new();
+    let seen = Rc::clone(&activity);
+    let serving = tokio::task::spawn_local(async move {
+        let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
+        let handler = Rc::new(Upright::default());
+        let client = Client::new(info(), handler, activity, &limits, &lifecycle);
+        if version_2 {
+            http2::serve(client, server).await
+        } else {
+            http1::serve(client, server).await
+        }
+    });
+    let began = Instant::now();
+    let wants = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(seen.quiet_since().is_some());
+        seen.dismiss();
+    };
+    if version_2 {
+        let io = TokioIo::new(client);
+        let (mut send, connection) = hyper::client::conn::http2::handshake(LocalExecutor, io)
+            .await
+            .unwrap();
+        tokio::task::spawn_local(connection);
+        send.send_request(get("/", &[])).await.unwrap();
+        wants.await;
+        let _ended = serving.await.unwrap();
+    } else {
+        let mut client = client;
+        ask(&mut client, "/", "ok").await;
+        wants.await;
+        serving.await.unwrap().unwrap();
+    }
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn d10_a_quiet_connection_leaves_when_its_place_is_wanted() {
+    LocalSet::new()
+        .run_until(async {
+            for version_2 in [false, true] {
+                let took = dismissed(version_2).await.as_secs();
+                assert!((5..=7).contains(&took), "{version_2}: {took} s");
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn d10_an_answer_on_its_way_is_not_cut_when_places_are_wanted() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = tokio::io::duplex(1024);
+            let activity = Activity::new();
+            let seen = Rc::clone(&activity);
+            let serving = tokio::task::spawn_local(async move {
+                let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
+                let handler = Rc::new(Upright::default());
+                let client = Client::new(info(), handler, activity, &limits, &lifecycle);
+                http1::serve(client, server).await
+            });
+            let mut client = client;
+            let head = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
+            client.write_all(head).await.unwrap();
+            let mut got = 0;
+            let mut piece = vec![0; 1024];
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if seen.quiet_since().is_some() {
+                    seen.dismiss();
+                }
+                match client.read(&mut piece).await.unwrap() {
+                    0 => break,
+                    length => got += length,
+                }
+            }
+            assert!(got > 100 * 1024, "{got}");
+            serving.await.unwrap().unwrap();
+        })
+        .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_sleeps_between_requests_and_nothing_is_lost_by_it() {
     LocalSet::new()
@@ -241,7 +343,7 @@ async fn a_connection_sleeps_between_requests_and_nothing_is_lost_by_it() {
             let served = Rc::clone(&handler);
             let serving = tokio::task::spawn_local(async move {
                 let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
-                let client = Client::new(info(), served, &limits, &lifecycle);
+                let client = Client::new(info(), served, Activity::new(), &limits, &lifecycle);
                 http1::serve(client, server).await
             });
             let mut stream = client;
@@ -315,7 +417,13 @@ async fn d10_a_stream_of_http2_that_nobody_takes_ends_its_connection() {
             let (client, server) = tokio::io::duplex(256 * 1024);
             let serving = tokio::task::spawn_local(async move {
                 let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
-                let client = Client::new(info(), Rc::new(Upright::default()), &limits, &lifecycle);
+                let client = Client::new(
+                    info(),
+                    Rc::new(Upright::default()),
+                    Activity::new(),
+                    &limits,
+                    &lifecycle,
+                );
                 http2::serve(client, server).await
             });
             let io = TokioIo::new(client);
@@ -416,14 +524,13 @@ async fn connection_futures_stay_small() {
                 certificates: None,
             };
             let (limits, lifecycle) = (Limits::default(), Lifecycle::new());
-            let serving = serve(
+            let accepted = Accepted {
                 stream,
                 peer,
-                &door,
-                Rc::new(Upright::default()),
-                &limits,
-                &lifecycle,
-            );
+                activity: Activity::new(),
+            };
+            let handler = Rc::new(Upright::default());
+            let serving = serve(accepted, &door, handler, &limits, &lifecycle);
             let size = std::mem::size_of_val(&serving);
             assert!(size <= 4096, "{size} bytes");
         })

@@ -135,6 +135,21 @@ impl House {
         &self.running.store
     }
 
+    /// Changes the configuration, and has the edge read it again.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(String) -> String) {
+        let path = self.folder.path().join("wayleave.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let changed = change(text.clone());
+        assert_ne!(changed, text, "the change changes nothing");
+        write_private(path.clone(), &changed);
+        self.running.reloading.configuration(&path);
+    }
+
+    /// The admin listener's address.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.running.admin
+    }
+
     /// A URL of the plain front door.
     pub(crate) fn url(&self, host: &str, path: &str) -> String {
         format!("http://{host}.localhost:{}{path}", self.http.port())
