@@ -21,12 +21,14 @@ use crate::secret::Sealer;
 pub mod audit;
 pub mod changes;
 pub mod decisions;
+pub mod device_grants;
 pub mod dialect;
 pub mod one_time;
 pub mod policy;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
+pub mod token_families;
 
 /// No call takes longer than this.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(6);

@@ -1,10 +1,10 @@
-//! The feed of changes that every replica follows: new revisions and ended sessions, in commit order.
+//! The feed of changes that every replica follows: new revisions, ended sessions and token families, in commit order.
 //! Written in the transaction of the change itself; Postgres also sends NOTIFY, which only wakes the reader.
 
 use std::time::Duration;
 
 use crate::policy::model::Revision;
-use crate::session::SessionId;
+use crate::session::{FamilyId, SessionId};
 use crate::store::dialect::{Transaction, args};
 use crate::store::{Store, StoreError, within};
 
@@ -26,6 +26,8 @@ pub enum Change {
     SessionEnded(SessionId),
     /// Principal or tokens of the session were refreshed: cached copies must be read again.
     SessionRefreshed(SessionId),
+    /// Tokens of this family are no longer good, although its session may be.
+    FamilyEnded(FamilyId),
 }
 
 impl Change {
@@ -34,6 +36,7 @@ impl Change {
             Self::PolicyRevision(revision) => ("policy_revision", revision.0.to_string()),
             Self::SessionEnded(id) => ("session_ended", id.0.to_string()),
             Self::SessionRefreshed(id) => ("session_refreshed", id.0.to_string()),
+            Self::FamilyEnded(id) => ("family_ended", id.0.to_string()),
         }
     }
 }
@@ -63,6 +66,7 @@ impl TryFrom<ChangeRow> for (ChangeSeq, Change) {
             }
             "session_ended" => Change::SessionEnded(SessionId(row.subject.as_str().into())),
             "session_refreshed" => Change::SessionRefreshed(SessionId(row.subject.as_str().into())),
+            "family_ended" => Change::FamilyEnded(FamilyId(row.subject.as_str().into())),
             _ => return Err(senseless("unknown kind")),
         };
         Ok((ChangeSeq(row.seq), change))
