@@ -245,7 +245,10 @@ impl Sessions {
     }
 
     /// The session once its provider was asked, if that is due; its use is recorded.
-    async fn up_to_date(&self, session: Arc<Session>) -> Result<Option<Arc<Session>>, SessionError> {
+    async fn up_to_date(
+        &self,
+        session: Arc<Session>,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
         let session = match session.refresh_due(self.clock.now()) {
             Due::Now => self.refreshed(&session).await?,
             Due::Soon | Due::No => Some(session),

@@ -18,6 +18,7 @@ use crate::snapshot::Snapshots;
 use crate::store::{Store, StoreError};
 use crate::web::csrf::CsrfFault;
 use crate::web::parameters::Parameters;
+use crate::web::reply::Unwritable;
 use crate::web::request_info::RequestInfo;
 
 pub mod arrive;
@@ -64,6 +65,9 @@ pub enum SignInError {
     /// The task that exchanges the code ended early.
     #[error("the exchange with the provider was cut off")]
     Cancelled,
+    /// An answer of ours cannot be written.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
     /// A form is not from our own page.
     #[error(transparent)]
     Csrf(#[from] CsrfFault),

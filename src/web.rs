@@ -1,9 +1,11 @@
 //! Shared by everything that answers browsers and API clients itself: what is known of a request, problems and their pages, security headers, CSRF.
 
 pub mod audience;
+pub mod authorization;
 pub mod csrf;
 pub mod parameters;
 pub mod problem;
+pub mod reply;
 pub mod request_info;
 pub mod security_headers;
 pub mod stylesheet;

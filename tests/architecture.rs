@@ -21,8 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "edge", "sign_in", "web", "admin", "oidc", "token", "session", "mesh", "snapshot",
-            "store", "policy", "audit", "identity", "config", "address",
+            "edge", "sign_in", "oauth", "web", "admin", "oidc", "token", "session", "mesh",
+            "snapshot", "store", "policy", "audit", "identity", "config", "address",
         ],
     ),
     ("demo", &["token", "identity", "address"]),
@@ -35,6 +35,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "sign_in",
+        &[
+            "web", "oidc", "token", "session", "snapshot", "store", "policy", "identity", "config",
+            "address",
+        ],
+    ),
+    (
+        "oauth",
         &[
             "web", "oidc", "token", "session", "snapshot", "store", "policy", "identity", "config",
             "address",
@@ -82,7 +89,7 @@ const LIBRARY_HOMES: &[(&str, &[&str])] = &[
         &["tls", "mesh", "edge/tls", "token/outbound", "demo"],
     ),
     ("reqwest", &["token/outbound", "oidc", "cli/client"]),
-    ("askama", &["web", "sign_in", "demo"]),
+    ("askama", &["web", "sign_in", "oauth", "demo"]),
 ];
 
 /// Modules that must stay pure: no runtime, no HTTP stack, no store, no clock.

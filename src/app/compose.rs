@@ -29,6 +29,8 @@ use crate::edge::workers::Workers;
 use crate::lifecycle::Lifecycle;
 use crate::mesh::authority::AuthorityError;
 use crate::mesh::svids::Svids;
+use crate::oauth::OAuth;
+use crate::oauth::rate::Rates;
 use crate::oidc::Providers;
 use crate::policy::check::Known;
 use crate::policy::yaml::PolicyFault;
@@ -42,6 +44,7 @@ use crate::telemetry::access_log::{AccessLog, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
+use crate::token::dpop::Proofs;
 
 /// Why the edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -305,7 +308,9 @@ struct Parts {
     bearer: Arc<BearerVerifier>,
     sessions: Arc<Sessions>,
     minter: Arc<Minter>,
+    proofs: Arc<Proofs>,
     sign_in: Arc<SignIn>,
+    oauth: Arc<OAuth>,
 }
 
 impl Parts {
@@ -314,9 +319,23 @@ impl Parts {
         let store = || base.store.clone();
         let providers = Providers::new(config.identity_providers.clone(), clock());
         let sessions = Sessions::new(store(), clock(), config.session, providers.clone());
+        let minter = Minter::load(&base.store, clock(), home).await?;
+        let proofs = Arc::new(Proofs::default());
         Ok(Self {
             bearer: BearerVerifier::new(config.trusted_issuers.clone(), clock()),
-            minter: Minter::load(&base.store, clock(), home).await?,
+            oauth: Arc::new(OAuth {
+                store: store(),
+                sessions: sessions.clone(),
+                providers: providers.clone(),
+                snapshots: base.snapshots.clone(),
+                minter: minter.clone(),
+                proofs: proofs.clone(),
+                clock: clock(),
+                config: config.tokens,
+                rates: Rates::new(config.tokens.requests_per_second),
+            }),
+            minter,
+            proofs,
             sign_in: Arc::new(SignIn {
                 home_host: config.home_host.clone(),
                 store: store(),
@@ -338,8 +357,11 @@ impl Parts {
             sessions: self.sessions.clone(),
             bearer: self.bearer.clone(),
             minter: self.minter.clone(),
+            proofs: self.proofs.clone(),
             sign_in: self.sign_in.clone(),
-            home_router: home_router.merge(jwks::router(&self.minter)),
+            home_router: home_router
+                .merge(jwks::router(&self.minter))
+                .merge(self.oauth.clone().router()),
             route_router: self.sign_in.clone().route_router(),
             limits: config.limits,
             clock: base.clock.clone(),

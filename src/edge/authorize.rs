@@ -99,11 +99,8 @@ impl Denial {
     /// Stable and machine-readable.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Rules(DenyReason::Rule { .. }) => "denied_by_rule",
-            Self::Rules(DenyReason::NoRule) => "not_allowed",
-            Self::Rules(DenyReason::Provider) => "provider_not_accepted",
-            Self::NoMeshIdentity(MapFault::NoMapping) => "no_mesh_identity",
-            Self::NoMeshIdentity(MapFault::Invalid { .. }) => "mesh_identity_invalid",
+            Self::Rules(reason) => reason.code(),
+            Self::NoMeshIdentity(fault) => fault.code(),
             Self::ForeignPage => "foreign_page",
         }
     }

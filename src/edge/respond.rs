@@ -16,9 +16,9 @@ use crate::edge::streams::Cut;
 use crate::edge::upstream::SendError;
 use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::mesh::svid::SvidError;
-use crate::policy::compile::MapFault;
-use crate::policy::decide::DenyReason;
+use crate::token::access::AccessFault;
 use crate::token::bearer::BearerFault;
+use crate::token::dpop::ProofFault;
 use crate::web::audience::Audience;
 use crate::web::problem::{Problem, Refusal};
 use crate::web::security_headers;
@@ -47,6 +47,18 @@ pub enum Refused {
     /// The bearer token is not good.
     #[error("the bearer token is refused: {0}")]
     BadToken(BearerFault),
+    /// The access token is not one of ours for this place.
+    #[error("the access token is refused: {0}")]
+    BadAccessToken(AccessFault),
+    /// What the access token was derived from has ended.
+    #[error("the access token's session or family has ended")]
+    TokenEnded,
+    /// A token that is bound to a key came without a proof of it, or one that is not came with one.
+    #[error("the token is not of the kind that it is presented as")]
+    WrongScheme,
+    /// The proof of the token's key is not good.
+    #[error("the proof of the token's key is refused: {0}")]
+    BadProof(ProofFault),
     /// The session cannot be looked up.
     #[error("the store does not answer")]
     StoreUnavailable,
@@ -138,6 +150,16 @@ impl Refused {
                 "This asks for a more recent or stronger sign-in than yours. Open the application in a browser, or send a token of such a sign-in.",
             ),
             Self::BadToken(fault) => bad_token(fault),
+            Self::BadAccessToken(_) | Self::TokenEnded | Self::WrongScheme => INVALID_TOKEN,
+            Self::BadProof(fault) => Words {
+                detail: Cow::Owned(format!("It was refused because {fault}.")),
+                ..words(
+                    StatusCode::UNAUTHORIZED,
+                    "invalid_dpop_proof",
+                    "The token's key is not proven",
+                    "",
+                )
+            },
             Self::Stale => words(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "stale",
@@ -189,7 +211,13 @@ impl Refused {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Fault(_) | Self::Loop | Self::NoRoute => Outcome::Rejected,
-            Self::SignInRequired | Self::StepUpRequired(_) | Self::BadToken(_) => Outcome::SignIn,
+            Self::SignInRequired
+            | Self::StepUpRequired(_)
+            | Self::BadToken(_)
+            | Self::BadAccessToken(_)
+            | Self::TokenEnded
+            | Self::WrongScheme
+            | Self::BadProof(_) => Outcome::SignIn,
             Self::Cut(cut) => cut.outcome(),
             Self::Stale
             | Self::NotRecorded
@@ -210,7 +238,14 @@ impl Refused {
             Self::SignInRequired => Some("Bearer".to_owned()),
             Self::StepUpRequired(require) => Some(step_up_challenge(require)),
             Self::BadToken(BearerFault::KeysUnavailable) => None,
-            Self::BadToken(_) => Some("Bearer error=\"invalid_token\"".to_owned()),
+            Self::BadToken(_) | Self::BadAccessToken(_) | Self::TokenEnded => {
+                Some("Bearer error=\"invalid_token\"".to_owned())
+            }
+            Self::WrongScheme => Some(dpop_challenge(
+                "invalid_token",
+                "the token is bound to a key, or presented as if it were",
+            )),
+            Self::BadProof(fault) => Some(dpop_challenge("invalid_dpop_proof", &fault.to_string())),
             Self::Cut(Cut::ProofEnded) => Some("Bearer".to_owned()),
             Self::Fault(_)
             | Self::Loop
@@ -228,6 +263,11 @@ impl Refused {
             | Self::OwnPage => None,
         }
     }
+}
+
+/// RFC 9449 §7.1.
+fn dpop_challenge(error: &str, description: &str) -> String {
+    format!("DPoP error=\"{error}\", error_description=\"{description}\", algs=\"ES256\"")
 }
 
 /// RFC 9470 §3.
@@ -277,14 +317,16 @@ fn bad_token(fault: &BearerFault) -> Words {
         | BearerFault::Signature
         | BearerFault::Time
         | BearerFault::Audience
-        | BearerFault::Claim(_) => words(
-            StatusCode::UNAUTHORIZED,
-            "invalid_token",
-            "The token is not accepted",
-            "The bearer token is not one that is accepted here, or not any more.",
-        ),
+        | BearerFault::Claim(_) => INVALID_TOKEN,
     }
 }
+
+const INVALID_TOKEN: Words = words(
+    StatusCode::UNAUTHORIZED,
+    "invalid_token",
+    "The token is not accepted",
+    "The bearer token is not one that is accepted here, or not any more.",
+);
 
 fn no_svid(fault: &SvidError) -> Words {
     match fault {
@@ -474,18 +516,11 @@ fn who(principal: &Principal) -> String {
 
 fn why(reason: &Denial, principal: Option<&Principal>) -> String {
     match reason {
-        Denial::Rules(DenyReason::Rule { rule }) => format!("The access rule {rule} forbids it."),
-        Denial::Rules(DenyReason::NoRule) => match principal.map(|principal| &principal.groups) {
-            Some(Groups::Missing) => "No access rule allows it. Your provider did not say which groups you are in, so rules about groups cannot apply.".to_owned(),
-            Some(Groups::Known(_)) | None => "No access rule allows it.".to_owned(),
-        },
-        Denial::Rules(DenyReason::Provider) => match principal {
-            Some(principal) => format!("This application does not accept people who signed in at {}.", principal.provider),
-            None => "This application accepts other identity providers only.".to_owned(),
-        },
-        Denial::NoMeshIdentity(MapFault::NoMapping) => "The access rules allow it, but no identity mapping gives you an identity in the mesh.".to_owned(),
-        Denial::NoMeshIdentity(MapFault::Invalid { mapping, .. }) => format!("The identity mapping {mapping} gives you no valid identity in the mesh."),
-        Denial::ForeignPage => "A page of another site tried to open a connection with your session.".to_owned(),
+        Denial::Rules(reason) => reason.why(principal),
+        Denial::NoMeshIdentity(fault) => fault.why(),
+        Denial::ForeignPage => {
+            "A page of another site tried to open a connection with your session.".to_owned()
+        }
     }
 }
 

@@ -70,7 +70,9 @@ const fn status_of(error: &SignInError) -> StatusCode {
         | SignInError::Csrf(_)
         | SignInError::Oidc(OidcError::LogoutToken(_)) => StatusCode::BAD_REQUEST,
         SignInError::NotFound => StatusCode::NOT_FOUND,
-        SignInError::State | SignInError::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
+        SignInError::State | SignInError::Unwritable(_) | SignInError::Cancelled => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
         SignInError::Store(_) | SignInError::Session(_) | SignInError::Oidc(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -6,14 +6,14 @@ use askama::Template;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
 use crate::identity::principal::{Groups, Principal};
-use crate::policy::decide::{Facts, Verdict};
+use crate::policy::reach::Reach;
 use crate::sign_in::{SignIn, SignInError, reply};
 use crate::web::request_info::RequestInfo;
-use crate::web::{security_headers, stylesheet};
+use crate::web::{reply as web_reply, stylesheet};
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -90,28 +90,17 @@ impl SignIn {
 
     fn reachable(&self, info: &RequestInfo, principal: &Principal) -> Vec<Reachable> {
         let policy = self.snapshots.current();
-        let mut all = Vec::new();
-        for route in policy.routes() {
-            let facts = Facts {
-                principal: Some(principal),
-                route,
-                method: "GET",
-                path: &route.route.prefix,
-                now: self.clock.now().to_jiff(),
-                peer: Some(info.client),
-                headers: None,
-            };
-            // Signing in once more is no obstacle.
-            let verdict = policy.decide(&facts);
-            if matches!(verdict, Verdict::Allow { .. } | Verdict::StepUp { .. }) {
-                let origin = info.origin.at_host(route.route.host.clone());
-                all.push(Reachable {
-                    name: route.route.name.to_string(),
-                    href: format!("{origin}{}", route.route.prefix),
-                });
+        let reach = policy.reach(principal, self.clock.now().to_jiff(), info.client);
+        let open = reach.into_iter().filter(Reach::is_open);
+        open.map(|reach| {
+            let route = &reach.route.route;
+            let origin = info.origin.at_host(route.host.clone());
+            Reachable {
+                name: route.name.to_string(),
+                href: format!("{origin}{}", route.prefix),
             }
-        }
-        all
+        })
+        .collect()
     }
 
     async fn session_json(
@@ -132,14 +121,7 @@ impl SignIn {
             ),
             None => (StatusCode::UNAUTHORIZED, json!({ "signed_in": false })),
         };
-        let mut response = Response::new(Body::from(text.to_string()));
-        *response.status_mut() = status;
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        security_headers::apply(response.headers_mut(), info.origin.scheme);
-        Ok(response)
+        Ok(web_reply::json(info, status, &text))
     }
 }
 

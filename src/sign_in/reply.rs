@@ -2,13 +2,14 @@
 
 use askama::Template;
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::oidc::OidcError;
 use crate::session::SessionError;
 use crate::sign_in::SignInError;
 use crate::web::audience::Audience;
 use crate::web::problem::Problem;
+use crate::web::reply;
 use crate::web::request_info::RequestInfo;
 use crate::web::security_headers;
 
@@ -18,15 +19,7 @@ pub(crate) fn redirect(
     location: &str,
     cookies: impl IntoIterator<Item = HeaderValue>,
 ) -> Result<Response<Body>, SignInError> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    let location = HeaderValue::from_str(location).map_err(|_| SignInError::State)?;
-    response.headers_mut().insert(header::LOCATION, location);
-    for cookie in cookies {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
-    security_headers::apply(response.headers_mut(), info.origin.scheme);
-    Ok(response)
+    Ok(reply::redirect(info, location, cookies)?)
 }
 
 /// A page.
@@ -35,15 +28,7 @@ pub(crate) fn page(
     status: StatusCode,
     page: &impl Template,
 ) -> Result<Response<Body>, SignInError> {
-    let text = page.render().map_err(|_| SignInError::State)?;
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=utf-8"),
-    );
-    security_headers::apply(response.headers_mut(), info.origin.scheme);
-    Ok(response)
+    Ok(reply::page(info, status, page)?)
 }
 
 /// What failed, for the log; a fixed text for the person.
@@ -122,7 +107,7 @@ const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, 
             "There is nothing here",
             "This address does not lead anywhere.",
         ),
-        SignInError::State | SignInError::Cancelled => (
+        SignInError::State | SignInError::Unwritable(_) | SignInError::Cancelled => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "Something went wrong on our side",

@@ -84,9 +84,9 @@ impl Follower {
         for (seq, change) in self.store.changes_after(self.after).await? {
             match change {
                 Change::PolicyRevision(_) => progress.revision_waits = true,
-                Change::SessionEnded(_)
-                | Change::SessionRefreshed(_)
-                | Change::FamilyEnded(_) => on_change(&change),
+                Change::SessionEnded(_) | Change::SessionRefreshed(_) | Change::FamilyEnded(_) => {
+                    on_change(&change)
+                }
             }
             self.after = self.after.max(seq);
         }

@@ -69,9 +69,7 @@ fn ended_event(id: &SessionId, principal: &str, reason: EndReason) -> Result<Eve
     Ok(Event::session_ended(&principal, &id.label(), reason))
 }
 
-pub(in crate::store) fn record(
-    rows: Vec<SessionRow>,
-) -> Result<Option<SessionRecord>, StoreError> {
+pub(in crate::store) fn record(rows: Vec<SessionRow>) -> Result<Option<SessionRecord>, StoreError> {
     rows.into_iter().next().map(TryInto::try_into).transpose()
 }
 

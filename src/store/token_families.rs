@@ -109,12 +109,17 @@ impl Store {
                 .await?;
             transaction.insert_refresh(refresh, &family.id, now).await?;
             let (session, label) = (family.session.label(), family.id.label());
-            let event = Event::tokens_granted(&FamilyEvent {
-                principal: &principal,
-                session: &session,
-                family: &label,
-                client: &family.client,
-            }, how, family.key_thumbprint.is_some(), peer);
+            let event = Event::tokens_granted(
+                &FamilyEvent {
+                    principal: &principal,
+                    session: &session,
+                    family: &label,
+                    client: &family.client,
+                },
+                how,
+                family.key_thumbprint.is_some(),
+                peer,
+            );
             transaction.tell(&[event], now).await?;
             transaction.commit().await?;
             Ok(true)
@@ -179,10 +184,10 @@ impl Store {
         &self,
         refresh: TokenHash,
     ) -> Result<Option<FamilyRecord>, StoreError> {
-        let rows: Vec<FamilyRow> = within(self.database.fetch(
-            OF_REFRESH_TOKEN,
-            args![refresh.to_hex(), self.clock.now()],
-        ))
+        let rows: Vec<FamilyRow> = within(
+            self.database
+                .fetch(OF_REFRESH_TOKEN, args![refresh.to_hex(), self.clock.now()]),
+        )
         .await?;
         Ok(rows.into_iter().next().map(FamilyRecord::from))
     }

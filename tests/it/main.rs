@@ -19,6 +19,7 @@ mod edge_streams;
 mod edge_tokens;
 mod exhaustion;
 mod mesh;
+mod oauth;
 mod oidc;
 mod outbound;
 mod parts;

@@ -23,6 +23,7 @@ const EXACT: &[&str] = &[
     "client-cert",
     "client-cert-chain",
     "client-ip",
+    "dpop",
     "fastly-client-ip",
     "forwarded",
     "remote",
@@ -112,7 +113,7 @@ pub(super) fn is_identity_like(name: &str) -> bool {
     let first = name.bytes().next().map(|byte| byte.to_ascii_lowercase());
     if !matches!(
         first,
-        Some(b'c' | b'f' | b'h' | b'i' | b'l' | b'o' | b'r' | b's' | b't' | b'w' | b'x')
+        Some(b'c' | b'd' | b'f' | b'h' | b'i' | b'l' | b'o' | b'r' | b's' | b't' | b'w' | b'x')
     ) {
         return false;
     }
