@@ -88,7 +88,10 @@ const LIBRARY_HOMES: &[(&str, &[&str])] = &[
         "rustls",
         &["tls", "mesh", "edge/tls", "token/outbound", "demo"],
     ),
-    ("reqwest", &["token/outbound", "oidc", "cli/client"]),
+    (
+        "reqwest",
+        &["token/outbound", "oidc", "cli/client", "cli/person/home"],
+    ),
     ("askama", &["web", "sign_in", "oauth", "demo"]),
 ];
 

@@ -62,7 +62,14 @@ struct Wanted {
 /// Why a request is not shown to anybody: to a person here, or to the program, once it is sure where that is.
 enum Unwanted {
     Here(OAuthFault),
-    There(Url, Option<String>, OAuthFault),
+    There(Box<Back>),
+}
+
+/// A fault on its way to the program.
+struct Back {
+    to: Url,
+    state: Option<String>,
+    fault: OAuthFault,
 }
 
 #[derive(Template)]
@@ -128,7 +135,13 @@ impl Wanted {
         {
             return Err(OAuthFault::InvalidRequest("the state is too long").into());
         }
-        let there = |fault| Unwanted::There(redirect_uri.clone(), state.clone(), fault);
+        let there = |fault| {
+            Unwanted::There(Box::new(Back {
+                to: redirect_uri.clone(),
+                state: state.clone(),
+                fault,
+            }))
+        };
         if given.one("response_type") != Some("code") {
             return Err(there(OAuthFault::UnsupportedResponseType));
         }
@@ -215,8 +228,11 @@ impl OAuth {
             return Err(OAuthFault::InvalidGrant(why).into());
         };
         if given.one("decision") != Some("allow") {
-            let denied = OAuthFault::AccessDenied;
-            return Err(Unwanted::There(wanted.redirect_uri, wanted.state, denied));
+            return Err(Unwanted::There(Box::new(Back {
+                to: wanted.redirect_uri,
+                state: wanted.state,
+                fault: OAuthFault::AccessDenied,
+            })));
         }
         let code = Token::generate();
         self.keep_code(&code, &wanted, &session).await?;
@@ -271,10 +287,10 @@ impl OAuth {
     ) -> Response<Body> {
         let told = match unwanted {
             Unwanted::Here(fault) => Err(fault),
-            Unwanted::There(to, state, fault) => {
-                let (code, why) = (fault.code(), fault.to_string());
+            Unwanted::There(back) => {
+                let (code, why) = (back.fault.code(), back.fault.to_string());
                 let answer = [("error", code), ("error_description", why.as_str())];
-                self.back(info, to, state.as_deref(), &answer)
+                self.back(info, back.to, back.state.as_deref(), &answer)
             }
         };
         told.unwrap_or_else(|fault| reply::page_of_fault(info, headers, &fault))

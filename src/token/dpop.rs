@@ -18,6 +18,8 @@ use crate::token::claims;
 use crate::token::jwk::EcKey;
 use crate::token::jws;
 
+pub mod prover;
+
 /// The header that carries a proof.
 pub const HEADER: HeaderName = HeaderName::from_static("dpop");
 
