@@ -227,6 +227,16 @@ impl House {
             .collect()
     }
 
+    /// A signed checkpoint of the audit log, by the key that signs for this edge.
+    pub(crate) async fn checkpoint(&self) -> String {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let issuer = self.secure_url("access", "");
+        let store = &self.running.store;
+        let minter = wayleave::token::assertion::Minter::load(store, clock, issuer);
+        let (seq, link) = store.audit_head().await.unwrap();
+        minter.await.unwrap().checkpoint(seq, link)
+    }
+
     /// The access log's lines of the requests that fit, as soon as there are so many.
     pub(crate) async fn lines(&self, count: usize, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
         let path = self.folder.path().join("access.log");
