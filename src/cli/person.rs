@@ -6,6 +6,7 @@ pub(in crate::cli) mod access;
 pub(in crate::cli) mod credentials;
 pub(in crate::cli) mod fault;
 pub(in crate::cli) mod home;
+pub(in crate::cli) mod keyring;
 pub(in crate::cli) mod profile;
 pub(in crate::cli) mod token_cache;
 

@@ -8,20 +8,33 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::parts::browser::hidden;
+use crate::parts::client::{Sender, Version};
 use crate::parts::command::{Said, command, run};
-use crate::parts::program::Program;
+use crate::parts::empty;
+use crate::parts::program::{Program, eventually};
 use crate::parts::served::{CONFIGURATION, Parties, end, stores};
 use crate::parts::visitor::{Page, Visitor};
 
 /// Somebody's home folder.
 struct Desk {
     folder: tempfile::TempDir,
+    more: Vec<(String, String)>,
 }
 
 impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder }
+        Self {
+            folder,
+            more: Vec::new(),
+        }
+    }
+
+    /// The same with more in its environment.
+    fn with(mut self, more: &[(&str, &str)]) -> Self {
+        let more = more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        self.more.extend(more);
+        self
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -34,10 +47,11 @@ impl Desk {
             ("HOME", at("")),
             ("XDG_CONFIG_HOME", at("config")),
             ("XDG_STATE_HOME", at("state")),
-            ("DBUS_SESSION_BUS_ADDRESS", String::new()),
+            ("WAYLEAVE_KEYRING", "off".to_owned()),
             ("NO_COLOR", "1".to_owned()),
         ];
-        pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
+        pairs.into_iter().chain(self.more.clone()).collect()
     }
 
     fn start(&self, arguments: &[&str]) -> Program {
@@ -135,12 +149,12 @@ async fn people_sign_in_and_their_tools_reach_routes() {
     );
     let routes = desk.run(&["routes"]).await.expect_done().out;
     assert!(
-        routes.contains("You may open:") && routes.contains("grafana"),
+        routes.contains("You may open:") && routes.contains("dashboards"),
         "{routes}"
     );
 
     let seen = desk
-        .run(&["curl", "grafana/d/1?x=a b", "--", "-s"])
+        .run(&["curl", "dashboards/d/1?x=a b", "--", "-s"])
         .await
         .expect_done()
         .out;
@@ -150,7 +164,7 @@ async fn people_sign_in_and_their_tools_reach_routes() {
     );
     let posted = [
         "curl",
-        "grafana/d/2",
+        "dashboards/d/2",
         "--",
         "-s",
         "-o",
@@ -168,18 +182,18 @@ async fn people_sign_in_and_their_tools_reach_routes() {
         .expect_done()
         .out;
     assert!(seen.contains("/whole"), "{seen}");
-    let followed = desk.run(&["curl", "grafana/x", "--", "-L"]).await;
+    let followed = desk.run(&["curl", "dashboards/x", "--", "-L"]).await;
     assert_eq!(followed.code, Some(2));
     assert!(followed.err.contains("redirect"), "{}", followed.err);
 
-    let unknown = desk.run(&["token", "grafanna"]).await;
+    let unknown = desk.run(&["token", "dashboard"]).await;
     assert_eq!(unknown.code, Some(2));
     assert!(
-        unknown.err.contains("did you mean grafana?"),
+        unknown.err.contains("did you mean dashboards?"),
         "{}",
         unknown.err
     );
-    let bearer = desk.run(&["env", "grafana", "--", "true"]).await;
+    let bearer = desk.run(&["env", "dashboards", "--", "true"]).await;
     assert_eq!(bearer.code, Some(4), "{}", bearer.err);
     assert!(bearer.err.contains("allow_unbound"), "{}", bearer.err);
 
@@ -197,9 +211,9 @@ async fn people_sign_in_and_their_tools_reach_routes() {
     assert_eq!(mode(&desk.path("state/wayleave")), 0o700);
 
     // A good token comes from the cache, whatever the edge does.
-    let token = desk.run(&["token", "grafana"]).await.expect_done().out;
+    let token = desk.run(&["token", "dashboards"]).await.expect_done().out;
     assert_eq!(token.trim().split('.').count(), 3);
-    let headers = ["token", "grafana", "--headers", "GET", "/x"];
+    let headers = ["token", "dashboards", "--headers", "GET", "/x"];
     let headers = desk.run(&headers).await.expect_done().out;
     assert!(
         headers.starts_with("Authorization: DPoP ") && headers.contains("\nDPoP: "),
@@ -207,7 +221,7 @@ async fn people_sign_in_and_their_tools_reach_routes() {
     );
     end(edge).await;
     assert_eq!(
-        desk.run(&["token", "grafana"]).await.expect_done().out,
+        desk.run(&["token", "dashboards"]).await.expect_done().out,
         token
     );
     let down = desk.run(&["whoami", "--output", "json"]).await;
@@ -325,7 +339,7 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
         .iter()
         .map(|(n, v)| (n.as_str(), v.as_str()))
         .collect();
-    run(&["curl", "grafana/x", "--", "-s"], &pairs)
+    run(&["curl", "dashboards/x", "--", "-s"], &pairs)
         .await
         .expect_done();
     let read = |name: &str| std::fs::read_to_string(desk.path(name)).unwrap();
@@ -347,7 +361,7 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
     let said = desk
         .run(&[
             "env",
-            "grafana",
+            "dashboards",
             "--",
             "sh",
             "-c",
@@ -358,13 +372,13 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
     let (url, token) = said.out.trim().split_once('\n').unwrap();
     assert_eq!(bob.bearer(url, token).await, StatusCode::OK);
     let same = desk
-        .run(&["token", "grafana", "--bearer"])
+        .run(&["token", "dashboards", "--bearer"])
         .await
         .expect_done()
         .out;
     assert_eq!(same.trim(), token);
     assert_ne!(
-        desk.run(&["token", "grafana"])
+        desk.run(&["token", "dashboards"])
             .await
             .expect_done()
             .out
@@ -374,6 +388,56 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
     drop(root);
     end(edge).await;
     parties.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h5_what_ends_at_one_edge_has_ended_at_another_within_two_seconds() {
+    for store in stores().await {
+        let parties = Parties::gather().await;
+        std::fs::write(parties.stage.path("store.url"), &store).unwrap();
+        let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
+        parties.edit(CONFIGURATION, from, to);
+        let tokens = "[tokens]\nallow_unbound = true\n\n[policy]";
+        parties.edit(CONFIGURATION, "[policy]", tokens);
+        // Both have one name, as behind a load balancer.
+        let seen_from_outside = format!(
+            "scheme = \"http\"\nexternal_port = {}\n",
+            parties.stage.ports.http
+        );
+        parties.edit(CONFIGURATION, "scheme = \"http\"\n", &seen_from_outside);
+        let edge = parties.serve().await;
+        let (second, port) = parties.serve_second().await;
+        let (desk, mut alice) = (Desk::new(), Visitor::new());
+        let home = parties.at("access");
+        let url = format!("{}/x", parties.at("grafana"));
+        let at_second = async |token: &str| {
+            let request =
+                http::Request::get(&url).header("authorization", format!("Bearer {token}"));
+            let address = ([127, 0, 0, 1], port).into();
+            let mut sender = Sender::plain(address, Version::H1).await;
+            sender.page(request.body(empty()).unwrap()).await.status
+        };
+        for how in ["logout", "sign-out"] {
+            desk.sign_in(&mut alice, "alice", &["--edge", &home])
+                .await
+                .expect_done();
+            let token = desk.run(&["token", "dashboards", "--bearer"]).await;
+            let token = token.expect_done().out.trim().to_owned();
+            assert_eq!(at_second(&token).await, StatusCode::OK);
+            if how == "logout" {
+                desk.run(&["logout"]).await.expect_done();
+            } else {
+                let page = alice.open(&format!("{home}/.wayleave/sign-out")).await;
+                alice.submit(&page, &[]).await;
+            }
+            let is_refused = async || at_second(&token).await == StatusCode::UNAUTHORIZED;
+            let waited = eventually("it is refused", is_refused).await;
+            assert!(waited < Duration::from_secs(2), "{how}: {waited:?}");
+        }
+        end(second).await;
+        end(edge).await;
+        parties.leave().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -458,6 +522,40 @@ async fn i6_the_port_that_waits_takes_no_other_answer() {
     tokio::time::timeout(Duration::from_secs(5), end(edge))
         .await
         .unwrap();
+    parties.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyring_that_never_answers_holds_nobody_up() {
+    let parties = Parties::gather().await;
+    let edge = parties.serve().await;
+    let (desk, mut alice) = (Desk::new(), Visitor::new());
+    let socket = desk.path("bus");
+    let bus = tokio::net::UnixListener::bind(&socket).unwrap();
+    crate::parts::beside(async move {
+        let mut silent = Vec::new();
+        while let Ok((connection, _)) = bus.accept().await {
+            silent.push(connection);
+        }
+    });
+    let address = format!("unix:path={}", socket.display());
+    let desk = desk.with(&[
+        ("WAYLEAVE_KEYRING", ""),
+        ("DBUS_SESSION_BUS_ADDRESS", &address),
+    ]);
+    let home = parties.at("access");
+    desk.sign_in(&mut alice, "alice", &["--edge", &home])
+        .await
+        .expect_done();
+    let file = "state/wayleave/access.localhost.credentials.json";
+    assert_eq!(mode(&desk.path(file)), 0o600);
+    desk.run(&["whoami"]).await.expect_done();
+    // What is only in a keyring that does not answer cannot be had, which is said.
+    std::fs::remove_file(desk.path(file)).unwrap();
+    let said = desk.run(&["whoami"]).await;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("WAYLEAVE_KEYRING=off"), "{}", said.err);
+    end(edge).await;
     parties.leave().await;
 }
 

@@ -96,7 +96,6 @@ async fn i5_a_machine_waits_as_it_is_told_and_gets_its_tokens_once() {
         // After ten minutes nobody can approve it.
         let (device, code) = begin(&house, &key).await;
         clock.advance(Duration::from_secs(601));
-        let mut browser = house.signed_in("alice").await;
         let page = typed(&house, &mut browser, &code, Some("allow")).await;
         assert_eq!(page.status, StatusCode::BAD_REQUEST);
         assert_eq!(

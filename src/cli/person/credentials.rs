@@ -11,6 +11,7 @@ use url::Url;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cli::person::fault::Fault;
+use crate::cli::person::keyring::{self, Silence};
 use crate::cli::person::profile::{Folders, Profile, make_private, write_private};
 use crate::token::dpop::prover::Prover;
 
@@ -73,12 +74,18 @@ impl Credentials {
             let next = format!("wayleave login --profile {}", profile.name);
             Fault::not_signed_in(format!("you are not signed in to {}", profile.edge)).next(next)
         };
-        let text = match keyring::find(&profile.name) {
-            Some(text) => text,
-            None => {
-                let file = folders.state(&profile.name, FILE);
-                Zeroizing::new(std::fs::read_to_string(file).map_err(|_| nobody())?)
-            }
+        // A file that is there is newer: it is removed once the keyring has what it held.
+        let file = folders.state(&profile.name, FILE);
+        let text = match std::fs::read_to_string(file).map(Zeroizing::new) {
+            Ok(text) => text,
+            Err(_) => match keyring::find(&profile.name) {
+                Ok(Some(text)) => text,
+                Ok(None) | Err(Silence::Absent) => return Err(nobody()),
+                Err(Silence::Late) => {
+                    let next = "unlock it; or set WAYLEAVE_KEYRING=off and sign in once more";
+                    return Err(Fault::failed("the system's keyring does not answer").next(next));
+                }
+            },
         };
         let written: Written = serde_json::from_str(&text).map_err(|_| nobody())?;
         let written = Zeroizing::new(written);
@@ -99,7 +106,7 @@ impl Credentials {
         })
     }
 
-    /// Keeps them in place of what was there. `Some` says that they are in a file.
+    /// Keeps them in place of what was there.
     pub(in crate::cli) fn keep(&self, folders: &Folders, profile: &str) -> Result<(), Fault> {
         let written = Zeroizing::new(Written {
             edge: self.edge.to_string(),
@@ -132,19 +139,4 @@ impl Credentials {
         }
         Ok(())
     }
-}
-
-/// The system's keyring, asked for no longer than [`keyring::PATIENCE`]: one that waits for a password in a window that nobody sees must not hold anybody up.
-mod keyring {
-    use zeroize::Zeroizing;
-
-    pub(super) fn find(_profile: &str) -> Option<Zeroizing<String>> {
-        None
-    }
-
-    pub(super) fn keep(_profile: &str, _text: &str) -> bool {
-        false
-    }
-
-    pub(super) fn forget(_profile: &str) {}
 }
