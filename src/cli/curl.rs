@@ -43,7 +43,7 @@ pub fn run(arguments: &CurlArguments) -> ExitCode {
 }
 
 fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
-    let method = options::method(&arguments.options).map_err(|why| {
+    let intent = options::intent(&arguments.options).map_err(|why| {
         let next =
             "wayleave token ROUTE --headers METHOD PATH gives headers for one request of any tool";
         Fault::usage(why).next(next)
@@ -53,6 +53,10 @@ fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
         let home = Home::new(&access.profile)?;
         let (route, path) = found(&access, &home, &arguments.target).await?;
         let address = Address::of(&route, &path)?;
+        if intent.sends_a_file && address.url.path().ends_with('/') {
+            let message = "curl would add the file's name to a path that ends in a slash";
+            return Err(Fault::usage(message).next("give the whole path that the file is to have"));
+        }
         let token = access.route_token(&home, &route, true).await?;
         if address.url.origin().ascii_serialization() != token.resource {
             return Err(Fault::failed(
@@ -61,7 +65,12 @@ fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
         }
         Ok((address, token.token))
     })?;
-    let proof = proof(&access.key()?, &method, &address.proven, Some(&token))?;
+    let proof = proof(
+        &access.key()?,
+        &intent.method,
+        &address.proven,
+        Some(&token),
+    )?;
     let mut config = vec![
         ("url", address.url.to_string()),
         ("header", format!("Authorization: DPoP {token}")),

@@ -115,6 +115,15 @@ const REFUSED: &[(&str, &str)] = &[
 /// Headers that are ours, or would make it another request.
 const OWN_HEADERS: [&str; 3] = ["authorization", "dpop", "host"];
 
+/// What curl is asked to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Intent {
+    /// The method that it will use.
+    pub(super) method: String,
+    /// Whether it sends a file as it is.
+    pub(super) sends_a_file: bool,
+}
+
 #[derive(Default)]
 struct Seen {
     method: Option<String>,
@@ -137,7 +146,7 @@ impl Seen {
     }
 
     /// As curl chooses.
-    fn method(self) -> Result<String, String> {
+    fn intent(self) -> Result<Intent, String> {
         let implied = match (self.head, self.put, self.post && !self.get) {
             (false, false, false) => "GET",
             (true, false, false) => "HEAD",
@@ -145,12 +154,15 @@ impl Seen {
             (false, false, true) => "POST",
             _ => return Err("curl takes only one of -I, -T and data".to_owned()),
         };
-        Ok(self.method.unwrap_or_else(|| implied.to_owned()))
+        Ok(Intent {
+            method: self.method.unwrap_or_else(|| implied.to_owned()),
+            sends_a_file: self.put,
+        })
     }
 }
 
-/// The method that curl will use with these options; or why it cannot be known, or the request would be another.
-pub(super) fn method(options: &[String]) -> Result<String, String> {
+/// What curl will do with these options; or why it cannot be known, or the request would be another.
+pub(super) fn intent(options: &[String]) -> Result<Intent, String> {
     let mut seen = Seen::default();
     let mut rest = options.iter().map(String::as_str);
     while let Some(option) = rest.next() {
@@ -164,7 +176,7 @@ pub(super) fn method(options: &[String]) -> Result<String, String> {
             ));
         }
     }
-    seen.method()
+    seen.intent()
 }
 
 fn refusal(option: &str) -> String {
@@ -252,11 +264,11 @@ fn checked(option: &str, value: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::method;
+    use super::intent;
 
     fn of(line: &str) -> Result<String, String> {
         let options: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        method(&options)
+        intent(&options).map(|intent| intent.method)
     }
 
     #[test]
