@@ -1,22 +1,35 @@
 //! The command line: one file per subcommand. What people asked to see goes to standard output, complaints to standard error.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage (or changes pending, where that is asked for), 3 the audit log is not whole, 4 not allowed, 5 the edge does not answer.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (or changes pending, where that is asked for), 3 not signed in (or the audit log is not whole),
+//! 4 not allowed, 5 the edge does not answer.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::cli::person::PersonArguments;
 
 pub mod audit;
 pub mod check;
 pub mod client;
+pub mod completions;
+pub mod curl;
 pub mod demo;
+pub mod env;
 pub mod explain;
 pub mod init;
+pub mod login;
+pub mod logout;
+pub mod man;
+pub mod person;
 pub mod policy;
 mod refusal;
+pub mod routes;
 pub mod serve;
+pub mod token;
+pub mod whoami;
 
 /// An identity-aware access proxy that extends service-mesh identity beyond the cluster.
 #[derive(Debug, Parser)]
@@ -44,6 +57,30 @@ enum Command {
     Explain(Box<explain::ExplainArguments>),
     /// Look at, export and verify the log of what happened: list, export, verify.
     Audit(Box<audit::AuditArguments>),
+    /// Sign in to an edge on this machine.
+    Login(Box<login::LoginArguments>),
+    /// Give the tokens of this machine back, and forget them.
+    Logout(PersonArguments),
+    /// Say who the edge takes you for.
+    Whoami(PersonArguments),
+    /// List what you may open, and why not the rest.
+    Routes(PersonArguments),
+    /// Print an access token for one route.
+    Token(token::TokenArguments),
+    /// Run curl against a route, signed in.
+    Curl(curl::CurlArguments),
+    /// Run a command with a token and the URL of one route in its environment.
+    Env(env::EnvArguments),
+    /// Print what a shell needs to complete these commands.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands.
+    Man {
+        /// The folder to write them to.
+        folder: Option<PathBuf>,
+    },
     /// Report every fault of a configuration at once, and try the store, providers, CA and upstreams it names.
     Check(ConfigArgument),
 }
@@ -74,6 +111,15 @@ pub fn run() -> ExitCode {
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(ConfigArgument { config }) => check::run(&config),
+        Command::Login(arguments) => Ok(login::run(&arguments)),
+        Command::Logout(arguments) => Ok(logout::run(&arguments)),
+        Command::Whoami(arguments) => Ok(whoami::run(&arguments)),
+        Command::Routes(arguments) => Ok(routes::run(&arguments)),
+        Command::Token(arguments) => Ok(token::run(&arguments)),
+        Command::Curl(arguments) => Ok(curl::run(&arguments)),
+        Command::Env(arguments) => Ok(env::run(&arguments)),
+        Command::Completions { shell } => Ok(completions::run(shell, &mut Arguments::command())),
+        Command::Man { folder } => man::run(folder.as_deref(), Arguments::command()),
     };
     match outcome {
         Ok(code) => code,
@@ -87,8 +133,6 @@ pub fn run() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -125,6 +169,17 @@ mod tests {
             "wayleave policy draft rebase 3",
             "wayleave policy draft apply 3 --yes",
             "wayleave policy draft discard 3",
+            "wayleave login --edge https://access.corp.example --profile corp --no-browser --callback-port 7777",
+            "wayleave login --device --ca-file root.pem",
+            "wayleave logout --output json",
+            "wayleave whoami --profile corp",
+            "wayleave routes",
+            "wayleave token grafana --bearer",
+            "wayleave token grafana --headers GET /api/health",
+            "wayleave curl grafana/api/health -- -s -X POST -d x",
+            "wayleave env grafana -- printenv WAYLEAVE_URL",
+            "wayleave completions bash",
+            "wayleave man",
             "wayleave demo",
             "wayleave demo --port 9080 --https-port 9443 --admin-port 9902 --identity-provider-port 9081",
         ] {
@@ -139,6 +194,11 @@ mod tests {
             "wayleave policy history --limit 0",
             "wayleave policy draft approve 3",
             "wayleave policy draft save policy.yaml",
+            "wayleave login --device --no-browser",
+            "wayleave token",
+            "wayleave token grafana --bearer --headers GET /",
+            "wayleave env grafana",
+            "wayleave completions nosh",
         ] {
             assert!(
                 Arguments::try_parse_from(line.split(' ')).is_err(),

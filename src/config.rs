@@ -18,6 +18,7 @@ mod secrets;
 mod section;
 mod session;
 mod store;
+mod tokens;
 
 #[cfg(test)]
 mod tests;

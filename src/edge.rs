@@ -26,8 +26,10 @@ use crate::snapshot::{Freshness, Snapshots};
 use crate::telemetry::access_log::AccessLog;
 use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
+use crate::token::dpop::Proofs;
 
 pub mod access_log;
+pub mod access_token;
 pub mod activity;
 pub mod authenticate;
 pub mod authorize;
@@ -66,8 +68,10 @@ pub struct Edge {
     pub sessions: Arc<Sessions>,
     /// Tokens of trusted issuers.
     pub bearer: Arc<BearerVerifier>,
-    /// Assertions for upstreams.
+    /// Assertions for upstreams, and our own access tokens.
     pub minter: Arc<Minter>,
+    /// Proofs of keys that were shown lately.
+    pub proofs: Arc<Proofs>,
     /// The way to sign in.
     pub sign_in: Arc<SignIn>,
     /// Everything on the home host.

@@ -17,6 +17,7 @@ pub mod edge;
 pub mod identity;
 pub mod lifecycle;
 pub mod mesh;
+pub mod oauth;
 pub mod oidc;
 pub mod policy;
 pub mod portal;

@@ -23,9 +23,11 @@ use crate::secret::{SecretString, Token, TokenHash, random, sha256};
 use crate::store::{Store, StoreError};
 
 pub mod cookie;
+mod families;
 mod live;
 mod refresh;
 
+pub use families::{Families, Family, FamilyEnd, FamilyId, Granted};
 pub use live::{CookieBinding, Due, Session};
 
 /// Cookies known in memory at most.
@@ -42,9 +44,13 @@ pub struct SessionId(pub Arc<str>);
 impl SessionId {
     /// What logs may say of a session: enough to find its requests and events, and not its id.
     pub fn label(&self) -> String {
-        let hash = sha256(self.0.as_bytes());
-        hex::encode(hash.get(..6).unwrap_or_default())
+        label(&self.0)
     }
+}
+
+fn label(id: &str) -> String {
+    let hash = sha256(id.as_bytes());
+    hex::encode(hash.get(..6).unwrap_or_default())
 }
 
 /// Why a session ended.
@@ -106,6 +112,8 @@ pub struct Sessions {
     todo: Mutex<Option<mpsc::UnboundedReceiver<refresh::Job>>>,
     /// Ends that the store does not know yet.
     unwritten_ends: Mutex<Vec<(SessionId, EndReason)>>,
+    /// Families of tokens that were derived from sessions.
+    pub families: Families,
 }
 
 /// What a provider answers to a refresh.
@@ -138,11 +146,11 @@ pub trait Refresher: Send + Sync + 'static {
     fn is_configured(&self, provider: &str, issuer: &str) -> bool;
 }
 
-/// What a cookie leads to.
-pub enum Lookup {
+/// What a cookie or token leads to.
+pub enum Lookup<T = Arc<Session>> {
     /// It is known and has not ended.
-    Live(Arc<Session>),
-    /// The cookie leads nowhere: unknown, ended, expired, or of another host.
+    Live(T),
+    /// It leads nowhere: unknown, ended, expired, or of another host.
     None,
     /// In memory there is nothing, and the store has to be asked.
     NotCached,
@@ -183,6 +191,7 @@ impl Sessions {
             jobs,
             todo: Mutex::new(Some(todo)),
             unwritten_ends: Mutex::default(),
+            families: Families::default(),
         })
     }
 
@@ -192,9 +201,16 @@ impl Sessions {
         let Some(binding) = self.by_cookie.get(&cookie) else {
             return Lookup::NotCached;
         };
+        if *binding.host != *host {
+            return Lookup::None;
+        }
+        self.judged(binding.session.newest())
+    }
+
+    /// Whether a session in memory can be used as it is.
+    fn judged(&self, session: &Arc<Session>) -> Lookup {
         let now = self.clock.now();
-        let session = binding.session.newest();
-        if *binding.host != *host || session.has_ended() || now >= session.expires_at {
+        if session.has_ended() || now >= session.expires_at {
             return Lookup::None;
         }
         if !session.is_live(now) {
@@ -228,6 +244,14 @@ impl Sessions {
                 },
             },
         };
+        self.up_to_date(session).await
+    }
+
+    /// The session once its provider was asked, if that is due; its use is recorded.
+    async fn up_to_date(
+        &self,
+        session: Arc<Session>,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
         let session = match session.refresh_due(self.clock.now()) {
             Due::Now => self.refreshed(&session).await?,
             Due::Soon | Due::No => Some(session),
@@ -253,17 +277,23 @@ impl Sessions {
             self.by_cookie.remove(&cookie);
             return Ok(None);
         };
+        let session = self.admitted(record).await?;
+        if let Some(session) = &session {
+            self.bind(cookie, host, session);
+        }
+        Ok(session)
+    }
+
+    /// A session that was read from the store, unless it was not used for too long or has ended meanwhile.
+    async fn admitted(&self, record: SessionRecord) -> Result<Option<Arc<Session>>, SessionError> {
         if self.clock.now().since(record.last_seen) >= self.config.idle {
             self.end_here_and_everywhere(&record.id, EndReason::Expired)
                 .await?;
             return Ok(None);
         }
         let session = self.publish(record);
-        if session.has_ended() || !self.is_vouched_for(&session) {
-            return Ok(None);
-        }
-        self.bind(cookie, host, &session);
-        Ok(Some(session))
+        let is_good = !session.has_ended() && self.is_vouched_for(&session);
+        Ok(is_good.then_some(session))
     }
 
     fn bind(&self, cookie: TokenHash, host: &str, session: &Arc<Session>) {
@@ -520,6 +550,7 @@ impl Sessions {
         for session in due {
             let _in_background = self.request_refresh(&session);
         }
+        self.families.tidy();
         if let Err(fault) = self.write_back(&seen).await {
             tracing::warn!(error = %fault, "uses and ends of sessions could not be written; they are kept for later");
         }

@@ -22,6 +22,7 @@ pub mod access;
 pub mod audit;
 pub mod changes;
 pub mod decisions;
+pub mod device_grants;
 pub mod dialect;
 pub mod drafts;
 pub mod one_time;
@@ -29,6 +30,7 @@ pub mod policy;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
+pub mod token_families;
 
 /// No call takes longer than this.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(6);

@@ -3,9 +3,12 @@
 //! Invariants: an algorithm is a property of a key, never of a token; a claim of the wrong type refuses the token or counts
 //! for nothing, it is never read as absent where it is required; everything is looked up under the issuer it belongs to.
 
+pub mod access;
 pub mod assertion;
 pub mod bearer;
 pub mod claims;
+pub mod dpop;
+pub mod jwk;
 pub mod jwks;
 pub mod jws;
 pub mod outbound;

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod audience;
+pub mod authorization;
 pub mod csrf;
 pub mod parameters;
 pub mod problem;

@@ -21,8 +21,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "api", "edge", "sign_in", "portal", "web", "admin", "oidc", "token", "session", "mesh",
-            "snapshot", "store", "policy", "audit", "identity", "config", "address",
+            "api", "edge", "sign_in", "oauth", "portal", "web", "admin", "oidc", "token",
+            "session", "mesh", "snapshot", "store", "policy", "audit", "identity", "config",
+            "address",
         ],
     ),
     (
@@ -51,6 +52,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "portal",
         &[
             "web", "admin", "access", "session", "snapshot", "store", "policy", "identity",
+            "address",
+        ],
+    ),
+    (
+        "oauth",
+        &[
+            "web", "oidc", "token", "session", "snapshot", "store", "policy", "identity", "config",
             "address",
         ],
     ),
@@ -99,8 +107,11 @@ const LIBRARY_HOMES: &[(&str, &[&str])] = &[
         "rustls",
         &["tls", "mesh", "edge/tls", "token/outbound", "demo"],
     ),
-    ("reqwest", &["token/outbound", "oidc", "cli/client"]),
-    ("askama", &["web", "sign_in", "portal", "demo"]),
+    (
+        "reqwest",
+        &["token/outbound", "oidc", "cli/client", "cli/person/home"],
+    ),
+    ("askama", &["web", "sign_in", "oauth", "portal", "demo"]),
 ];
 
 /// Modules that must stay pure: no runtime, no HTTP stack, no store, no clock.

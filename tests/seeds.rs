@@ -25,6 +25,7 @@ targets! {
     cookies: "../fuzz/invariants/cookies.rs",
     framing: "../fuzz/invariants/framing.rs",
     jwt_claims: "../fuzz/invariants/jwt_claims.rs",
+    oauth_inputs: "../fuzz/invariants/oauth_inputs.rs",
     policy_decide: "../fuzz/invariants/policy_decide.rs",
     policy_naive: "../fuzz/invariants/policy_naive.rs",
     policy_yaml: "../fuzz/invariants/policy_yaml.rs",

@@ -31,6 +31,8 @@ use crate::edge::workers::Workers;
 use crate::lifecycle::Lifecycle;
 use crate::mesh::authority::AuthorityError;
 use crate::mesh::svids::Svids;
+use crate::oauth::OAuth;
+use crate::oauth::rate::Rates;
 use crate::oidc::Providers;
 use crate::policy::check::Known;
 use crate::policy::yaml::PolicyFault;
@@ -47,6 +49,7 @@ use crate::telemetry::access_log::{AccessLog, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
+use crate::token::dpop::Proofs;
 
 /// Where operators find the API on the admin listener.
 const OPERATORS_API: &str = "/api/v1";
@@ -331,8 +334,10 @@ struct Parts {
     bearer: Arc<BearerVerifier>,
     sessions: Arc<Sessions>,
     minter: Arc<Minter>,
+    proofs: Arc<Proofs>,
     sign_in: Arc<SignIn>,
     portal: Arc<Portal>,
+    oauth: Arc<OAuth>,
 }
 
 impl Parts {
@@ -341,9 +346,24 @@ impl Parts {
         let store = || base.store.clone();
         let providers = Providers::new(config.identity_providers.clone(), clock());
         let sessions = Sessions::new(store(), clock(), config.session, providers.clone());
+        let minter = Minter::load(&base.store, clock(), home).await?;
+        let proofs = Arc::new(Proofs::default());
         Ok(Self {
             bearer: BearerVerifier::new(config.trusted_issuers.clone(), clock()),
-            minter: Minter::load(&base.store, clock(), home).await?,
+            oauth: Arc::new(OAuth {
+                store: store(),
+                sessions: sessions.clone(),
+                providers: providers.clone(),
+                snapshots: base.snapshots.clone(),
+                grants: base.grants.clone(),
+                minter: minter.clone(),
+                proofs: proofs.clone(),
+                clock: clock(),
+                config: config.tokens,
+                rates: Rates::new(config.tokens.requests_per_second),
+            }),
+            minter,
+            proofs,
             sign_in: Arc::new(SignIn {
                 home_host: config.home_host.clone(),
                 store: store(),
@@ -379,8 +399,11 @@ impl Parts {
             sessions: self.sessions.clone(),
             bearer: self.bearer.clone(),
             minter: self.minter.clone(),
+            proofs: self.proofs.clone(),
             sign_in: self.sign_in.clone(),
-            home_router: home_router.merge(jwks::router(&self.minter)),
+            home_router: home_router
+                .merge(jwks::router(&self.minter))
+                .merge(self.oauth.clone().router()),
             route_router: self.sign_in.clone().route_router(),
             limits: config.limits,
             clock: base.clock.clone(),

@@ -24,6 +24,7 @@ pub fn apply(sessions: &Sessions, change: &Change) {
     match change {
         Change::SessionEnded(id) => sessions.ended_elsewhere(id),
         Change::SessionRefreshed(id) => sessions.refreshed_elsewhere(id),
+        Change::FamilyEnded(id) => sessions.families.ended(id),
         // The follower has published them already.
         Change::PolicyRevision(_) | Change::GrantsChanged => {}
     }

@@ -109,6 +109,7 @@ impl Reloading {
             ("admin.operator_token", token(old) != token(new)),
             ("store", !old.store.is_same(&new.store)),
             ("session", old.session != new.session),
+            ("tokens", old.tokens != new.tokens),
             ("policy", old.policy != new.policy),
             ("limits", old.limits != new.limits),
             ("log", old.log != new.log),

@@ -16,6 +16,36 @@ pub struct Event {
     details: Map<String, Value>,
 }
 
+/// What every event about a family of tokens tells.
+pub struct FamilyEvent<'a> {
+    /// Whose it is.
+    pub principal: &'a Principal,
+    /// The label of the session that it is derived from.
+    pub session: &'a str,
+    /// The family's own label.
+    pub family: &'a str,
+    /// Which program it was given to.
+    pub client: &'a str,
+}
+
+impl FamilyEvent<'_> {
+    fn event(&self, kind: &'static str, more: &[(&str, Value)]) -> Event {
+        let mut event = Event::new(
+            kind,
+            actor(self.principal),
+            json!({
+                "person": person(self.principal), "session": self.session,
+                "family": self.family, "client": self.client,
+            }),
+        );
+        let more = more.iter().cloned();
+        event
+            .details
+            .extend(more.map(|(name, value)| (name.to_owned(), value)));
+        event
+    }
+}
+
 impl Event {
     fn new(kind: &'static str, actor: String, details: Value) -> Self {
         let Value::Object(details) = details else {
@@ -40,6 +70,21 @@ impl Event {
     pub fn session_ended(principal: &Principal, session: &str, reason: &str) -> Self {
         let details = json!({ "person": person(principal), "session": session, "reason": reason });
         Self::new("session_ended", actor(principal), details)
+    }
+
+    /// A program was given tokens on somebody's behalf.
+    pub fn tokens_granted(told: &FamilyEvent<'_>, how: &str, is_bound: bool, peer: &str) -> Self {
+        let more = [
+            ("how", how.into()),
+            ("bound", is_bound.into()),
+            ("peer", peer.into()),
+        ];
+        told.event("tokens_granted", &more)
+    }
+
+    /// Tokens that a program had are no longer good; with `refresh_reused` somebody has a copy of one.
+    pub fn tokens_ended(told: &FamilyEvent<'_>, reason: &str) -> Self {
+        told.event("tokens_ended", &[("reason", reason.into())])
     }
 
     /// Somebody was refused what they asked for.

@@ -100,7 +100,7 @@ impl Failure {
     }
 }
 
-fn complain(message: &str) {
+pub(super) fn complain(message: &str) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
     anstream::eprintln!("{style}error{style:#}: {message}");
 }

@@ -29,6 +29,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How long sessions live.
     pub session: SessionConfig,
+    /// What programs are given on behalf of people.
+    pub tokens: TokensConfig,
     /// Issuers that people sign in at.
     pub identity_providers: Vec<IdentityProviderConfig>,
     /// Issuers whose tokens programs present; with the providers at least one.
@@ -127,6 +129,27 @@ pub struct SessionConfig {
     pub refresh_grace: Duration,
     /// How long known sessions are served without word from the store.
     pub max_staleness: Duration,
+}
+
+/// Tokens for programs of people who signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokensConfig {
+    /// How long an access token is good, from a minute to an hour.
+    pub lifetime: Duration,
+    /// Whether there are tokens that are bound to no key, which whoever has them can use.
+    pub allow_unbound: bool,
+    /// How many requests for tokens one address may make, in the long run.
+    pub requests_per_second: u32,
+}
+
+impl Default for TokensConfig {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(300),
+            allow_unbound: false,
+            requests_per_second: 50,
+        }
+    }
 }
 
 /// The vendor of an identity provider.

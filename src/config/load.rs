@@ -11,7 +11,9 @@ use crate::config::environment::Environment;
 use crate::config::faults::ConfigFault;
 use crate::config::secrets::{SecretKeys, refuse_open_file};
 use crate::config::section::{Reading, Section};
-use crate::config::{audit, issuers, limits, listeners, mesh, providers, raw, session, store};
+use crate::config::{
+    audit, issuers, limits, listeners, mesh, providers, raw, session, store, tokens,
+};
 use crate::secret::{ExposeSecret, SecretString};
 
 /// Fewest characters of an operator token: 128 bits in hexadecimal.
@@ -71,6 +73,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     };
     let store = store::read(&root.section("store"));
     let session = session::read(&root.section("session"));
+    let tokens = tokens::read(&root.section("tokens"));
     let mut names = BTreeSet::new();
     let identity_providers = providers::read(root, &mut names);
     let trusted_issuers = issuers::read(root, &mut names);
@@ -97,6 +100,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         operator_token: operator_token?,
         store: store?,
         session: session?,
+        tokens: tokens?,
         identity_providers: identity_providers?,
         trusted_issuers: trusted_issuers?,
         mesh: mesh?,

@@ -1,6 +1,6 @@
-//! Who sent a request: by session cookie, by bearer token, or nobody.
+//! Who sent a request: by session cookie, by a token of ours or of a trusted issuer, or nobody.
 //!
-//! A bearer token is judged whenever there is one, and a bad one is refused even beside a good cookie: two credentials never add up, and none
+//! A token is judged whenever there is one, and a bad one is refused even beside a good cookie: two credentials never add up, and none
 //! covers up for the other. What has been verified is remembered by the worker and looked at again on each use.
 
 use std::rc::Rc;
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
 
 use crate::address::host::Host;
 use crate::clock::Timestamp;
 use crate::edge::Edge;
+use crate::edge::access_token;
 use crate::edge::caller::{Caller, Proof};
 use crate::edge::local::Worker;
 use crate::edge::respond::Refused;
@@ -23,9 +23,10 @@ use crate::secret::TokenHash;
 use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Lookup, Session, SessionError};
 use crate::token::bearer::{BearerFault, VerifiedBearer};
+use crate::web::authorization::{Presented, presented_token};
 
 /// Longest wait for the store, or for an issuer's keys.
-const LOOKUP: Duration = Duration::from_secs(15);
+pub(in crate::edge) const LOOKUP: Duration = Duration::from_secs(15);
 
 /// Proof that it is known who sent a routed request, be it nobody.
 #[derive(Clone)]
@@ -63,77 +64,49 @@ pub async fn authenticate<U: Upstreams>(
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Authenticated, Refused> {
-    let caller = match bearer_token(headers) {
+    let caller = match presented_token(headers) {
         Presented::Nothing => by_cookie(worker, &routed, headers, now).await?,
-        Presented::Token(token) => by_bearer(worker, token, now).await?,
+        Presented::Token(scheme, token) => {
+            let caller = by_token(worker, &routed, token, now).await?;
+            let request = routed.request();
+            access_token::prove(
+                &worker.edge,
+                &caller,
+                (scheme, token),
+                request,
+                headers,
+                now,
+            )?;
+            caller
+        }
         Presented::Malformed => return Err(Refused::BadToken(BearerFault::Malformed)),
     };
     Ok(Authenticated { routed, caller })
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Presented<'a> {
-    /// No `Authorization`, or one of another scheme, which is between the client and the upstream.
-    Nothing,
-    Token(&'a str),
-    Malformed,
-}
-
-/// The scheme counts without case (RFC 9110 §11.1); what an upstream might read as bearer token is one.
-fn bearer_token(headers: &HeaderMap) -> Presented<'_> {
-    let mut given = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = given.next() else {
-        return Presented::Nothing;
-    };
-    if given.next().is_some() {
-        return Presented::Malformed;
-    }
-    let bytes = value.as_bytes().trim_ascii();
-    let scheme = bytes
-        .iter()
-        .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'-'))
-        .unwrap_or(bytes.len());
-    if !bytes[..scheme].eq_ignore_ascii_case(b"bearer") {
-        return Presented::Nothing;
-    }
-    let token = bytes[scheme..].strip_prefix(b" ").map(<[u8]>::trim_ascii);
-    let is_token = |token: &&[u8]| {
-        // Without a way out in between, which would be looked for at each of some hundred bytes.
-        let all = token.iter().fold(true, |all, byte| all & is_token68(*byte));
-        !token.is_empty() && all
-    };
-    match token.filter(is_token).map(std::str::from_utf8) {
-        Some(Ok(token)) => Presented::Token(token),
-        Some(Err(_)) | None => Presented::Malformed,
-    }
-}
-
-/// RFC 9110 §11.2.
-const fn is_token68(byte: u8) -> bool {
-    const fn within(byte: u8, first: u8, last: u8) -> bool {
-        byte.wrapping_sub(first) <= last - first
-    }
-    within(byte, b'a', b'z')
-        | within(byte, b'A', b'Z')
-        // `-`, `.`, `/` and digits are neighbours.
-        | within(byte, b'-', b'9')
-        | (byte == b'_')
-        | (byte == b'~')
-        | (byte == b'+')
-        | (byte == b'=')
-}
-
-async fn by_bearer<U: Upstreams>(
+async fn by_token<U: Upstreams>(
     worker: &Worker<U>,
+    routed: &Routed,
     token: &str,
     now: Timestamp,
 ) -> Result<Rc<Caller>, Refused> {
     let known = worker.by_bearer.borrow_mut().find(token);
     if let Some(known) = known {
         if known.stands(&worker.edge, now) {
+            known.touch(now);
             return Ok(known);
         }
         worker.by_bearer.borrow_mut().remove(token);
+    }
+    if access_token::is_ours(&worker.edge, routed.request(), token) {
+        let verifying = access_token::verify(&worker.edge, routed.request(), token, now);
+        let caller = Box::pin(verifying).await?;
+        let remembered = Rc::clone(&caller);
+        worker
+            .by_bearer
+            .borrow_mut()
+            .insert(token.into(), remembered);
+        return Ok(caller);
     }
     let verified = match worker.edge.bearer.verify_at_hand(token) {
         Ok(verified) => verified,
@@ -257,6 +230,18 @@ pub(in crate::edge) fn renewed(edge: &Edge, caller: &Rc<Caller>, now: Timestamp)
                 Lookup::Live(_) | Lookup::None | Lookup::NotCached => Renewal::Gone,
             }
         }
+        Proof::Access(proof) => {
+            let session = &proof.granted.session;
+            if proof.lives(now) && !session.end.is_cancelled() {
+                return Renewal::Same;
+            }
+            match edge.sessions.cached_family(&proof.granted.family.id) {
+                Lookup::Live(newer) if !newer.session.end.is_cancelled() => {
+                    Renewal::Other(Rc::new(Caller::access(proof.renewed(newer))))
+                }
+                Lookup::Live(_) | Lookup::None | Lookup::NotCached => Renewal::Gone,
+            }
+        }
         Proof::Bearer { token, verified } => {
             if now >= verified.expires_at {
                 return Renewal::Gone;
@@ -278,44 +263,5 @@ pub(in crate::edge) fn renewed(edge: &Edge, caller: &Rc<Caller>, now: Timestamp)
                 Err(Some(_)) => Renewal::Gone,
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::header::AUTHORIZATION;
-    use http::{HeaderMap, HeaderValue};
-
-    use super::{Presented, bearer_token};
-
-    #[test]
-    fn bearer_tokens_are_told_from_other_credentials() {
-        let cases: &[(&[&str], Presented<'static>)] = &[
-            (&[], Presented::Nothing),
-            (&["Basic dTpw"], Presented::Nothing),
-            (&["Negotiate YII="], Presented::Nothing),
-            (&["Bearerish a"], Presented::Nothing),
-            (&["Bearer a.b.c"], Presented::Token("a.b.c")),
-            (&["bEARER   a.b-c_~+/="], Presented::Token("a.b-c_~+/=")),
-            (&["Bearer"], Presented::Malformed),
-            (&["Bearer "], Presented::Malformed),
-            (&["Bearer\ta.b.c"], Presented::Malformed),
-            (&["Bearer,a.b.c"], Presented::Malformed),
-            (&["Bearer a b"], Presented::Malformed),
-            (&["Bearer a,Basic b"], Presented::Malformed),
-            (&["Bearer a", "Bearer a"], Presented::Malformed),
-            (&["Basic a", "Bearer a"], Presented::Malformed),
-        ];
-        for (given, expected) in cases {
-            let mut headers = HeaderMap::new();
-            for value in *given {
-                headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-            }
-            assert_eq!(bearer_token(&headers), *expected, "{given:?}");
-        }
-        let mut headers = HeaderMap::new();
-        let bytes = HeaderValue::from_bytes(b"Bearer a\xff").unwrap();
-        headers.insert(AUTHORIZATION, bytes);
-        assert_eq!(bearer_token(&headers), Presented::Malformed);
     }
 }

@@ -117,12 +117,9 @@ impl Denial {
     /// Stable and machine-readable.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Rules(DenyReason::Rule { .. }) => "denied_by_rule",
-            Self::Rules(DenyReason::NoRule) => "not_allowed",
-            Self::Rules(DenyReason::Provider) => "provider_not_accepted",
+            Self::Rules(reason) => reason.code(),
             Self::ApprovalRequired { .. } => "approval_required",
-            Self::NoMeshIdentity(MapFault::NoMapping) => "no_mesh_identity",
-            Self::NoMeshIdentity(MapFault::Invalid { .. }) => "mesh_identity_invalid",
+            Self::NoMeshIdentity(fault) => fault.code(),
             Self::ForeignPage => "foreign_page",
         }
     }

@@ -11,6 +11,7 @@ use crate::address::host::Host;
 use crate::address::origin::Origin;
 use crate::clock::Timestamp;
 use crate::edge::Edge;
+use crate::edge::access_token::AccessProof;
 use crate::identity::principal::Principal;
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::mesh::svid::Svid;
@@ -51,6 +52,8 @@ pub enum Proof {
         /// What it says.
         verified: VerifiedBearer,
     },
+    /// An access token of our own.
+    Access(AccessProof),
 }
 
 #[derive(Default)]
@@ -89,6 +92,11 @@ impl Caller {
         Self::of(Proof::Bearer { token, verified })
     }
 
+    /// Whoever was given an access token of ours.
+    pub fn access(proof: AccessProof) -> Self {
+        Self::of(Proof::Access(proof))
+    }
+
     fn of(proof: Proof) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -113,6 +121,7 @@ impl Caller {
         match &self.proof {
             Proof::Nobody => None,
             Proof::Session { session, .. } => Some(&session.principal),
+            Proof::Access(proof) => Some(&proof.granted.session.principal),
             Proof::Bearer { verified, .. } => Some(&verified.principal),
         }
     }
@@ -124,7 +133,7 @@ impl Caller {
 
     /// Whether `Authorization` was meant for us.
     pub fn came_with_a_token(&self) -> bool {
-        matches!(self.proof, Proof::Bearer { .. })
+        matches!(self.proof, Proof::Bearer { .. } | Proof::Access(_))
     }
 
     /// Whether the proof holds without asking anybody.
@@ -133,6 +142,11 @@ impl Caller {
             Proof::Nobody => true,
             Proof::Session { session, .. } => {
                 session.is_live(now) && session.refresh_due(now) == Due::No
+            }
+            Proof::Access(proof) => {
+                now < proof.expires_at
+                    && proof.lives(now)
+                    && proof.granted.session.refresh_due(now) == Due::No
             }
             Proof::Bearer { verified, .. } => {
                 now < verified.expires_at && verified.generation == edge.bearer.generation()
@@ -150,16 +164,22 @@ impl Caller {
 
     /// Records a use of the session.
     pub(in crate::edge) fn touch(&self, now: Timestamp) {
-        if let Proof::Session { session, .. } = &self.proof {
+        if let Some(session) = self.live_session() {
             session.touch(now);
+        }
+    }
+
+    fn live_session(&self) -> Option<&Arc<Session>> {
+        match &self.proof {
+            Proof::Session { session, .. } => Some(session),
+            Proof::Access(proof) => Some(&proof.granted.session),
+            Proof::Nobody | Proof::Bearer { .. } => None,
         }
     }
 
     /// What logs may say of the session.
     pub(in crate::edge) fn session_label(&self) -> Option<Rc<str>> {
-        let Proof::Session { session, .. } = &self.proof else {
-            return None;
-        };
+        let session = self.live_session()?;
         let mut memo = self.memo.borrow_mut();
         let label = memo
             .session

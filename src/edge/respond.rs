@@ -14,7 +14,9 @@ use crate::edge::streams::Cut;
 use crate::edge::upstream::SendError;
 use crate::identity::principal::Requirement;
 use crate::mesh::svid::SvidError;
+use crate::token::access::AccessFault;
 use crate::token::bearer::BearerFault;
+use crate::token::dpop::ProofFault;
 use crate::web::audience::Audience;
 use crate::web::problem::Problem;
 use crate::web::security_headers;
@@ -47,6 +49,18 @@ pub enum Refused {
     /// The bearer token is not good.
     #[error("the bearer token is refused: {0}")]
     BadToken(BearerFault),
+    /// The access token is not one of ours for this place.
+    #[error("the access token is refused: {0}")]
+    BadAccessToken(AccessFault),
+    /// What the access token was derived from has ended.
+    #[error("the access token's session or family has ended")]
+    TokenEnded,
+    /// A token that is bound to a key came without a proof of it, or one that is not came with one.
+    #[error("the token is not of the kind that it is presented as")]
+    WrongScheme,
+    /// The proof of the token's key is not good.
+    #[error("the proof of the token's key is refused: {0}")]
+    BadProof(ProofFault),
     /// The session cannot be looked up.
     #[error("the store does not answer")]
     StoreUnavailable,
@@ -138,6 +152,16 @@ impl Refused {
                 "This asks for a more recent or stronger sign-in than yours. Open the application in a browser, or send a token of such a sign-in.",
             ),
             Self::BadToken(fault) => bad_token(fault),
+            Self::BadAccessToken(_) | Self::TokenEnded | Self::WrongScheme => INVALID_TOKEN,
+            Self::BadProof(fault) => Words {
+                detail: Cow::Owned(format!("It was refused because {fault}.")),
+                ..words(
+                    StatusCode::UNAUTHORIZED,
+                    "invalid_dpop_proof",
+                    "The token's key is not proven",
+                    "",
+                )
+            },
             Self::Stale => words(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "stale",
@@ -189,7 +213,13 @@ impl Refused {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Fault(_) | Self::Loop | Self::NoRoute => Outcome::Rejected,
-            Self::SignInRequired | Self::StepUpRequired(_) | Self::BadToken(_) => Outcome::SignIn,
+            Self::SignInRequired
+            | Self::StepUpRequired(_)
+            | Self::BadToken(_)
+            | Self::BadAccessToken(_)
+            | Self::TokenEnded
+            | Self::WrongScheme
+            | Self::BadProof(_) => Outcome::SignIn,
             Self::Cut(cut) => cut.outcome(),
             Self::Stale
             | Self::NotRecorded
@@ -210,7 +240,14 @@ impl Refused {
             Self::SignInRequired => Some("Bearer".to_owned()),
             Self::StepUpRequired(require) => Some(step_up_challenge(require)),
             Self::BadToken(BearerFault::KeysUnavailable) => None,
-            Self::BadToken(_) => Some("Bearer error=\"invalid_token\"".to_owned()),
+            Self::BadToken(_) | Self::BadAccessToken(_) | Self::TokenEnded => {
+                Some("Bearer error=\"invalid_token\"".to_owned())
+            }
+            Self::WrongScheme => Some(dpop_challenge(
+                "invalid_token",
+                "the token is bound to a key, or presented as if it were",
+            )),
+            Self::BadProof(fault) => Some(dpop_challenge("invalid_dpop_proof", &fault.to_string())),
             Self::Cut(Cut::ProofEnded) => Some("Bearer".to_owned()),
             Self::Fault(_)
             | Self::Loop
@@ -228,6 +265,11 @@ impl Refused {
             | Self::OwnPage => None,
         }
     }
+}
+
+/// RFC 9449 §7.1.
+fn dpop_challenge(error: &str, description: &str) -> String {
+    format!("DPoP error=\"{error}\", error_description=\"{description}\", algs=\"ES256\"")
 }
 
 /// RFC 9470 §3.
@@ -277,14 +319,16 @@ fn bad_token(fault: &BearerFault) -> Words {
         | BearerFault::Signature
         | BearerFault::Time
         | BearerFault::Audience
-        | BearerFault::Claim(_) => words(
-            StatusCode::UNAUTHORIZED,
-            "invalid_token",
-            "The token is not accepted",
-            "The bearer token is not one that is accepted here, or not any more.",
-        ),
+        | BearerFault::Claim(_) => INVALID_TOKEN,
     }
 }
+
+const INVALID_TOKEN: Words = words(
+    StatusCode::UNAUTHORIZED,
+    "invalid_token",
+    "The token is not accepted",
+    "The bearer token is not one that is accepted here, or not any more.",
+);
 
 fn no_svid(fault: &SvidError) -> Words {
     match fault {

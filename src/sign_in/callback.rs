@@ -10,6 +10,7 @@ use http::{HeaderMap, Response};
 use crate::oidc::CallbackParameters;
 use crate::secret::Token;
 use crate::session::cookie::{PresentedCookie, session_cookie, set_session_cookie};
+use crate::sign_in::choose::Onward;
 use crate::sign_in::pending::{Exchange, same};
 use crate::sign_in::{SignIn, SignInError, pending_cookie, query, reply};
 use crate::web::parameters::Parameters;
@@ -88,9 +89,11 @@ impl SignIn {
         tracing::info!(request_id = %info.request_id, provider, "signed in");
         let mut cookies = vec![set_session_cookie(&info.origin, &token)];
         cookies.extend(pending_cookie::clear(scheme, &state));
-        let attempt = exchange.attempt.as_deref().and_then(Token::parse);
-        self.hand_back(info, &session, attempt.as_ref(), cookies)
-            .await
+        let onward = Onward {
+            attempt: exchange.attempt.as_deref().and_then(Token::parse),
+            then: exchange.then,
+        };
+        self.hand_back(info, &session, &onward, cookies).await
     }
 }
 

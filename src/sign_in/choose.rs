@@ -7,12 +7,13 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use http::{HeaderMap, Response, StatusCode};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::address::host::Host;
 use crate::secret::{SecretString, Token};
 use crate::session::Session;
 use crate::sign_in::pending::{Attempt, Exchange, HandBack, StepUp};
+use crate::sign_in::return_to::safe_own_page;
 use crate::sign_in::{SignIn, SignInError, pending_cookie, query, reply};
 use crate::web::request_info::RequestInfo;
 use crate::web::stylesheet;
@@ -60,9 +61,9 @@ pub(super) async fn go(
     (State(sign_in), Extension(info), headers, RawQuery(raw)): Shared,
 ) -> Response<Body> {
     let result = async {
-        let attempt = attempt_of(raw.as_deref())?;
+        let onward = Onward::of(&info, raw.as_deref())?;
         sign_in
-            .to_provider(&info, &headers, &provider, attempt.as_ref())
+            .to_provider(&info, &headers, &provider, &onward)
             .await
     };
     result
@@ -70,11 +71,46 @@ pub(super) async fn go(
         .unwrap_or_else(|error| reply::failure(&info, &headers, &error))
 }
 
-fn attempt_of(raw: Option<&str>) -> Result<Option<Token>, SignInError> {
-    let parameters = query(raw)?;
-    let text = parameters.one("attempt");
-    text.map(|text| Token::parse(text).ok_or(SignInError::Request))
-        .transpose()
+/// Where somebody goes once they are signed in.
+#[derive(Default)]
+pub(super) struct Onward {
+    /// To the route host where this attempt began.
+    pub(super) attempt: Option<Token>,
+    /// To this page of the home host.
+    pub(super) then: Option<String>,
+}
+
+impl Onward {
+    fn of(info: &RequestInfo, raw: Option<&str>) -> Result<Self, SignInError> {
+        let parameters = query(raw)?;
+        let attempt = parameters
+            .one("attempt")
+            .map(|text| Token::parse(text).ok_or(SignInError::Request));
+        let then = parameters
+            .one("then")
+            .map(|text| safe_own_page(&info.origin, text).ok_or(SignInError::Request));
+        Ok(Self {
+            attempt: attempt.transpose()?,
+            then: then.transpose()?,
+        })
+    }
+
+    /// The query that keeps it from one page to the next.
+    fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(attempt) = &self.attempt {
+            query.append_pair("attempt", attempt.expose());
+        }
+        if let Some(then) = &self.then {
+            query.append_pair("then", then);
+        }
+        let query = query.finish();
+        if query.is_empty() {
+            query
+        } else {
+            format!("?{query}")
+        }
+    }
 }
 
 impl SignIn {
@@ -87,8 +123,8 @@ impl SignIn {
         if let Some(to) = query(raw)?.one("to") {
             return self.start_attempt(info, to, headers, None).await;
         }
-        let id = attempt_of(raw)?;
-        let attempt = match &id {
+        let onward = Onward::of(info, raw)?;
+        let attempt = match &onward.attempt {
             Some(id) => match self.peek::<Attempt>(id).await? {
                 Some(attempt) => Some(attempt),
                 None => return expired(info),
@@ -101,22 +137,18 @@ impl SignIn {
         if let Some(session) = self.live_session(info, headers).await?
             && step_up.is_none_or(|step_up| self.is_met(step_up, &session))
         {
-            return self
-                .hand_back(info, &session, id.as_ref(), Vec::new())
-                .await;
+            return self.hand_back(info, &session, &onward, Vec::new()).await;
         }
         if let Some(step_up) = step_up {
             return self
-                .to_provider(info, headers, &step_up.provider, id.as_ref())
+                .to_provider(info, headers, &step_up.provider, &onward)
                 .await;
         }
         let providers = self.accepted(attempt.as_ref());
         if let [(only, _)] = providers.as_slice() {
-            return self.to_provider(info, headers, only, id.as_ref()).await;
+            return self.to_provider(info, headers, only, &onward).await;
         }
-        let suffix = id
-            .as_ref()
-            .map_or_else(String::new, |id| format!("?attempt={}", id.expose()));
+        let suffix = onward.query();
         let choices = providers
             .into_iter()
             .map(|(name, label)| Choice {
@@ -162,12 +194,12 @@ impl SignIn {
         info: &RequestInfo,
         headers: &HeaderMap,
         provider: &str,
-        attempt: Option<&Token>,
+        onward: &Onward,
     ) -> Result<Response<Body>, SignInError> {
         if !self.providers.is_known(provider) {
             return Err(SignInError::NotFound);
         }
-        let begun = match attempt {
+        let begun = match &onward.attempt {
             Some(id) => self.peek::<Attempt>(id).await?,
             None => None,
         };
@@ -184,7 +216,8 @@ impl SignIn {
             .await?;
         let exchange = Exchange {
             pending,
-            attempt: attempt.map(|id| id.expose().to_owned()),
+            attempt: onward.attempt.as_ref().map(|id| id.expose().to_owned()),
+            then: onward.then.clone(),
             binding: binding.hash().to_hex(),
         };
         self.remember(&state, &exchange).await?;
@@ -198,16 +231,17 @@ impl SignIn {
         reply::redirect(info, location.as_str(), cookies)
     }
 
-    /// Sends a signed-in person to where their attempt began, with a one-time code; without an attempt, to the home page.
+    /// Sends a signed-in person to where their attempt began, with a one-time code; without an attempt, to the page they came from or the home page.
     pub(super) async fn hand_back(
         &self,
         info: &RequestInfo,
         session: &Session,
-        attempt: Option<&Token>,
+        onward: &Onward,
         cookies: Vec<http::HeaderValue>,
     ) -> Result<Response<Body>, SignInError> {
-        let Some(id) = attempt else {
-            return reply::redirect(info, "/.wayleave/", cookies);
+        let Some(id) = &onward.attempt else {
+            let page = onward.then.as_deref().unwrap_or("/.wayleave/");
+            return reply::redirect(info, page, cookies);
         };
         let Some(attempt) = self.peek::<Attempt>(id).await? else {
             return reply::redirect(info, "/.wayleave/", cookies);

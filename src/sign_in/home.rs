@@ -6,15 +6,15 @@ use askama::Template;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
 use crate::identity::principal::{Groups, Principal};
-use crate::policy::decide::{Facts, Verdict};
+use crate::policy::decide::Verdict;
 use crate::sign_in::{SignIn, SignInError, reply};
 use crate::web::ask::Wanted;
 use crate::web::request_info::RequestInfo;
-use crate::web::{security_headers, stylesheet};
+use crate::web::{reply as web_reply, stylesheet};
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -102,37 +102,24 @@ impl SignIn {
     ) -> (Vec<Reachable>, Vec<Reachable>) {
         let policy = self.snapshots.current();
         let grants = self.grants.current();
+        let now = self.clock.now().to_jiff();
         let (mut open, mut askable) = (Vec::new(), Vec::new());
-        for route in policy.routes() {
-            let facts = Facts {
-                principal: Some(principal),
-                route,
-                method: "GET",
-                path: &route.route.prefix,
-                now: self.clock.now().to_jiff(),
-                peer: Some(info.client),
-                headers: None,
-                grants: grants.of(principal),
-            };
-            let name = route.route.name.to_string();
-            let wanted = Wanted {
-                method: "GET".to_owned(),
-                host: route.route.host.clone(),
-                path: route.route.prefix.clone(),
-                query: None,
-            };
-            match policy.decide(&facts) {
-                // Signing in once more is no obstacle.
-                Verdict::Allow { .. } | Verdict::StepUp { .. } => {
-                    let origin = info.origin.at_host(wanted.host);
-                    let href = format!("{origin}{}", wanted.path);
-                    open.push(Reachable { name, href });
-                }
-                Verdict::Ask { .. } => {
-                    let href = wanted.ask_url(&info.origin);
-                    askable.push(Reachable { name, href });
-                }
-                Verdict::SignIn | Verdict::Deny(_) => {}
+        for reach in policy.reach(principal, now, info.client, grants.of(principal)) {
+            let route = &reach.route.route;
+            let name = route.name.to_string();
+            if reach.is_open() {
+                let origin = info.origin.at_host(route.host.clone());
+                let href = format!("{origin}{}", route.prefix);
+                open.push(Reachable { name, href });
+            } else if let Verdict::Ask { .. } = reach.verdict {
+                let wanted = Wanted {
+                    method: "GET".to_owned(),
+                    host: route.host.clone(),
+                    path: route.prefix.clone(),
+                    query: None,
+                };
+                let href = wanted.ask_url(&info.origin);
+                askable.push(Reachable { name, href });
             }
         }
         (open, askable)
@@ -156,14 +143,7 @@ impl SignIn {
             ),
             None => (StatusCode::UNAUTHORIZED, json!({ "signed_in": false })),
         };
-        let mut response = Response::new(Body::from(text.to_string()));
-        *response.status_mut() = status;
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        security_headers::apply(response.headers_mut(), info.origin.scheme);
-        Ok(response)
+        Ok(web_reply::json(info, status, &text))
     }
 }
 

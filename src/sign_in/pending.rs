@@ -47,6 +47,9 @@ pub(crate) struct Exchange {
     pub(crate) pending: PendingExchange,
     /// The attempt it is for; `None` when the home host itself was opened.
     pub(crate) attempt: Option<String>,
+    /// The page of the home host that they came from, checked by `safe_own_page`.
+    #[serde(default)]
+    pub(crate) then: Option<String>,
     /// Hash of the token in the browser's cookie on the home host, hexadecimal.
     pub(crate) binding: String,
 }

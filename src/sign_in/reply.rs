@@ -10,8 +10,9 @@ use crate::sign_in::SignInError;
 use crate::web::audience::Audience;
 use crate::web::csrf::CsrfFault;
 use crate::web::problem::Problem;
+use crate::web::reply;
 use crate::web::request_info::RequestInfo;
-use crate::web::{reply, security_headers};
+use crate::web::security_headers;
 
 /// 303 with cookies; never cached.
 pub(crate) fn redirect(

@@ -16,7 +16,31 @@ pub fn safe_return(origin: &Origin, text: &str) -> String {
     resolve(origin, text).unwrap_or_else(|| "/".to_owned())
 }
 
+/// Pages of the home host that send people to sign in first.
+const OWN_PAGES: [&str; 1] = ["/.wayleave/oauth/"];
+
+/// The same for a page of our own on the home host, one of those that people come back to after they signed in.
+pub fn safe_own_page(origin: &Origin, text: &str) -> Option<String> {
+    let resolved = within_origin(origin, text)?;
+    let path = resolved.split('?').next()?;
+    OWN_PAGES
+        .iter()
+        .any(|own| path.starts_with(own))
+        .then_some(resolved)
+}
+
 fn resolve(origin: &Origin, text: &str) -> Option<String> {
+    let resolved = within_origin(origin, text)?;
+    let path = resolved.split('?').next()?;
+    let reserved = RESERVED_PREFIX.trim_end_matches('/');
+    if path == reserved || path.starts_with(RESERVED_PREFIX) {
+        return None;
+    }
+    Some(resolved)
+}
+
+/// Path and query as a browser resolves them.
+fn within_origin(origin: &Origin, text: &str) -> Option<String> {
     if text.len() > LIMIT || !text.starts_with('/') || text.contains('\\') {
         return None;
     }
@@ -30,10 +54,6 @@ fn resolve(origin: &Origin, text: &str) -> Option<String> {
     if resolved.origin() != base.origin() || path.starts_with("//") {
         return None;
     }
-    let reserved = RESERVED_PREFIX.trim_end_matches('/');
-    if path == reserved || path.starts_with(RESERVED_PREFIX) {
-        return None;
-    }
     Some(match resolved.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
@@ -42,7 +62,7 @@ fn resolve(origin: &Origin, text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::safe_return;
+    use super::{safe_own_page, safe_return};
     use crate::address::host::Host;
     use crate::address::origin::{Origin, Scheme};
 
@@ -70,6 +90,20 @@ mod tests {
         let long = format!("/{}", "a".repeat(4095));
         assert_eq!(safe_return(&origin, &long), long);
         assert_eq!(safe_return(&origin, &format!("{long}a")), "/");
+        let own = "/.wayleave/oauth/authorize?client_id=a&x=%2F";
+        assert_eq!(safe_own_page(&origin, own).as_deref(), Some(own));
+        for text in [
+            "/",
+            "/.wayleave/sign-out",
+            "/.wayleave/oauth",
+            "/.wayleave/oauth/../sign-out",
+            "/.wayleave/oauth/%2e%2e/sign-out",
+            "//evil/.wayleave/oauth/authorize",
+            "https://evil/.wayleave/oauth/authorize",
+            "/\\evil/.wayleave/oauth/",
+        ] {
+            assert_eq!(safe_own_page(&origin, text), None, "{text:?}");
+        }
         let bad = [
             "",
             "evil",

@@ -90,7 +90,9 @@ impl Follower {
             match change {
                 Change::PolicyRevision(_) => progress.revision_waits = true,
                 Change::GrantsChanged => progress.grants_wait = true,
-                Change::SessionEnded(_) | Change::SessionRefreshed(_) => on_change(&change),
+                Change::SessionEnded(_) | Change::SessionRefreshed(_) | Change::FamilyEnded(_) => {
+                    on_change(&change)
+                }
             }
             self.after = self.after.max(seq);
         }

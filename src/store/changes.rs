@@ -1,10 +1,10 @@
-//! The feed of changes that every replica follows: new revisions, ended sessions and grants, in commit order.
+//! The feed of changes that every replica follows: new revisions, grants, ended sessions and token families, in commit order.
 //! Written in the transaction of the change itself; Postgres also sends NOTIFY, which only wakes the reader.
 
 use std::time::Duration;
 
 use crate::policy::model::Revision;
-use crate::session::SessionId;
+use crate::session::{FamilyId, SessionId};
 use crate::store::dialect::{Transaction, args};
 use crate::store::{Store, StoreError, within};
 
@@ -28,6 +28,8 @@ pub enum Change {
     SessionRefreshed(SessionId),
     /// Something was granted, or a grant ended before its time: what is live has to be read again.
     GrantsChanged,
+    /// Tokens of this family are no longer good, although its session may be.
+    FamilyEnded(FamilyId),
 }
 
 impl Change {
@@ -37,6 +39,7 @@ impl Change {
             Self::SessionEnded(id) => ("session_ended", id.0.to_string()),
             Self::SessionRefreshed(id) => ("session_refreshed", id.0.to_string()),
             Self::GrantsChanged => ("grants_changed", String::new()),
+            Self::FamilyEnded(id) => ("family_ended", id.0.to_string()),
         }
     }
 }
@@ -67,6 +70,7 @@ impl TryFrom<ChangeRow> for (ChangeSeq, Change) {
             "session_ended" => Change::SessionEnded(SessionId(row.subject.as_str().into())),
             "session_refreshed" => Change::SessionRefreshed(SessionId(row.subject.as_str().into())),
             "grants_changed" => Change::GrantsChanged,
+            "family_ended" => Change::FamilyEnded(FamilyId(row.subject.as_str().into())),
             _ => return Err(senseless("unknown kind")),
         };
         Ok((ChangeSeq(row.seq), change))

@@ -165,7 +165,7 @@ impl Store {
             .transpose()
     }
 
-    /// Deletes what has expired: one-time values, sessions past their absolute end, tombstones of sessions
+    /// Deletes what has expired: one-time values, machines that wait for approval, sessions past their absolute end, tombstones of sessions
     /// that ended a day ago, and changes that are a day old. Tells of sessions, requests for access and grants whose time is up.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
@@ -174,6 +174,12 @@ impl Store {
             let mut transaction = self.database.begin().await?;
             transaction
                 .execute("DELETE FROM one_time WHERE expires_at <= $1", args![now])
+                .await?;
+            transaction
+                .execute(
+                    "DELETE FROM device_grants WHERE expires_at <= $1",
+                    args![now],
+                )
                 .await?;
             transaction
                 .execute("DELETE FROM changes WHERE at <= $1", args![old])

@@ -30,11 +30,13 @@ macro_rules! sessions_that {
     };
 }
 
+pub(in crate::store) use sessions_that;
+
 /// How many sessions tell which groups there are.
 const SESSIONS_LOOKED_AT: i64 = 5000;
 
 #[derive(sqlx::FromRow)]
-struct SessionRow {
+pub(in crate::store) struct SessionRow {
     id: String,
     principal: String,
     provider_sid: Option<String>,
@@ -67,7 +69,7 @@ fn ended_event(id: &SessionId, principal: &str, reason: EndReason) -> Result<Eve
     Ok(Event::session_ended(&principal, &id.label(), reason))
 }
 
-fn record(rows: Vec<SessionRow>) -> Result<Option<SessionRecord>, StoreError> {
+pub(in crate::store) fn record(rows: Vec<SessionRow>) -> Result<Option<SessionRecord>, StoreError> {
     rows.into_iter().next().map(TryInto::try_into).transpose()
 }
 
@@ -75,7 +77,7 @@ fn principal_json(session: &SessionRecord) -> Result<String, StoreError> {
     serde_json::to_string(&session.principal).map_err(|fault| no_principal(&session.id, &fault))
 }
 
-fn principal_of(id: &SessionId, json: &str) -> Result<Principal, StoreError> {
+pub(in crate::store) fn principal_of(id: &SessionId, json: &str) -> Result<Principal, StoreError> {
     serde_json::from_str(json).map_err(|fault| no_principal(id, &fault))
 }
 

@@ -1,5 +1,5 @@
 //! The assertion: a short-lived signed JWT that tells the upstream who the person is, bound to the certificate it travels with. The same keys sign
-//! the audit log's checkpoints.
+//! the audit log's checkpoints and our access tokens, each under a type of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::mesh::svid::Svid;
 use crate::secret;
 use crate::store::signing_keys::SigningKeyRecord;
 use crate::store::{Store, StoreError};
+use crate::token::jwk::EcKey;
 
 /// The header that carries it.
 pub const HEADER: http::HeaderName = http::HeaderName::from_static("wayleave-jwt-assertion");
@@ -34,6 +35,8 @@ pub struct Minter {
     /// Newest first; the first one signs. Never empty.
     signing: Key,
     published: Vec<serde_json::Value>,
+    /// The same keys by their ids, as points.
+    verifying: Vec<(String, [u8; 65])>,
 }
 
 struct Key {
@@ -94,6 +97,13 @@ impl Minter {
         Self::from_records(&records, clock, issuer).map(Arc::new)
     }
 
+    /// One with a key of its own.
+    #[cfg(test)]
+    pub(in crate::token) fn for_tests(clock: SharedClock, issuer: &str) -> Self {
+        let key = new_key(clock.now()).unwrap();
+        Self::from_records(&[key], clock, issuer.to_owned()).unwrap()
+    }
+
     fn from_records(
         records: &[SigningKeyRecord],
         clock: SharedClock,
@@ -101,13 +111,16 @@ impl Minter {
     ) -> Result<Self, StoreError> {
         let mut signing = None;
         let mut published = Vec::new();
+        let mut verifying = Vec::new();
         for record in records {
             let pair = open_key(&record.private_key).ok_or_else(|| unusable(&record.kid))?;
-            let jwk = PublicKey::of(&pair);
+            let jwk = public(&pair);
             if jwk.thumbprint() != record.kid {
                 return Err(unusable(&record.kid));
             }
-            published.push(jwk.document());
+            let point = jwk.point().ok_or_else(|| unusable(&record.kid))?;
+            verifying.push((record.kid.clone(), point));
+            published.push(document(&jwk));
             if signing.is_none() {
                 let kid = record.kid.clone();
                 let header = header("JWT", &kid);
@@ -119,6 +132,7 @@ impl Minter {
             clock,
             signing: signing.ok_or_else(|| unusable("none"))?,
             published,
+            verifying,
         })
     }
 
@@ -170,7 +184,18 @@ impl Minter {
             seq,
             hash: link.to_string(),
         };
-        self.sign(&header(checkpoint::TYPE, &self.signing.kid), &claims)
+        self.sign_as(checkpoint::TYPE, &claims)
+    }
+
+    /// Signs claims under a type of their own.
+    pub(in crate::token) fn sign_as(&self, typ: &str, claims: &impl Serialize) -> String {
+        self.sign(&header(typ, &self.signing.kid), claims)
+    }
+
+    /// The public key that an id names.
+    pub(in crate::token) fn public_key(&self, kid: &str) -> Option<&[u8; 65]> {
+        let mut keys = self.verifying.iter();
+        keys.find(|(known, _)| known == kid).map(|(_, point)| point)
     }
 
     #[expect(
@@ -214,39 +239,17 @@ fn header_value(token: String) -> http::HeaderValue {
     http::HeaderValue::try_from(token).expect("base64url and dots are a header value")
 }
 
-struct PublicKey {
-    x: String,
-    y: String,
+/// A key as it is published.
+fn document(key: &EcKey) -> serde_json::Value {
+    let mut document = key.document();
+    document["alg"] = "ES256".into();
+    document["use"] = "sig".into();
+    document["kid"] = key.thumbprint().into();
+    document
 }
 
-impl PublicKey {
-    fn of(pair: &EcdsaKeyPair) -> Self {
-        // 0x04, then two coordinates of 32 bytes (SEC 1 §2.3.3).
-        let point = pair.public_key().as_ref();
-        let (x, y) = point
-            .get(1..)
-            .unwrap_or_default()
-            .split_at_checked(32)
-            .unwrap_or_default();
-        Self {
-            x: URL_SAFE_NO_PAD.encode(x),
-            y: URL_SAFE_NO_PAD.encode(y),
-        }
-    }
-
-    /// RFC 7638 §3: SHA-256 of the required members in lexicographic order.
-    fn thumbprint(&self) -> String {
-        let Self { x, y } = self;
-        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
-        URL_SAFE_NO_PAD.encode(secret::sha256(members.as_bytes()))
-    }
-
-    fn document(&self) -> serde_json::Value {
-        json!({
-            "kty": "EC", "crv": "P-256", "x": self.x, "y": self.y,
-            "alg": "ES256", "use": "sig", "kid": self.thumbprint(),
-        })
-    }
+fn public(pair: &EcdsaKeyPair) -> EcKey {
+    EcKey::of_point(pair.public_key().as_ref())
 }
 
 fn new_key(now: Timestamp) -> Result<SigningKeyRecord, StoreError> {
@@ -254,7 +257,7 @@ fn new_key(now: Timestamp) -> Result<SigningKeyRecord, StoreError> {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| failed())?;
     let der = pair.to_pkcs8v1().map_err(|_| failed())?;
     Ok(SigningKeyRecord {
-        kid: PublicKey::of(&pair).thumbprint(),
+        kid: public(&pair).thumbprint(),
         private_key: zeroize::Zeroizing::new(der.as_ref().to_vec()),
         created_at: now,
     })

@@ -93,7 +93,7 @@ pub async fn receive_form(request: Request<Body>) -> Result<(HeaderMap, bytes::B
 }
 
 /// `application/x-www-form-urlencoded`, with or without parameters such as a charset.
-fn is_form(headers: &HeaderMap) -> bool {
+pub fn is_form(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

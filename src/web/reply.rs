@@ -1,8 +1,9 @@
-//! Pages and redirects of ours, with their headers.
+//! The plain answers of our own endpoints: redirects, pages, JSON.
 
 use askama::Template;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::Value;
 
 use crate::web::request_info::RequestInfo;
 use crate::web::security_headers;
@@ -42,12 +43,24 @@ pub fn page(
     page: &impl Template,
 ) -> Result<Response<Body>, ReplyFault> {
     let text = page.render().map_err(|_| ReplyFault::Page)?;
+    Ok(typed(info, status, "text/html; charset=utf-8", text))
+}
+
+/// JSON.
+pub fn json(info: &RequestInfo, status: StatusCode, value: &Value) -> Response<Body> {
+    typed(info, status, "application/json", value.to_string())
+}
+
+fn typed(
+    info: &RequestInfo,
+    status: StatusCode,
+    kind: &'static str,
+    text: String,
+) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=utf-8"),
-    );
-    security_headers::apply(response.headers_mut(), info.origin.scheme);
-    Ok(response)
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    security_headers::apply(headers, info.origin.scheme);
+    response
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::parts::program::Demo;
+use crate::parts::program::{Demo, Program};
 use crate::parts::served::Parties;
 
 /// Runs one script, and hands over what it reports.
@@ -106,5 +106,50 @@ async fn with_two_providers_people_choose() {
         json!({ "http": ports.http, "https": ports.https, "provider": ports.identity_provider });
     let input = json!({ "ports": ports, "shots": shots() });
     run("choose.mjs", input, || edge.err()).await;
+    parties.leave().await;
+}
+
+/// Signs in on the command line, with what it says handed to a script in the browser.
+async fn let_in(parties: &Parties, option: &str, read: impl Fn(&str) -> Option<Value>) {
+    let desk = tempfile::tempdir().unwrap();
+    let home = desk.path().display().to_string();
+    let environment = [
+        ("HOME", home.as_str()),
+        ("XDG_CONFIG_HOME", home.as_str()),
+        ("XDG_STATE_HOME", home.as_str()),
+        ("WAYLEAVE_KEYRING", "off"),
+    ];
+    let edge = parties.at("access");
+    let arguments = ["login", "--edge", &edge, option];
+    let mut login = Program::start_with(&arguments, &environment);
+    login.logs("/.wayleave/oauth/").await;
+    let (mut input, _) = crate::parts::until("what to open", || read(&login.err())).await;
+    let ports = parties.stage.ports;
+    input["ports"] =
+        json!({ "http": ports.http, "https": ports.https, "provider": ports.identity_provider });
+    input["shots"] = shots().into();
+    run("login.mjs", input, || login.err()).await;
+    assert_eq!(login.ended().await.code(), Some(0), "{}", login.err());
+    assert!(login.out().contains("as alice@demo.example"));
+}
+
+fn address(said: &str) -> Option<&str> {
+    let mut lines = said.lines().map(str::trim);
+    lines.find(|line| line.contains("/.wayleave/oauth/"))
+}
+
+#[tokio::test]
+async fn people_let_the_command_line_in_by_a_browser_here_or_elsewhere() {
+    let parties = Parties::gather().await;
+    let edge = parties.serve().await;
+    let here = |said: &str| Some(json!({ "url": address(said)? }));
+    let_in(&parties, "--no-browser", here).await;
+    let elsewhere = |said: &str| {
+        let is_code = |line: &&str| line.len() == 9 && line.as_bytes().get(4) == Some(&b'-');
+        let code = said.lines().map(str::trim).find(is_code)?;
+        Some(json!({ "url": address(said)?, "code": code }))
+    };
+    let_in(&parties, "--device", elsewhere).await;
+    drop(edge);
     parties.leave().await;
 }

@@ -171,7 +171,11 @@ impl Stage {
         }
         let request = request.body(EdgeBody::Empty).unwrap();
         let to = route(seen.port, protocol, WORKLOAD);
-        let sent = self.pools.exchange(&svid, &to, request).await.unwrap();
+        let sent = self
+            .pools
+            .exchange(&svid, &to, Box::new(request))
+            .await
+            .unwrap();
         let status = sent.response.status().as_u16();
         sent.response.into_body().collect().await.unwrap();
         status
@@ -300,7 +304,11 @@ async fn b13_paths_that_pass_the_edge_read_the_same_in_every_mode_of_istio() {
             for path in &paths {
                 let request = Request::builder().uri(path).header("host", "a.example");
                 let request = request.body(EdgeBody::Empty).unwrap();
-                let sent = stage.pools.exchange(&svid, &to, request).await.unwrap();
+                let sent = stage
+                    .pools
+                    .exchange(&svid, &to, Box::new(request))
+                    .await
+                    .unwrap();
                 let seen = sent.response.headers().get("x-path");
                 assert_eq!(seen.map(|seen| seen.as_bytes()), Some(path.as_bytes()));
                 sent.response.into_body().collect().await.unwrap();

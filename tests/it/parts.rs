@@ -10,6 +10,7 @@ pub(crate) mod house;
 pub(crate) mod issuer;
 pub(crate) mod istiod;
 pub(crate) mod program;
+pub(crate) mod program_of;
 pub(crate) mod served;
 pub(crate) mod upstream;
 pub(crate) mod visitor;

@@ -23,6 +23,7 @@ pub(super) fn is_hop_by_hop(name: &str) -> bool {
 /// Names that are removed as they stand, though none of their words tells.
 const EXACT: &[&str] = &[
     "displayname",
+    "dpop",
     "front-end-https",
     "remote",
     "x-access",

@@ -10,8 +10,7 @@ use crate::edge::body::EdgeBody;
 use crate::edge::metrics::Outcome;
 use crate::edge::respond::answer;
 use crate::identity::principal::{Groups, Principal};
-use crate::policy::compile::MapFault;
-use crate::policy::decide::DenyReason;
+use crate::policy::reach::needs_approval;
 use crate::web::ask::Wanted;
 use crate::web::audience::Audience;
 use crate::web::problem::{Problem, Refusal};
@@ -89,18 +88,11 @@ fn who(principal: &Principal) -> String {
 
 fn why(reason: &Denial, principal: Option<&Principal>) -> String {
     match reason {
-        Denial::Rules(DenyReason::Rule { rule }) => format!("The access rule {rule} forbids it."),
-        Denial::Rules(DenyReason::NoRule) => match principal.map(|principal| &principal.groups) {
-            Some(Groups::Missing) => "No access rule allows it. Your provider did not say which groups you are in, so rules about groups cannot apply.".to_owned(),
-            Some(Groups::Known(_)) | None => "No access rule allows it.".to_owned(),
-        },
-        Denial::Rules(DenyReason::Provider) => match principal {
-            Some(principal) => format!("This application does not accept people who signed in at {}.", principal.provider),
-            None => "This application accepts other identity providers only.".to_owned(),
-        },
-        Denial::ApprovalRequired { rule } => format!("The access rule {rule} allows it once somebody else has approved."),
-        Denial::NoMeshIdentity(MapFault::NoMapping) => "The access rules allow it, but no identity mapping gives you an identity in the mesh.".to_owned(),
-        Denial::NoMeshIdentity(MapFault::Invalid { mapping, .. }) => format!("The identity mapping {mapping} gives you no valid identity in the mesh."),
-        Denial::ForeignPage => "A page of another site tried to open a connection with your session.".to_owned(),
+        Denial::Rules(reason) => reason.why(principal),
+        Denial::ApprovalRequired { rule } => needs_approval(rule),
+        Denial::NoMeshIdentity(fault) => fault.why(),
+        Denial::ForeignPage => {
+            "A page of another site tried to open a connection with your session.".to_owned()
+        }
     }
 }

@@ -237,6 +237,27 @@ impl House {
         eventually("the new revision in force", decides).await;
     }
 
+    /// The audit log's events whose kind begins so, oldest first.
+    pub(crate) async fn events(&self, kind: &str) -> Vec<Value> {
+        let filter = wayleave::store::audit::EventFilter::default();
+        let all = self.running.store.events_after(0, &filter, 1000).await;
+        let bodies = all.unwrap().into_iter();
+        let bodies = bodies.map(|entry| serde_json::from_str::<Value>(&entry.body).unwrap());
+        bodies
+            .filter(|body| body["kind"].as_str().unwrap().starts_with(kind))
+            .collect()
+    }
+
+    /// A signed checkpoint of the audit log, by the key that signs for this edge.
+    pub(crate) async fn checkpoint(&self) -> String {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let issuer = self.secure_url("access", "");
+        let store = &self.running.store;
+        let minter = wayleave::token::assertion::Minter::load(store, clock, issuer);
+        let (seq, link) = store.audit_head().await.unwrap();
+        minter.await.unwrap().checkpoint(seq, link)
+    }
+
     /// The access log's lines of the requests that fit, as soon as there are so many.
     pub(crate) async fn lines(&self, count: usize, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
         let path = self.folder.path().join("access.log");

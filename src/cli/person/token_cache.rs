@@ -1,0 +1,133 @@
+//! Access tokens that are still good, in a file that only their owner can read, so that most commands need not ask the edge.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::person::fault::Fault;
+use crate::cli::person::profile::{Folders, write_private};
+use crate::clock::{Clock, SystemClock};
+
+/// Its name among a profile's files.
+pub(in crate::cli) const FILE: &str = "tokens.json";
+
+/// What is left of a token's life has to suffice for a request.
+const SLACK: i64 = 20;
+/// How long the list of routes is believed, in seconds.
+const ROUTES: i64 = 300;
+
+/// The tokens and routes of a profile.
+#[derive(Default, Serialize, Deserialize)]
+pub(in crate::cli) struct TokenCache {
+    /// The edge that they are of.
+    edge: String,
+    home: Option<Kept>,
+    /// By route, and by whether they are bound.
+    routes: BTreeMap<String, Kept>,
+    known: Option<Known>,
+}
+
+/// A token and its end.
+#[derive(Clone, Serialize, Deserialize)]
+pub(in crate::cli) struct Kept {
+    pub(in crate::cli) token: String,
+    /// The one origin that it is good for.
+    pub(in crate::cli) resource: String,
+    /// Seconds since the Unix epoch, by this machine's clock.
+    pub(in crate::cli) expires_at: i64,
+}
+
+/// A route, as the edge told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cli) struct Route {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) url: String,
+    pub(in crate::cli) resource: String,
+    pub(in crate::cli) open: bool,
+    #[serde(default)]
+    pub(in crate::cli) why_not: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Known {
+    at: i64,
+    routes: Vec<Route>,
+}
+
+/// The present second.
+pub(in crate::cli) fn now() -> i64 {
+    SystemClock.now().seconds()
+}
+
+fn name_of(route: &str, is_bound: bool) -> String {
+    let kind = if is_bound { "dpop" } else { "bearer" };
+    format!("{kind} {route}")
+}
+
+impl Kept {
+    /// Whether it can be used for so long still.
+    pub(in crate::cli) fn is_good_for(&self, more: Duration) -> bool {
+        let more = i64::try_from(more.as_secs()).unwrap_or(i64::MAX);
+        now().saturating_add(more) < self.expires_at
+    }
+
+    fn is_good(&self) -> bool {
+        now() + SLACK < self.expires_at
+    }
+}
+
+impl TokenCache {
+    /// What is kept for this edge; nothing, if it cannot be read.
+    pub(in crate::cli) fn load(folders: &Folders, profile: &str, edge: &str) -> Self {
+        let text = std::fs::read(folders.state(profile, FILE)).unwrap_or_default();
+        let read: Self = serde_json::from_slice(&text).unwrap_or_default();
+        if read.edge == edge {
+            return read;
+        }
+        Self {
+            edge: edge.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(in crate::cli) fn keep(&mut self, folders: &Folders, profile: &str) -> Result<(), Fault> {
+        self.routes.retain(|_, token| token.is_good());
+        let text = serde_json::to_vec(self).map_err(|error| Fault::failed(error.to_string()))?;
+        write_private(&folders.state(profile, FILE), &text)
+    }
+
+    pub(in crate::cli) fn home(&self) -> Option<&Kept> {
+        self.home.as_ref().filter(|token| token.is_good())
+    }
+
+    pub(in crate::cli) fn set_home(&mut self, token: Kept) {
+        self.home = Some(token);
+    }
+
+    pub(in crate::cli) fn route(&self, route: &str, is_bound: bool) -> Option<&Kept> {
+        let found = self.routes.get(&name_of(route, is_bound));
+        found.filter(|token| token.is_good())
+    }
+
+    pub(in crate::cli) fn set_route(&mut self, route: &str, is_bound: bool, token: Kept) {
+        self.routes.insert(name_of(route, is_bound), token);
+    }
+
+    pub(in crate::cli) fn known(&self) -> Option<&[Route]> {
+        let known = self.known.as_ref();
+        let known = known.filter(|known| (0..ROUTES).contains(&(now() - known.at)));
+        known.map(|known| known.routes.as_slice())
+    }
+
+    pub(in crate::cli) fn set_known(&mut self, routes: Vec<Route>) {
+        self.known = Some(Known { at: now(), routes });
+    }
+
+    /// After something was refused that looked good from here.
+    pub(in crate::cli) fn clear(&mut self) {
+        self.home = None;
+        self.routes.clear();
+        self.known = None;
+    }
+}

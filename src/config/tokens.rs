@@ -1,0 +1,37 @@
+//! `[tokens]`: what programs are given on behalf of people who signed in.
+
+use std::time::Duration;
+
+use crate::config::checked::TokensConfig;
+use crate::config::section::Section;
+
+/// Shortest and longest life of an access token.
+const LIFETIME: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(60 * 60);
+
+pub(super) fn read(section: &Section<'_>) -> Option<TokensConfig> {
+    let defaults = TokensConfig::default();
+    let lifetime = section.duration("lifetime", defaults.lifetime);
+    let allow_unbound = if section.has("allow_unbound") {
+        section.flag("allow_unbound")
+    } else {
+        Some(defaults.allow_unbound)
+    };
+    let requests_per_second = if section.has("requests_per_second") {
+        section
+            .number("requests_per_second", 1..=100_000)
+            .and_then(|number| u32::try_from(number).ok())
+    } else {
+        Some(defaults.requests_per_second)
+    };
+    let tokens = TokensConfig {
+        lifetime: lifetime?,
+        allow_unbound: allow_unbound?,
+        requests_per_second: requests_per_second?,
+    };
+    if !LIFETIME.contains(&tokens.lifetime) {
+        section.fault("lifetime", "this must be from 1m to 1h");
+        return None;
+    }
+    Some(tokens)
+}

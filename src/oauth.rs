@@ -1,0 +1,154 @@
+//! The home host as an OAuth 2.0 authorization server: programs of people who signed in get tokens, and what they may ask with them.
+//!
+//! In the order in which a program meets them: [`metadata`], [`authorize`] or [`device`], [`token`] with its [`grants`], [`api`], then
+//! [`revoke`] and [`introspect`]. Everything is derived from a person's session and ends with it. The issuer is the home host's origin as the
+//! request reached it; tokens for a route are for that route's origin alone.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Request};
+
+use crate::clock::SharedClock;
+use crate::config::checked::TokensConfig;
+use crate::oauth::fault::OAuthFault;
+use crate::oauth::rate::Rates;
+use crate::oidc::Providers;
+use crate::secret::TokenHash;
+use crate::session::cookie::{PresentedCookie, session_cookie};
+use crate::session::{Session, SessionError, Sessions};
+use crate::snapshot::Snapshots;
+use crate::snapshot::grants::LiveGrants;
+use crate::store::Store;
+use crate::token::assertion::Minter;
+use crate::token::dpop::{self, Proofs, Proven};
+use crate::web::csrf::is_form;
+use crate::web::parameters::Parameters;
+use crate::web::request_info::RequestInfo;
+
+pub mod api;
+pub mod authorize;
+pub mod caller;
+pub mod client;
+pub mod device;
+pub mod endpoints;
+pub mod fault;
+pub mod grants;
+pub mod introspect;
+pub mod issue;
+pub mod metadata;
+pub mod rate;
+pub mod reply;
+pub mod revoke;
+pub mod target;
+pub mod token;
+pub mod user_code;
+
+/// Largest form that programs send, in bytes: two of our tokens and what belongs to them.
+const FORM_LIMIT: usize = 40 * 1024;
+
+/// The authorization server. Put together by the composition root.
+pub struct OAuth {
+    pub(crate) store: Store,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) providers: Arc<Providers>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) grants: Arc<LiveGrants>,
+    pub(crate) minter: Arc<Minter>,
+    pub(crate) proofs: Arc<Proofs>,
+    pub(crate) clock: SharedClock,
+    pub(crate) config: TokensConfig,
+    pub(crate) rates: Rates,
+}
+
+/// A request of a program to one of our endpoints, its form read.
+pub(crate) struct Asked {
+    pub(crate) info: RequestInfo,
+    pub(crate) headers: HeaderMap,
+    path: String,
+    pub(crate) form: Parameters,
+}
+
+impl Asked {
+    /// Reads a form. What comes with a client's credentials is refused: the clients there are have none.
+    async fn read(info: &RequestInfo, request: Request<Body>) -> Result<Self, OAuthFault> {
+        let (head, body) = request.into_parts();
+        if head.headers.contains_key(http::header::AUTHORIZATION) {
+            return Err(OAuthFault::InvalidClient);
+        }
+        if !is_form(&head.headers) {
+            return Err(OAuthFault::InvalidRequest(
+                "the body must be application/x-www-form-urlencoded",
+            ));
+        }
+        let body = axum::body::to_bytes(body, FORM_LIMIT)
+            .await
+            .map_err(|_| OAuthFault::InvalidRequest("the body is too long or broken off"))?;
+        let form = Parameters::parse(&body, FORM_LIMIT)
+            .map_err(|_| OAuthFault::InvalidRequest("a parameter is given twice"))?;
+        Ok(Self {
+            info: info.clone(),
+            headers: head.headers,
+            path: head.uri.path().to_owned(),
+            form,
+        })
+    }
+
+    /// A parameter that must be there.
+    fn required(&self, name: &'static str) -> Result<&str, OAuthFault> {
+        self.form.one(name).ok_or(OAuthFault::Missing(name))
+    }
+}
+
+impl OAuth {
+    /// All endpoints, on the home host. Requests carry [`RequestInfo`] in their extensions.
+    pub fn router(self: Arc<Self>) -> Router {
+        endpoints::router(self)
+    }
+
+    /// The issuer of what is asked for here.
+    fn issuer(&self, info: &RequestInfo) -> String {
+        info.origin.to_string()
+    }
+
+    /// The live session of a browser, and the cookie that leads to it.
+    async fn browser_session(
+        &self,
+        info: &RequestInfo,
+        headers: &HeaderMap,
+    ) -> Result<Option<(Arc<Session>, TokenHash)>, SessionError> {
+        match session_cookie(headers, info.origin.scheme) {
+            PresentedCookie::One(cookie) => {
+                let host = info.origin.host.as_str();
+                let session = self.sessions.load(cookie, host).await?;
+                Ok(session.map(|session| (session, cookie)))
+            }
+            PresentedCookie::None | PresentedCookie::Unusable => Ok(None),
+        }
+    }
+
+    /// The thumbprint of the key that a request proves, if it brings a proof; a bad one is refused.
+    fn proven_key(&self, asked: &Asked) -> Result<Option<String>, OAuthFault> {
+        let Some(proof) = dpop::presented(&asked.headers).map_err(OAuthFault::InvalidProof)? else {
+            return Ok(None);
+        };
+        let request = Proven {
+            method: "POST",
+            origin: &asked.info.origin.to_string(),
+            path: &asked.path,
+            token: None,
+        };
+        let key = self.proofs.verify(proof, request, self.clock.now());
+        key.map(Some).map_err(OAuthFault::InvalidProof)
+    }
+
+    /// The same, where what is asked for is bound to the key: without one only if the configuration has it so.
+    fn binding_key(&self, asked: &Asked) -> Result<Option<String>, OAuthFault> {
+        let key = self.proven_key(asked)?;
+        if key.is_none() && !self.config.allow_unbound {
+            return Err(OAuthFault::InvalidProof(dpop::ProofFault::Missing));
+        }
+        Ok(key)
+    }
+}

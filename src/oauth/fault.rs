@@ -1,0 +1,107 @@
+//! Why a program does not get what it asks for (RFC 6749 §5.2 and its relatives): a code for programs, one description for people.
+
+use http::StatusCode;
+
+use crate::session::SessionError;
+use crate::store::StoreError;
+use crate::token::dpop::ProofFault;
+
+/// A refusal or failure.
+#[derive(Debug, thiserror::Error)]
+pub enum OAuthFault {
+    /// The request cannot be read, or something in it makes no sense.
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    /// A parameter is missing.
+    #[error("the parameter {0} is missing")]
+    Missing(&'static str),
+    /// No such client, or one that shows credentials although it has none.
+    #[error("there is no such client; wayleave-cli is the only one, and has no secret")]
+    InvalidClient,
+    /// What is presented is not good, or not any more.
+    #[error("{0}")]
+    InvalidGrant(&'static str),
+    /// No such grant type.
+    #[error("this grant type is not supported")]
+    UnsupportedGrantType,
+    /// No such response type.
+    #[error("only response_type=code is supported")]
+    UnsupportedResponseType,
+    /// There is no such route, or it is named in two ways.
+    #[error("{0}")]
+    InvalidTarget(&'static str),
+    /// The key is not proven.
+    #[error("{0}")]
+    InvalidProof(ProofFault),
+    /// Tokens without a key are not given.
+    #[error("this edge gives no tokens that are bound to no key (tokens.allow_unbound)")]
+    Unbound,
+    /// Nobody has approved it yet.
+    #[error("nobody has approved it yet")]
+    AuthorizationPending,
+    /// It asks too often.
+    #[error("wait longer before asking again")]
+    SlowDown,
+    /// The person said no.
+    #[error("it was refused")]
+    AccessDenied,
+    /// The code was not approved in time, or is unknown.
+    #[error("the code has expired, was used, or was never given")]
+    ExpiredToken,
+    /// The address asks for more than it may.
+    #[error("there are too many requests from this address")]
+    TooManyRequests,
+    /// The store failed.
+    #[error("something that this needs does not answer")]
+    Store(#[from] StoreError),
+    /// The sessions failed.
+    #[error("something that this needs does not answer")]
+    Session(#[from] SessionError),
+    /// What we wrote ourselves cannot be read.
+    #[error("something went wrong on our side")]
+    State,
+}
+
+impl OAuthFault {
+    /// The error code that programs read.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) | Self::Missing(_) => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant(_) => "invalid_grant",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidTarget(_) => "invalid_target",
+            Self::InvalidProof(_) => "invalid_dpop_proof",
+            Self::Unbound => "unauthorized_client",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::AccessDenied => "access_denied",
+            Self::ExpiredToken => "expired_token",
+            Self::TooManyRequests | Self::Store(_) | Self::Session(_) => "temporarily_unavailable",
+            Self::State => "server_error",
+        }
+    }
+
+    /// The status that goes with it.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::Missing(_)
+            | Self::InvalidGrant(_)
+            | Self::UnsupportedGrantType
+            | Self::UnsupportedResponseType
+            | Self::InvalidTarget(_)
+            | Self::InvalidProof(_)
+            | Self::Unbound
+            | Self::AuthorizationPending
+            | Self::SlowDown
+            | Self::AccessDenied
+            | Self::ExpiredToken => StatusCode::BAD_REQUEST,
+            Self::InvalidClient => StatusCode::UNAUTHORIZED,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Store(_) | Self::Session(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::State => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}

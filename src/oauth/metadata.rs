@@ -1,0 +1,45 @@
+//! What programs read first: where the endpoints are and what they take (RFC 8414).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::oauth::token::{DEVICE_GRANT, EXCHANGE_GRANT};
+use crate::oauth::{OAuth, endpoints};
+use crate::web::reply;
+use crate::web::request_info::RequestInfo;
+
+/// `GET /.well-known/oauth-authorization-server`.
+pub(super) async fn show(
+    State(oauth): State<Arc<OAuth>>,
+    Extension(info): Extension<RequestInfo>,
+) -> Response<Body> {
+    reply::json(&info, StatusCode::OK, &document(&oauth.issuer(&info)))
+}
+
+fn document(issuer: &str) -> Value {
+    let at = |path: &str| format!("{issuer}{path}");
+    json!({
+        "issuer": issuer,
+        "authorization_endpoint": at(endpoints::AUTHORIZE),
+        "token_endpoint": at(endpoints::TOKEN),
+        "device_authorization_endpoint": at(endpoints::DEVICE_AUTHORIZATION),
+        "revocation_endpoint": at(endpoints::REVOKE),
+        "introspection_endpoint": at(endpoints::INTROSPECT),
+        "jwks_uri": at("/.wayleave/jwks.json"),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": [
+            "authorization_code", "refresh_token", DEVICE_GRANT, EXCHANGE_GRANT,
+        ],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["none"],
+        "revocation_endpoint_auth_methods_supported": ["none"],
+        "dpop_signing_alg_values_supported": ["ES256"],
+        "authorization_response_iss_parameter_supported": true,
+    })
+}

@@ -1,0 +1,112 @@
+//! What a token is asked for: a route, by its name or its origin (RFC 8707), or our own API.
+
+use url::Url;
+
+use crate::identity::principal::Principal;
+use crate::oauth::fault::OAuthFault;
+use crate::oauth::{Asked, OAuth};
+use crate::policy::decide::{DenyReason, Verdict};
+use crate::web::request_info::RequestInfo;
+
+/// The one audience of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Our own API on the home host.
+    Home,
+    /// A route's origin, as text.
+    Route(String),
+}
+
+impl Target {
+    /// The `aud` of the token.
+    pub(crate) fn audience(&self, info: &RequestInfo) -> String {
+        match self {
+            Self::Home => info.origin.to_string(),
+            Self::Route(origin) => origin.clone(),
+        }
+    }
+}
+
+const UNKNOWN: OAuthFault = OAuthFault::InvalidTarget("there is no such route");
+
+impl OAuth {
+    /// What `resource` or `audience` names; `None` when neither is there. Two that do not mean the same are refused.
+    pub(crate) fn target(&self, asked: &Asked) -> Result<Option<Target>, OAuthFault> {
+        let mut found = None;
+        for name in ["resource", "audience"] {
+            let Some(text) = asked.form.one(name) else {
+                continue;
+            };
+            let target = self.target_named(&asked.info, text)?;
+            if found.as_ref().is_some_and(|other| *other != target) {
+                let why = "resource and audience name different routes; a token is for one";
+                return Err(OAuthFault::InvalidTarget(why));
+            }
+            found = Some(target);
+        }
+        Ok(found)
+    }
+
+    fn target_named(&self, info: &RequestInfo, text: &str) -> Result<Target, OAuthFault> {
+        let policy = self.snapshots.current();
+        let named = policy
+            .routes()
+            .iter()
+            .find(|route| &*route.route.name == text);
+        if let Some(route) = named {
+            let origin = info.origin.at_host(route.route.host.clone());
+            return Ok(Target::Route(origin.to_string()));
+        }
+        // An origin, with or without its slash.
+        let url = Url::parse(text).map_err(|_| UNKNOWN)?;
+        let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let has_no_user = url.username().is_empty() && url.password().is_none();
+        if !is_bare || !has_no_user {
+            return Err(UNKNOWN);
+        }
+        let origin = url.origin().ascii_serialization();
+        if origin == info.origin.to_string() {
+            return Ok(Target::Home);
+        }
+        let is_route = |host: &crate::address::host::Host| {
+            info.origin.at_host(host.clone()).to_string() == origin
+        };
+        let mut hosts = policy.routes().iter().map(|route| &route.route.host);
+        match hosts.any(is_route) {
+            true => Ok(Target::Route(origin)),
+            false => Err(UNKNOWN),
+        }
+    }
+
+    /// Refuses a route that does not count the person's provider at all (security.md I1). Everything else the edge decides with each request.
+    pub(crate) fn check_provider(
+        &self,
+        info: &RequestInfo,
+        target: &Target,
+        principal: &Principal,
+    ) -> Result<(), OAuthFault> {
+        if !self.providers.is_known(&principal.provider) {
+            return Err(OAuthFault::InvalidGrant(
+                "the identity provider of this session is not in use any more",
+            ));
+        }
+        let Target::Route(origin) = target else {
+            return Ok(());
+        };
+        let policy = self.snapshots.current();
+        let now = self.clock.now().to_jiff();
+        let grants = self.grants.current();
+        let reach = policy.reach(principal, now, info.client, grants.of(principal));
+        let mut at_host = reach.iter().filter(|reach| {
+            let host = reach.route.route.host.clone();
+            info.origin.at_host(host).to_string() == *origin
+        });
+        let refused = |verdict: &Verdict| matches!(verdict, Verdict::Deny(DenyReason::Provider));
+        if at_host.all(|reach| refused(&reach.verdict)) {
+            return Err(OAuthFault::InvalidGrant(
+                "the route does not accept people who signed in at this identity provider",
+            ));
+        }
+        Ok(())
+    }
+}

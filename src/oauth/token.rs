@@ -1,0 +1,67 @@
+//! The token endpoint: what is presented, by whom, for what.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use http::{Request, Response, StatusCode};
+use serde_json::Value;
+
+use crate::oauth::fault::OAuthFault;
+use crate::oauth::{Asked, OAuth, client, reply};
+use crate::web::reply as web_reply;
+use crate::web::request_info::RequestInfo;
+
+/// RFC 8628 §3.4.
+pub(crate) const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// RFC 8693 §2.1.
+pub(crate) const EXCHANGE_GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// `POST /.wayleave/oauth/token`.
+pub(super) async fn submit(
+    State(oauth): State<Arc<OAuth>>,
+    Extension(info): Extension<RequestInfo>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let task_info = info.clone();
+    // A program that leaves must not stop it halfway: a refresh token that was used up and whose successor was not kept is lost.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded by the store's and the provider's deadlines; outlives only its request"
+    )]
+    let work = tokio::spawn(async move { oauth.token(&task_info, request).await });
+    match work.await.unwrap_or(Err(OAuthFault::State)) {
+        Ok(answer) => web_reply::json(&info, StatusCode::OK, &answer),
+        Err(fault) => reply::fault(&info, &fault),
+    }
+}
+
+impl OAuth {
+    async fn token(&self, info: &RequestInfo, request: Request<Body>) -> Result<Value, OAuthFault> {
+        if !self.rates.tokens.take(info.client, self.clock.now()) {
+            return Err(OAuthFault::TooManyRequests);
+        }
+        let asked = Asked::read(info, request).await?;
+        match asked.required("grant_type")? {
+            "authorization_code" => self.by_code(&asked).await,
+            "refresh_token" => self.by_refresh(&asked).await,
+            DEVICE_GRANT => self.by_device(&asked).await,
+            EXCHANGE_GRANT => self.by_exchange(&asked).await,
+            _ => Err(OAuthFault::UnsupportedGrantType),
+        }
+    }
+}
+
+impl Asked {
+    /// The client that asks; all there are are public, so its id is all there is to it.
+    pub(crate) fn client(&self) -> Result<&str, OAuthFault> {
+        if self.form.one("client_secret").is_some() || self.form.one("client_assertion").is_some() {
+            return Err(OAuthFault::InvalidClient);
+        }
+        let id = self.required("client_id")?;
+        client::is_known(id)
+            .then_some(id)
+            .ok_or(OAuthFault::InvalidClient)
+    }
+}

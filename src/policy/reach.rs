@@ -1,0 +1,120 @@
+//! What somebody may open, route by route, and why not the rest: asked as a browser asks that opens each of them.
+
+use std::net::IpAddr;
+
+use crate::identity::principal::{Groups, Principal};
+use crate::policy::compile::{CompiledPolicy, CompiledRoute, MapFault};
+use crate::policy::decide::{DenyReason, Facts, Grant, Verdict};
+
+/// What becomes of somebody who opens a route.
+pub struct Reach<'a> {
+    /// The route.
+    pub route: &'a CompiledRoute,
+    /// What the rules say.
+    pub verdict: Verdict,
+    /// Why there is no mesh identity to travel under.
+    pub unmapped: Option<MapFault>,
+}
+
+impl Reach<'_> {
+    /// Whether it opens; signing in once more is no obstacle.
+    pub fn is_open(&self) -> bool {
+        let may = matches!(self.verdict, Verdict::Allow { .. } | Verdict::StepUp { .. });
+        may && self.unmapped.is_none()
+    }
+
+    /// Why it does not open, as a code and in words.
+    pub fn why_not(&self, principal: &Principal) -> Option<(&'static str, String)> {
+        match (&self.verdict, &self.unmapped) {
+            (Verdict::Deny(reason), _) => Some((reason.code(), reason.why(Some(principal)))),
+            (Verdict::SignIn, _) => Some(("sign_in_required", "Signing in is needed.".to_owned())),
+            (Verdict::Ask { rule, .. }, _) => Some(("approval_required", needs_approval(rule))),
+            (_, Some(fault)) => Some((fault.code(), fault.why())),
+            (Verdict::Allow { .. } | Verdict::StepUp { .. }, None) => None,
+        }
+    }
+}
+
+impl CompiledPolicy {
+    /// Every route, in the policy's order, for somebody who has these grants.
+    pub fn reach(
+        &self,
+        principal: &Principal,
+        now: jiff::Timestamp,
+        peer: IpAddr,
+        grants: &[Grant],
+    ) -> Vec<Reach<'_>> {
+        let unmapped = self.mesh_identity(Some(principal)).err();
+        let routes = self.routes().iter();
+        let reach = routes.map(|route| {
+            let facts = Facts {
+                principal: Some(principal),
+                route,
+                method: "GET",
+                path: &route.route.prefix,
+                now,
+                peer: Some(peer),
+                headers: None,
+                grants,
+            };
+            Reach {
+                route,
+                verdict: self.decide(&facts),
+                unmapped: unmapped.clone(),
+            }
+        });
+        reach.collect()
+    }
+}
+
+/// What is said where only an approval is missing.
+pub fn needs_approval(rule: &str) -> String {
+    format!("The access rule {rule} allows it once somebody else has approved.")
+}
+
+impl DenyReason {
+    /// Stable and machine-readable.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Rule { .. } => "denied_by_rule",
+            Self::NoRule => "not_allowed",
+            Self::Provider => "provider_not_accepted",
+        }
+    }
+
+    /// In plain words, for whoever is refused.
+    pub fn why(&self, principal: Option<&Principal>) -> String {
+        match self {
+            Self::Rule { rule } => format!("The access rule {rule} forbids it."),
+            Self::NoRule => match principal.map(|principal| &principal.groups) {
+                Some(Groups::Missing) => "No access rule allows it. Your provider did not say which groups you are in, so rules about groups cannot apply.".to_owned(),
+                Some(Groups::Known(_)) | None => "No access rule allows it.".to_owned(),
+            },
+            Self::Provider => match principal {
+                Some(principal) => format!(
+                    "This application does not accept people who signed in at {}.",
+                    principal.provider
+                ),
+                None => "This application accepts other identity providers only.".to_owned(),
+            },
+        }
+    }
+}
+
+impl MapFault {
+    /// Stable and machine-readable.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoMapping => "no_mesh_identity",
+            Self::Invalid { .. } => "mesh_identity_invalid",
+        }
+    }
+
+    /// In plain words, for whoever is refused.
+    pub fn why(&self) -> String {
+        match self {
+            Self::NoMapping => "The access rules allow it, but no identity mapping gives you an identity in the mesh.".to_owned(),
+            Self::Invalid { mapping, .. } => format!("The identity mapping {mapping} gives you no valid identity in the mesh."),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Rows of token families and of the refresh tokens that renew them.
+//!
+//! A family belongs to a session and is good only while that is. Used refresh tokens stay, so that one that comes a second time is recognised;
+//! the family then ends, since nobody can tell which of the two who showed it is the thief (RFC 9700 §4.14.2).
+
+use crate::audit::event::{Event, FamilyEvent};
+use crate::clock::Timestamp;
+use crate::secret::TokenHash;
+use crate::session::{FamilyEnd, FamilyId, SessionId, SessionRecord};
+use crate::store::changes::Change;
+use crate::store::dialect::{Transaction, args};
+use crate::store::sessions::{SessionRow, principal_of, record, sessions_that};
+use crate::store::{Store, StoreError, within};
+
+/// A family, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilyRecord {
+    /// Names it in tokens, the feed and events.
+    pub id: FamilyId,
+    /// What it is derived from.
+    pub session: SessionId,
+    /// Whom it was given to.
+    pub client: String,
+    /// RFC 7638 thumbprint of the key that its tokens are bound to.
+    pub key_thumbprint: Option<String>,
+}
+
+/// What becomes of a refresh token that is presented.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// It was good, and is used up; the next one is kept.
+    Rotated(FamilyRecord),
+    /// It had been used before: its family has ended.
+    Reused,
+    /// Unknown, or its family or session has ended.
+    Unknown,
+    /// It belongs to another client or key; nothing was used up.
+    NotTheirs,
+}
+
+#[derive(sqlx::FromRow)]
+struct FamilyRow {
+    id: String,
+    session: String,
+    client: String,
+    key_thumbprint: Option<String>,
+}
+
+impl From<FamilyRow> for FamilyRecord {
+    fn from(row: FamilyRow) -> Self {
+        Self {
+            id: FamilyId(row.id.into()),
+            session: SessionId(row.session.into()),
+            client: row.client,
+            key_thumbprint: row.key_thumbprint,
+        }
+    }
+}
+
+/// The live family of a refresh token, used or not.
+const OF_REFRESH_TOKEN: &str = "SELECT f.id, f.session, f.client, f.key_thumbprint FROM refresh_tokens r \
+     JOIN token_families f ON f.id = r.family JOIN sessions s ON s.id = f.session \
+     WHERE r.hash = $1 AND f.ended_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2";
+
+const fn reason_text(reason: FamilyEnd) -> &'static str {
+    match reason {
+        FamilyEnd::Revoked => "revoked",
+        FamilyEnd::RefreshReused => "refresh_reused",
+        FamilyEnd::CodeReused => "code_reused",
+    }
+}
+
+impl Store {
+    /// Keeps a new family with its first refresh token; false if the session has ended. `how` and `peer` are for the log.
+    pub async fn create_family(
+        &self,
+        family: &FamilyRecord,
+        refresh: TokenHash,
+        how: &str,
+        peer: &str,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            // Writing the row keeps an end of the session that happens at the same time waiting.
+            let live: Vec<(String,)> = transaction
+                .fetch(
+                    "UPDATE sessions SET last_seen = last_seen \
+                     WHERE id = $1 AND ended_at IS NULL AND expires_at > $2 RETURNING principal",
+                    args![&*family.session.0, now],
+                )
+                .await?;
+            let Some((principal,)) = live.first() else {
+                return Ok(false);
+            };
+            let principal = principal_of(&family.session, principal)?;
+            transaction
+                .execute(
+                    "INSERT INTO token_families (id, session, client, key_thumbprint, created_at) \
+                     VALUES ($1, $2, $3, $4, $5)",
+                    args![
+                        &*family.id.0,
+                        &*family.session.0,
+                        family.client.as_str(),
+                        family.key_thumbprint.as_deref(),
+                        now
+                    ],
+                )
+                .await?;
+            transaction.insert_refresh(refresh, &family.id, now).await?;
+            let (session, label) = (family.session.label(), family.id.label());
+            let event = Event::tokens_granted(
+                &FamilyEvent {
+                    principal: &principal,
+                    session: &session,
+                    family: &label,
+                    client: &family.client,
+                },
+                how,
+                family.key_thumbprint.is_some(),
+                peer,
+            );
+            transaction.tell(&[event], now).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Uses a refresh token up and keeps the next, or finds out why it is not good. Of several who come at once with the same one gets on, and
+    /// then the family ends. `key` is the thumbprint of the key that was proven.
+    pub async fn rotate_refresh(
+        &self,
+        presented: TokenHash,
+        next: TokenHash,
+        client: &str,
+        key: Option<&str>,
+    ) -> Result<Rotation, StoreError> {
+        let now = self.clock.now();
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            let found: Vec<FamilyRow> = transaction
+                .fetch(OF_REFRESH_TOKEN, args![presented.to_hex(), now])
+                .await?;
+            let Some(family) = found.into_iter().next().map(FamilyRecord::from) else {
+                return Ok(Rotation::Unknown);
+            };
+            if family.client != client || family.key_thumbprint.as_deref() != key {
+                return Ok(Rotation::NotTheirs);
+            }
+            let used = transaction
+                .execute(
+                    "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL",
+                    args![presented.to_hex(), now],
+                )
+                .await?;
+            if used == 0 {
+                let reason = FamilyEnd::RefreshReused;
+                transaction.end_family(&family.id, reason, now).await?;
+                transaction.commit().await?;
+                return Ok(Rotation::Reused);
+            }
+            transaction.insert_refresh(next, &family.id, now).await?;
+            transaction.commit().await?;
+            Ok(Rotation::Rotated(family))
+        })
+        .await
+    }
+
+    /// Ends a family (its change is in the feed when this returns); false if it had ended before.
+    pub async fn end_family(&self, id: &FamilyId, reason: FamilyEnd) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            let ended = transaction.end_family(id, reason, now).await?;
+            transaction.commit().await?;
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// The live family of a refresh token.
+    pub async fn family_of_refresh(
+        &self,
+        refresh: TokenHash,
+    ) -> Result<Option<FamilyRecord>, StoreError> {
+        let rows: Vec<FamilyRow> = within(
+            self.database
+                .fetch(OF_REFRESH_TOKEN, args![refresh.to_hex(), self.clock.now()]),
+        )
+        .await?;
+        Ok(rows.into_iter().next().map(FamilyRecord::from))
+    }
+
+    /// The live session of a live family.
+    pub async fn session_of_family(
+        &self,
+        id: &FamilyId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let rows: Vec<SessionRow> = within(self.database.fetch(
+            sessions_that!(
+                "JOIN token_families f ON sessions.id = f.session \
+                 WHERE f.id = $1 AND f.ended_at IS NULL AND sessions.ended_at IS NULL AND expires_at > $2"
+            ),
+            args![&*id.0, self.clock.now()],
+        ))
+        .await?;
+        record(rows)
+    }
+}
+
+impl Transaction {
+    async fn insert_refresh(
+        &mut self,
+        hash: TokenHash,
+        family: &FamilyId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT INTO refresh_tokens (hash, family, created_at) VALUES ($1, $2, $3)",
+            args![hash.to_hex(), &*family.0, at],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Ends a family, tells of it and puts it into the feed, in this order; comes last in a transaction.
+    async fn end_family(
+        &mut self,
+        id: &FamilyId,
+        reason: FamilyEnd,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let ended: Vec<(String, String)> = self
+            .fetch(
+                "UPDATE token_families SET ended_at = $2, end_reason = $3 \
+                 WHERE id = $1 AND ended_at IS NULL RETURNING session, client",
+                args![&*id.0, at, reason_text(reason)],
+            )
+            .await?;
+        let Some((session, client)) = ended.into_iter().next() else {
+            return Ok(false);
+        };
+        let session = SessionId(session.into());
+        let of_session: Vec<(String,)> = self
+            .fetch(
+                "SELECT principal FROM sessions WHERE id = $1",
+                args![&*session.0],
+            )
+            .await?;
+        if let Some((principal,)) = of_session.first() {
+            let principal = principal_of(&session, principal)?;
+            let (session, family) = (session.label(), id.label());
+            let told = FamilyEvent {
+                principal: &principal,
+                session: &session,
+                family: &family,
+                client: &client,
+            };
+            let event = Event::tokens_ended(&told, reason_text(reason));
+            self.tell(&[event], at).await?;
+        }
+        self.append(&[Change::FamilyEnded(id.clone())], at).await?;
+        Ok(true)
+    }
+}

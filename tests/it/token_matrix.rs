@@ -1,0 +1,179 @@
+//! Every kind of token that there is, at every place that takes one: only the pairs that are meant pass.
+
+use std::sync::Arc;
+
+use http::{Request, StatusCode};
+use wayleave::clock::SystemClock;
+
+use crate::parts::browser::navigation;
+use crate::parts::empty;
+use crate::parts::house::House;
+use crate::parts::program_of::{
+    ACCESS, EXCHANGE, ProgramOf, ask, code, exchange, post, redeem, refresh, text,
+};
+
+/// Where a token is presented, and whether it was taken.
+async fn taken(house: &House, alice: &ProgramOf, place: &str, token: &str) -> bool {
+    let key = &alice.key;
+    let (app, admin) = (house.url("app", "/x"), house.url("admin", "/x"));
+    let me = house.url("access", "/.wayleave/api/v1/me");
+    let (url, scheme) = match place {
+        "bearer at its route" => (&app, "Bearer"),
+        "bearer at another route" => (&admin, "Bearer"),
+        "bearer at the API" => (&me, "Bearer"),
+        "proven at its route" => (&app, "DPoP"),
+        "proven at another route" => (&admin, "DPoP"),
+        "proven at the API" => (&me, "DPoP"),
+        "cookie at its route" => {
+            let request = Request::get(&app).header("cookie", format!("wayleave={token}"));
+            let page = house.send(request.body(empty()).unwrap()).await;
+            return page.status == StatusCode::OK;
+        }
+        "proof" => {
+            let request = Request::get(&me)
+                .header("authorization", format!("DPoP {}", alice.home_token))
+                .header("dpop", token);
+            let page = house.send(request.body(empty()).unwrap()).await;
+            return page.status == StatusCode::OK;
+        }
+        "exchange" => {
+            return exchange(house, Some(key), token, "app").await.status == StatusCode::OK;
+        }
+        "refresh" => return refresh(house, Some(key), token).await.status == StatusCode::OK,
+        "code" => return redeem(house, Some(key), token).await.status == StatusCode::OK,
+        "device" => {
+            let fields = [
+                ("grant_type", crate::parts::program_of::DEVICE),
+                ("client_id", "wayleave-cli"),
+                ("device_code", token),
+            ];
+            return ask(house, Some(key), &fields).await.status == StatusCode::OK;
+        }
+        "logout" => {
+            let request =
+                Request::post(house.url("access", "/.wayleave/backchannel-logout/partner"))
+                    .header("content-type", "application/x-www-form-urlencoded");
+            let body = crate::parts::full(format!("logout_token={token}"));
+            return house.send(request.body(body).unwrap()).await.status == StatusCode::OK;
+        }
+        _ => panic!("{place}"),
+    };
+    let mut request = Request::get(url).header("authorization", format!("{scheme} {token}"));
+    if scheme == "DPoP" {
+        request = request.header("dpop", key.proof("GET", url, Some(token)));
+    }
+    house.send(request.body(empty()).unwrap()).await.status == StatusCode::OK
+}
+
+const PLACES: &[&str] = &[
+    "bearer at its route",
+    "bearer at another route",
+    "bearer at the API",
+    "proven at its route",
+    "proven at another route",
+    "proven at the API",
+    "cookie at its route",
+    "proof",
+    "exchange",
+    "logout",
+    "device",
+    "code",
+    // Last: what is refused here may end what it belongs to.
+    "refresh",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_token_is_good_only_where_it_is_meant_to_be() {
+    let allowing = |text: String| format!("{text}\n[tokens]\nallow_unbound = true\n");
+    let house = House::start_as("sqlite://wayleave.db", Arc::new(SystemClock), allowing).await;
+    let mut alice = ProgramOf::let_in(&house, "alice").await;
+    let bound = alice.token_for(&house, "app").await;
+    let fields = [
+        ("grant_type", EXCHANGE),
+        ("subject_token", alice.home_token.as_str()),
+        ("subject_token_type", ACCESS),
+        ("resource", "app"),
+        ("bound", "false"),
+    ];
+    let unbound = text(
+        &ask(&house, Some(&alice.key), &fields).await,
+        "access_token",
+    );
+    // What upstreams are told, and what the same key signs besides.
+    let page = navigation("GET", &house.url("app", "/x"), empty());
+    alice.browser.fetch(page).await;
+    let seen = house.upstream.only();
+    let assertion = seen.headers["wayleave-jwt-assertion"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let checkpoint = house.checkpoint().await;
+    let proof = alice.key.proof(
+        "GET",
+        &house.url("access", "/.wayleave/api/v1/me"),
+        Some(&alice.home_token),
+    );
+    let mut another = house.signed_in("alice").await;
+    let code = code(&house, &mut another).await;
+    let cookies = another.cookies("app.localhost");
+    let cookie = cookies
+        .split("wayleave=")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    let device = {
+        let url = house.url("access", "/.wayleave/oauth/device_authorization");
+        let proof = alice.key.proof("POST", &url, None);
+        let fields = [("client_id", "wayleave-cli")];
+        text(
+            &post(&house, "device_authorization", &[("dpop", &proof)], &fields).await,
+            "device_code",
+        )
+    };
+    let kinds: Vec<(&str, String, &[&str])> = vec![
+        (
+            "access token for the API",
+            alice.home_token.clone(),
+            &["proven at the API", "exchange"],
+        ),
+        ("access token for a route", bound, &["proven at its route"]),
+        (
+            "access token for a route, unbound",
+            unbound,
+            &["bearer at its route"],
+        ),
+        ("assertion", assertion, &[]),
+        ("checkpoint", checkpoint, &[]),
+        ("proof of a key", proof, &["proof"]),
+        (
+            "session cookie",
+            cookie.to_owned(),
+            &["cookie at its route"],
+        ),
+        ("authorization code", code, &["code"]),
+        ("device code that nobody approved", device, &[]),
+        (
+            "trusted issuer's token",
+            house.issuer.token(|_| ()),
+            &["bearer at its route"],
+        ),
+        ("logout token", house.issuer.logout_token(), &["logout"]),
+        ("refresh token", alice.refresh_token.clone(), &["refresh"]),
+    ];
+    for (kind, token, meant) in &kinds {
+        for place in PLACES {
+            let taken = taken(&house, &alice, place, token).await;
+            assert_eq!(taken, meant.contains(place), "{kind}: {place}");
+        }
+    }
+    // Another edge's tokens are none here.
+    let other = House::start().await;
+    let stranger = ProgramOf::let_in(&other, "alice").await;
+    for token in [&stranger.home_token, &stranger.refresh_token] {
+        for place in PLACES {
+            assert!(!taken(&house, &stranger, place, token).await, "{place}");
+        }
+    }
+}
