@@ -2,6 +2,7 @@
 
 pub mod audience;
 pub mod csrf;
+pub mod endpoint;
 pub mod parameters;
 pub mod problem;
 pub mod request_info;

@@ -21,14 +21,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "api", "edge", "sign_in", "web", "admin", "oidc", "token", "session", "mesh",
-            "snapshot", "store", "policy", "audit", "identity", "config", "address",
+            "api", "console", "edge", "sign_in", "web", "admin", "oidc", "token", "session",
+            "mesh", "snapshot", "store", "policy", "audit", "identity", "config", "address",
         ],
     ),
     (
         "api",
         &[
             "web", "admin", "token", "session", "snapshot", "store", "policy", "audit", "identity",
+            "address",
+        ],
+    ),
+    (
+        "console",
+        &[
+            "web", "admin", "session", "snapshot", "store", "policy", "audit", "identity",
             "address",
         ],
     ),
@@ -47,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "address",
         ],
     ),
-    ("web", &["session", "identity", "address"]),
+    ("web", &["session", "policy", "identity", "address"]),
     (
         "admin",
         &[
@@ -89,7 +96,7 @@ const LIBRARY_HOMES: &[(&str, &[&str])] = &[
         &["tls", "mesh", "edge/tls", "token/outbound", "demo"],
     ),
     ("reqwest", &["token/outbound", "oidc", "cli/client"]),
-    ("askama", &["web", "sign_in", "demo"]),
+    ("askama", &["web", "console", "sign_in", "demo"]),
 ];
 
 /// Modules that must stay pure: no runtime, no HTTP stack, no store, no clock.

@@ -19,6 +19,7 @@ use crate::app::{admin_listener, jwks, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
+use crate::console::{self, Console};
 use crate::edge::Edge;
 use crate::edge::listen::BoundListener;
 use crate::edge::metrics::EdgeMetrics;
@@ -334,6 +335,16 @@ impl Parts {
         })
     }
 
+    fn console(&self, base: &Foundation) -> Arc<Console> {
+        Arc::new(Console {
+            sessions: self.sessions.clone(),
+            snapshots: base.snapshots.clone(),
+            revisions: base.revisions.clone(),
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+        })
+    }
+
     fn edge(&self, config: &Config, base: &Foundation, access_log: AccessLog) -> Edge {
         let home_router = self.sign_in.clone().home_router();
         Edge {
@@ -343,7 +354,9 @@ impl Parts {
             bearer: self.bearer.clone(),
             minter: self.minter.clone(),
             sign_in: self.sign_in.clone(),
-            home_router: home_router.merge(jwks::router(&self.minter)),
+            home_router: home_router
+                .merge(jwks::router(&self.minter))
+                .merge(console::endpoints::router(self.console(base))),
             route_router: self.sign_in.clone().route_router(),
             limits: config.limits,
             clock: base.clock.clone(),

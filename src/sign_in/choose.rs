@@ -13,6 +13,7 @@ use crate::address::host::Host;
 use crate::secret::{SecretString, Token};
 use crate::session::Session;
 use crate::sign_in::pending::{Attempt, Exchange, HandBack, StepUp};
+use crate::sign_in::return_to::safe_return;
 use crate::sign_in::{SignIn, SignInError, pending_cookie, query, reply};
 use crate::web::request_info::RequestInfo;
 use crate::web::stylesheet;
@@ -85,6 +86,10 @@ impl SignIn {
         raw: Option<&str>,
     ) -> Result<Response<Body>, SignInError> {
         let id = attempt_of(raw)?;
+        if let (None, Some(return_to)) = (&id, query(raw)?.one("return_to")) {
+            // From a page of the home host itself, which wants somebody to sign in and come back.
+            return self.start_attempt(info, return_to, headers, None).await;
+        }
         let attempt = match &id {
             Some(id) => match self.peek::<Attempt>(id).await? {
                 Some(attempt) => Some(attempt),
@@ -209,6 +214,12 @@ impl SignIn {
         let Some(attempt) = self.peek::<Attempt>(id).await? else {
             return reply::redirect(info, "/.wayleave/", cookies);
         };
+        if attempt.origin == info.origin.to_string() {
+            // The home host's own cookie is there already, or set with this very answer.
+            let to = safe_return(&info.origin, &attempt.return_to);
+            let done = pending_cookie::clear(info.origin.scheme, id);
+            return reply::redirect(info, &to, cookies.into_iter().chain(done));
+        }
         let code = Token::generate();
         let hand_back = HandBack {
             attempt: id.hash().to_hex(),

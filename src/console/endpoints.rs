@@ -1,0 +1,54 @@
+//! Every page and form of the console in one table, with the permission it needs.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get};
+
+use crate::console::{Console, guard, overview};
+use crate::policy::roles::Permission;
+use crate::web::endpoint::{Access, Endpoint};
+use crate::web::stylesheet;
+
+type Page = Endpoint<Arc<Console>>;
+
+use Permission::ReadPolicy;
+
+/// All of them, on the home host.
+pub const ENDPOINTS: &[Page] = &[Page::new(
+    "GET",
+    "/console",
+    Access::With(ReadPolicy),
+    || get(overview::show),
+)];
+
+/// The console's router, with its stylesheet and script.
+pub fn router(console: Arc<Console>) -> Router {
+    let mut pages = Router::new();
+    let mut at: std::collections::BTreeMap<&str, _> = std::collections::BTreeMap::new();
+    for endpoint in ENDPOINTS {
+        let handler = guard::permitting(endpoint.access, endpoint.handler());
+        let merged = match at.remove(endpoint.path) {
+            Some(before) => handler.merge(before),
+            None => handler,
+        };
+        at.insert(endpoint.path, merged);
+    }
+    for (path, handler) in at {
+        pages = pages.route(path, handler);
+    }
+    pages
+        .route("/console/", any(guard::nothing_here))
+        .route("/console/{*rest}", any(guard::nothing_here))
+        .layer(from_fn_with_state(Arc::clone(&console), guard::admit))
+        .with_state(console)
+        .route(
+            &stylesheet::CONSOLE_PATH,
+            get(async || stylesheet::console_response()),
+        )
+        .route(
+            &stylesheet::SCRIPT_PATH,
+            get(async || stylesheet::script_response()),
+        )
+}
