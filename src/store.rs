@@ -18,12 +18,16 @@ use crate::clock::SharedClock;
 use crate::config::checked::StoreConfig;
 use crate::secret::Sealer;
 
+pub mod activity;
 pub mod audit;
 pub mod changes;
 pub mod decisions;
 pub mod dialect;
+pub mod edges;
 pub mod one_time;
+pub mod people;
 pub mod policy;
+pub mod revoking;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;

@@ -58,7 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "snapshot", "store", "policy", "audit", "identity", "config", "address",
+            "session", "snapshot", "store", "policy", "audit", "identity", "config", "address",
         ],
     ),
     (

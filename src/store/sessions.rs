@@ -14,30 +14,35 @@ use crate::clock::Timestamp;
 use crate::identity::principal::{Groups, Principal};
 use crate::secret::{SecretString, TokenHash};
 use crate::session::{EndReason, ProviderTokens, SessionId, SessionRecord};
+use crate::store::activity::{Counted, Counts};
 use crate::store::audit::escaped;
 use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, args};
+use crate::store::people::PersonId;
 use crate::store::{Store, StoreError, within};
 
 /// A query for [`SessionRow`]s: what follows their table's name.
 macro_rules! sessions_that {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
-            "SELECT sessions.id, sessions.principal, sessions.provider_sid, sessions.created_at, sessions.last_seen, \
-             sessions.expires_at, sessions.refresh_at FROM sessions ",
+            "SELECT sessions.id, sessions.principal, sessions.provider_sid, sessions.peer, sessions.created_at, \
+             sessions.last_seen, sessions.expires_at, sessions.refresh_at FROM sessions ",
             $rest
         )
     };
 }
 
+pub(in crate::store) use sessions_that;
+
 /// How many sessions tell which groups there are.
 const SESSIONS_LOOKED_AT: i64 = 5000;
 
 #[derive(sqlx::FromRow)]
-struct SessionRow {
+pub(in crate::store) struct SessionRow {
     id: String,
     principal: String,
     provider_sid: Option<String>,
+    peer: Option<String>,
     created_at: i64,
     last_seen: i64,
     expires_at: i64,
@@ -53,6 +58,7 @@ impl TryFrom<SessionRow> for SessionRecord {
             principal: principal_of(&id, &row.principal)?,
             id,
             provider_sid: row.provider_sid,
+            peer: row.peer.and_then(|peer| peer.parse().ok()),
             created_at: Timestamp::from_micros(row.created_at),
             last_seen: Timestamp::from_micros(row.last_seen),
             expires_at: Timestamp::from_micros(row.expires_at),
@@ -61,10 +67,14 @@ impl TryFrom<SessionRow> for SessionRecord {
     }
 }
 
-fn ended_event(id: &SessionId, principal: &str, reason: EndReason) -> Result<Event, StoreError> {
+fn ended_event(id: &SessionId, principal: &str, reason: &EndReason) -> Result<Event, StoreError> {
     let principal = principal_of(id, principal)?;
+    let by = match reason {
+        EndReason::Revoked(by) => Some(&**by),
+        _ => None,
+    };
     let reason = reason_text(reason);
-    Ok(Event::session_ended(&principal, &id.label(), reason))
+    Ok(Event::session_ended(&principal, &id.label(), reason, by))
 }
 
 fn record(rows: Vec<SessionRow>) -> Result<Option<SessionRecord>, StoreError> {
@@ -104,13 +114,14 @@ fn purpose(id: &SessionId) -> String {
     format!("session-tokens/{}", id.0)
 }
 
-const fn reason_text(reason: EndReason) -> &'static str {
+const fn reason_text(reason: &EndReason) -> &'static str {
     match reason {
         EndReason::SignedOut => "signed_out",
         EndReason::ProviderLogout => "provider_logout",
         EndReason::RefreshRefused => "refresh_refused",
         EndReason::Replaced => "replaced",
         EndReason::Expired => "expired",
+        EndReason::Revoked(_) => "revoked",
     }
 }
 
@@ -139,19 +150,21 @@ impl Store {
             transaction
                 .execute(
                     "INSERT INTO sessions (id, issuer, subject, provider_sid, principal, created_at, \
-                     last_seen, expires_at, refresh_at, tokens) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                     last_seen, expires_at, refresh_at, tokens, peer, label) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
                     args![
                         &*session.id.0,
                         &*session.principal.issuer,
                         &*session.principal.subject,
                         session.provider_sid.as_deref(),
-                        principal,
+                        principal.as_str(),
                         session.created_at,
                         session.last_seen,
                         session.expires_at,
                         session.refresh_at,
-                        tokens
+                        tokens,
+                        session.peer.map(|peer| peer.to_string()),
+                        session.id.label()
                     ],
                 )
                 .await?;
@@ -159,6 +172,14 @@ impl Store {
             transaction
                 .insert_cookie(&session.id, cookie, host, now)
                 .await?;
+            let person = PersonId::of(&session.principal);
+            let called = session.principal.label().to_lowercase();
+            transaction
+                .see(&person, &called, &principal, now.micros())
+                .await?;
+            let mut counts = Counts::default();
+            counts.add(now.micros(), Counted::SignIn, "", 1);
+            transaction.count(&counts).await?;
             let (label, until) = (session.id.label(), session.expires_at.rfc3339());
             let event = Event::sign_in(&session.principal, &label, &until);
             transaction.tell(&[event], now).await?;
@@ -251,7 +272,7 @@ impl Store {
         let now = self.clock.now();
         within(async {
             let mut transaction = self.database.begin().await?;
-            let Some(event) = transaction.end_row(id, reason, now).await? else {
+            let Some(event) = transaction.end_row(id, &reason, now).await? else {
                 return Ok(false);
             };
             transaction.tell(&[event], now).await?;
@@ -290,7 +311,7 @@ impl Store {
             let (mut ended, mut events) = (Vec::new(), Vec::new());
             for (id,) in found {
                 let id = SessionId(id.into());
-                if let Some(event) = transaction.end_row(&id, reason, now).await? {
+                if let Some(event) = transaction.end_row(&id, &reason, now).await? {
                     ended.push(id);
                     events.push(event);
                 }
@@ -419,7 +440,7 @@ impl Store {
                      WHERE id = $1 AND ended_at IS NULL AND issuer = $5 AND subject = $6",
                     args![
                         &*session.id.0,
-                        principal,
+                        principal.as_str(),
                         tokens,
                         session.refresh_at,
                         &*session.principal.issuer,
@@ -430,8 +451,14 @@ impl Store {
             if kept == 0 {
                 return Ok(false);
             }
+            let now = self.clock.now();
+            let person = PersonId::of(&session.principal);
+            let called = session.principal.label().to_lowercase();
+            transaction
+                .see(&person, &called, &principal, now.micros())
+                .await?;
             let change = Change::SessionRefreshed(session.id.clone());
-            transaction.append(&[change], self.clock.now()).await?;
+            transaction.append(&[change], now).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -474,16 +501,16 @@ impl Transaction {
         .await?;
         let ended = expired.into_iter().map(|(id, principal)| {
             let id = SessionId(id.into());
-            ended_event(&id, &principal, EndReason::Expired)
+            ended_event(&id, &principal, &EndReason::Expired)
         });
         ended.collect()
     }
 
     /// Leaves a tombstone, and neither tokens nor cookies; the event that tells of it, or `None` if the session had ended before.
-    async fn end_row(
+    pub(in crate::store) async fn end_row(
         &mut self,
         id: &SessionId,
-        reason: EndReason,
+        reason: &EndReason,
         at: Timestamp,
     ) -> Result<Option<Event>, StoreError> {
         let ended: Vec<(String,)> = self

@@ -133,12 +133,21 @@ fn tokens() -> ProviderTokens {
     }
 }
 
+fn arrival(replaces: Option<TokenHash>) -> Arrival<'static> {
+    Arrival {
+        host: "app",
+        peer: None,
+        replaces,
+    }
+}
+
 async fn session(store: &Store, clock: &ManualClock, id: &str) -> (SessionRecord, Token) {
     let now = clock.now();
     let record = SessionRecord {
         id: SessionId(id.into()),
         principal: principal(),
         provider_sid: Some("sid".into()),
+        peer: Some([192, 0, 2, 7].into()),
         created_at: now,
         last_seen: now,
         expires_at: now.plus(Duration::from_secs(3600)),
@@ -346,7 +355,7 @@ async fn h6_fifty_loads_refresh_once(place: Place) {
     let (one, asked, _) = sessions(&place, None).await;
     let (two, asked_too, _) = sessions(&place, None).await;
     let (_, token) = one
-        .start(principal(), tokens(), None, "app", None)
+        .start(principal(), tokens(), None, arrival(None))
         .await
         .unwrap();
     place.clock.advance(Duration::from_secs(601));
@@ -362,11 +371,11 @@ async fn h6_fifty_loads_refresh_once(place: Place) {
 async fn e8_h3_sign_in_again_and_out(place: Place) {
     let (one, _, _) = sessions(&place, None).await;
     let (old, cookie) = one
-        .start(principal(), tokens(), None, "app", None)
+        .start(principal(), tokens(), None, arrival(None))
         .await
         .unwrap();
     let again = one
-        .start(principal(), tokens(), None, "app", Some(cookie.hash()))
+        .start(principal(), tokens(), None, arrival(Some(cookie.hash())))
         .await;
     let (new, next) = again.unwrap();
     assert_ne!(old.id, new.id);
@@ -376,7 +385,7 @@ async fn e8_h3_sign_in_again_and_out(place: Place) {
     one.end(&new.id, EndReason::SignedOut).await.unwrap();
     assert!(one.load(next.hash(), "app").await.unwrap().is_none());
     let (_, last) = one
-        .start(principal(), tokens(), None, "app", None)
+        .start(principal(), tokens(), None, arrival(None))
         .await
         .unwrap();
     place.clock.advance(Duration::from_secs(7201));
@@ -386,7 +395,7 @@ async fn e8_h3_sign_in_again_and_out(place: Place) {
 async fn h4_refused_refresh_ends(place: Place) {
     let (one, _, store) = sessions(&place, Some(RefreshFault::Refused)).await;
     let (session, token) = one
-        .start(principal(), tokens(), None, "app", None)
+        .start(principal(), tokens(), None, arrival(None))
         .await
         .unwrap();
     place.clock.advance(Duration::from_secs(601));

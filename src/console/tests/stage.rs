@@ -25,7 +25,7 @@ use crate::policy::model::Revision;
 use crate::policy::yaml;
 use crate::secret::{Sealer, Token, random};
 use crate::session::cookie::session_cookie_name;
-use crate::session::{ProviderTokens, RefreshFault, Refreshed, Refresher, Sessions};
+use crate::session::{Arrival, ProviderTokens, RefreshFault, Refreshed, Refresher, Sessions};
 use crate::snapshot::Snapshots;
 use crate::store::Store;
 use crate::web::csrf::form_token;
@@ -141,10 +141,15 @@ impl Stage {
     /// A session's cookie.
     pub(super) async fn sign_in(&self, name: &str) -> Token {
         let (principal, tokens) = (person(name), ProviderTokens::default());
+        let arrival = Arrival {
+            host: "access.example",
+            peer: Some([192, 0, 2, 7].into()),
+            replaces: None,
+        };
         let started = self
             .console
             .sessions
-            .start(principal, tokens, None, "access.example", None);
+            .start(principal, tokens, None, arrival);
         started.await.unwrap().1
     }
 
