@@ -8,21 +8,41 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
+
+use crate::admin::attention::Attention;
+use crate::admin::events::LastVerification;
+use crate::admin::ownership::Ownership;
 use crate::admin::revisions::Revisions;
+use crate::admin::sessions::SessionBook;
+use crate::admin::settings::Inspect;
 use crate::clock::SharedClock;
 use crate::session::Sessions;
 use crate::snapshot::Snapshots;
 use crate::store::Store;
+use crate::telemetry::latency::Latency;
 
 pub mod answer;
+mod audit;
+pub mod chart;
+mod claim;
 pub mod cursor;
+mod decision;
 pub mod endpoints;
 pub mod frame;
 pub mod guard;
+pub mod link;
 pub mod moment;
 mod overview;
+mod people;
+mod person;
+mod sessions;
+mod settings;
 #[cfg(test)]
 mod tests;
+
+/// How handlers get at [`Console`]: `State(console): Shared`.
+pub type Shared = State<Arc<Console>>;
 
 /// What the pages work with.
 pub struct Console {
@@ -34,6 +54,18 @@ pub struct Console {
     pub revisions: Revisions,
     /// Where the use cases keep what they show.
     pub store: Store,
+    /// Sessions of everybody.
+    pub book: SessionBook,
+    /// Becoming the first owner.
+    pub ownership: Ownership,
+    /// What should be looked at.
+    pub attention: Arc<Attention>,
+    /// The audit log's last verification.
+    pub verification: LastVerification,
+    /// What may be told of configuration and parts.
+    pub inspect: Arc<dyn Inspect>,
+    /// How long requests took on this edge.
+    pub latency: Latency,
     /// The time.
     pub clock: SharedClock,
 }

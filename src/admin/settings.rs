@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jsonwebtoken::jwk::JwkSet;
+
 use crate::admin::actor::{Actor, NotPermitted};
 use crate::clock::Timestamp;
 use crate::config::checked::SessionConfig;
@@ -106,6 +108,9 @@ pub struct Settings {
 pub trait Inspect: Send + Sync + 'static {
     /// As they are now. Quick, since pages wait for it.
     fn settings(&self) -> Settings;
+
+    /// The public keys by which assertions and checkpoints are verified.
+    fn keys(&self) -> JwkSet;
 }
 
 /// The settings, for whoever may see them.

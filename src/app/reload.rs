@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::app::inspect::Inspector;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::edge::tls::certificates::Certificates;
@@ -17,6 +18,7 @@ pub struct Reloading {
     pub running: Config,
     pub(in crate::app) certificates: Vec<Option<Arc<Certificates>>>,
     pub(in crate::app) svids: Arc<Svids>,
+    pub(in crate::app) inspector: Arc<Inspector>,
     pub(in crate::app) providers: Arc<Providers>,
     pub(in crate::app) bearer: Arc<BearerVerifier>,
     pub(in crate::app) clock: SharedClock,
@@ -53,6 +55,7 @@ impl Reloading {
             running.certificates = new.certificates;
         }
         self.files();
+        self.inspector.replace(&self.running);
         tracing::info!("the configuration was reloaded");
     }
 

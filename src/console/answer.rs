@@ -6,6 +6,8 @@ use axum::response::IntoResponse;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::admin::actor::NotPermitted;
+use crate::admin::explain::ExplainError;
+use crate::admin::failure::Failure;
 use crate::admin::revisions::RevisionsError;
 use crate::session::SessionError;
 use crate::store::StoreError;
@@ -79,6 +81,24 @@ impl From<RevisionsError> for Refused {
             | RevisionsError::Conflict(_)
             | RevisionsError::Follows(_)
             | RevisionsError::LastOwner => Self::Conflict(error.to_string()),
+        }
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(error: Failure) -> Self {
+        match error {
+            Failure::NotPermitted(refused) => refused.into(),
+            Failure::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ExplainError> for Refused {
+    fn from(error: ExplainError) -> Self {
+        match error {
+            ExplainError::UnknownDecision(_) | ExplainError::UnknownPerson(_) => Self::NotFound,
+            ExplainError::Revisions(error) => error.into(),
         }
     }
 }

@@ -39,6 +39,14 @@ impl After {
     }
 }
 
+/// Cuts a list that was read with one more than a page has: the page, and whether there is more.
+pub fn split<T>(mut found: Vec<T>, page: i64) -> (Vec<T>, bool) {
+    let page = usize::try_from(page).unwrap_or_default();
+    let is_more = found.len() > page;
+    found.truncate(page);
+    (found, is_more)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

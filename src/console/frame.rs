@@ -33,12 +33,23 @@ const fn section(
 }
 
 /// All of them, in the order of the navigation.
-pub const SECTIONS: &[Section] = &[section(
-    "Edge",
-    "Overview",
-    "/console",
-    Permission::ReadPolicy,
-)];
+pub const SECTIONS: &[Section] = &[
+    section("Edge", "Overview", "/console", Permission::ReadPolicy),
+    section(
+        "Who",
+        "Sessions",
+        "/console/sessions",
+        Permission::ReadSessions,
+    ),
+    section("Who", "People", "/console/people", Permission::ReadSessions),
+    section("Record", "Audit", "/console/audit", Permission::ReadAudit),
+    section(
+        "Record",
+        "Settings",
+        "/console/settings",
+        Permission::ReadSettings,
+    ),
+];
 
 /// Word of what a form did: a fixed text, named by a code in the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +61,20 @@ pub struct Done {
 }
 
 /// All of them.
-pub const DONE: &[Done] = &[];
+pub const DONE: &[Done] = &[
+    Done {
+        code: "ended",
+        text: "Done. The sessions have ended on every edge, and what was open in them is closed.",
+    },
+    Done {
+        code: "verified",
+        text: "The log was verified just now.",
+    },
+    Done {
+        code: "owner",
+        text: "You are owner of this edge.",
+    },
+];
 
 /// A link of the navigation.
 #[derive(Clone, Debug)]

@@ -8,9 +8,10 @@ use askama::Template;
 use crate::console::endpoints::ENDPOINTS;
 use crate::console::frame::Frame;
 use crate::console::guard::ProblemPage;
-use crate::console::overview;
 use crate::console::tests::stage::{Answered, PEOPLE, Stage};
+use crate::console::{audit, claim, decision, overview, people, person, sessions, settings};
 
+mod pages;
 mod stage;
 
 const HOSTILE: &str =
@@ -24,10 +25,18 @@ fn samples(text: &str) -> Vec<(&'static str, String)> {
         permission: Some("read_policy"),
         has_no_role: true,
     };
-    vec![
+    let mut all = vec![
         ("problem", problem.render().unwrap()),
         ("overview", overview::sample(text).render().unwrap()),
-    ]
+        ("people", people::sample(text).render().unwrap()),
+        ("person", person::sample(text).render().unwrap()),
+        ("audit", audit::sample(text).render().unwrap()),
+        ("decision", decision::sample(text).render().unwrap()),
+        ("settings", settings::sample(text).render().unwrap()),
+        ("claim", claim::sample(text).render().unwrap()),
+    ];
+    all.extend(sessions::samples(text));
+    all
 }
 
 #[test]
@@ -66,7 +75,15 @@ fn k1_every_template_has_a_sample() {
     }
     let named = samples("x").into_iter().map(|(name, _)| name.to_owned());
     // These are within the others.
-    let surrounding = ["base", "parts"].map(str::to_owned);
+    let surrounding = [
+        "base",
+        "parts",
+        "chart",
+        "edges",
+        "expiries",
+        "session_rows",
+    ]
+    .map(str::to_owned);
     assert_eq!(there, named.chain(surrounding).collect());
 }
 

@@ -135,6 +135,11 @@ impl Svids {
         self.mesh.load().generation
     }
 
+    /// When the edge's own authority ends.
+    pub fn authority_ends(&self) -> Timestamp {
+        self.mesh.load().authority.ends()
+    }
+
     /// The roots that workloads have to lead to.
     pub fn bundle(&self) -> Arc<TrustBundle> {
         Arc::clone(self.mesh.load().authority.bundle())

@@ -62,18 +62,6 @@ impl Store {
         .await
     }
 
-    /// A process that ends is no edge any more.
-    pub async fn forget_edge(&self, id: &str) -> Result<(), StoreError> {
-        within(async {
-            let mut transaction = self.database.begin().await?;
-            transaction
-                .execute("DELETE FROM edges WHERE id = $1", args![id])
-                .await?;
-            transaction.commit().await
-        })
-        .await
-    }
-
     /// All of them, by name.
     pub async fn edges(&self) -> Result<Vec<EdgeRecord>, StoreError> {
         let rows: Vec<EdgeRow> = within(self.database.fetch(

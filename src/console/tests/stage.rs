@@ -7,12 +7,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, Response};
+use jsonwebtoken::jwk::JwkSet;
 use tower::ServiceExt;
 
 use crate::address::host::Host;
 use crate::address::origin::{Origin, Scheme};
+use crate::admin::attention::Attention;
+use crate::admin::events::LastVerification;
+use crate::admin::ownership::Ownership;
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
+use crate::admin::sessions::SessionBook;
+use crate::admin::settings::{Inspect, MeshFact, Settings};
 use crate::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use crate::config::checked::{SessionConfig, StoreConfig};
 use crate::console::{Console, endpoints};
@@ -28,6 +34,7 @@ use crate::session::cookie::session_cookie_name;
 use crate::session::{Arrival, ProviderTokens, RefreshFault, Refreshed, Refresher, Sessions};
 use crate::snapshot::Snapshots;
 use crate::store::Store;
+use crate::telemetry::latency::Latency;
 use crate::web::csrf::form_token;
 use crate::web::request_info::RequestInfo;
 
@@ -58,6 +65,38 @@ impl Refresher for Nobody {
         _tokens: &'a ProviderTokens,
     ) -> Pin<Box<dyn Future<Output = Result<Refreshed, RefreshFault>> + Send + 'a>> {
         Box::pin(async { Err(RefreshFault::Unavailable) })
+    }
+}
+
+/// What an edge would be told.
+struct Told(SessionConfig);
+
+impl Inspect for Told {
+    fn settings(&self) -> Settings {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Settings {
+            home: "https://access.example".to_owned(),
+            listeners: Vec::new(),
+            providers: Vec::new(),
+            issuers: Vec::new(),
+            mesh: MeshFact {
+                trust_domain: "td".to_owned(),
+                namespaces: vec!["people".to_owned()],
+                lifetime: day,
+                authority_ends: Timestamp::from_seconds(1_900_000_000).plus(day * 90),
+            },
+            session: self.0,
+            keep_events: day,
+            keep_decisions: day,
+            store: "SQLite",
+            policy_file: None,
+            policy_file_is_good: true,
+            signing_keys: vec!["key-1".to_owned()],
+        }
+    }
+
+    fn keys(&self) -> JwkSet {
+        JwkSet { keys: Vec::new() }
     }
 }
 
@@ -119,9 +158,19 @@ impl Stage {
             rules,
             follows: None,
         };
+        let snapshots = Snapshots::new(compiled);
         let console = Arc::new(Console {
+            book: SessionBook {
+                store: store.clone(),
+                sessions: sessions.clone(),
+            },
             sessions,
-            snapshots: Snapshots::new(compiled),
+            ownership: Ownership::new(revisions.clone(), shared.clone()),
+            attention: Attention::new(store.clone(), snapshots.clone(), shared.clone()),
+            verification: LastVerification::default(),
+            inspect: Arc::new(Told(lifetimes)),
+            latency: Latency::default(),
+            snapshots,
             revisions,
             store,
             clock: shared,

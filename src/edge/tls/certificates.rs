@@ -138,8 +138,18 @@ pub struct Certificates {
     served: ArcSwap<Served>,
 }
 
+/// What may be told of a certificate.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// DNS names of the leaf.
+    pub names: Vec<String>,
+    /// When the leaf ends.
+    pub ends: Timestamp,
+}
+
 /// One state of a listener's certificates.
 struct Served {
+    shown: Vec<Shown>,
     names: Arc<CertificateNames>,
     acceptor: TlsAcceptor,
 }
@@ -175,6 +185,11 @@ impl Certificates {
         Ok(())
     }
 
+    /// What is served now.
+    pub fn shown(&self) -> Vec<Shown> {
+        self.served.load().shown.clone()
+    }
+
     /// The handshake. The caller sets the deadline.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let served = self.served.load_full();
@@ -204,7 +219,7 @@ impl Served {
     fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, Vec<CertificateFault>> {
         let mut faults = Vec::new();
         let mut names = CertificateNames::default();
-        let mut keys = Vec::new();
+        let (mut keys, mut shown) = (Vec::new(), Vec::new());
         for (place, files) in files.iter().enumerate() {
             match Certificate::load(files, now) {
                 Ok(certificate) => {
@@ -212,6 +227,8 @@ impl Served {
                         names.add(name, CertificateId(place));
                     }
                     keys.push(certificate.key);
+                    let (names, ends) = (certificate.names, certificate.ends);
+                    shown.push(Shown { names, ends });
                 }
                 Err(fault) => faults.push(fault),
             }
@@ -226,6 +243,7 @@ impl Served {
         };
         let config = server_config(resolver).map_err(|fault| vec![CertificateFault::Tls(fault)])?;
         Ok(Self {
+            shown,
             names,
             acceptor: TlsAcceptor::from(Arc::new(config)),
         })
