@@ -1,13 +1,15 @@
--- Where somebody signed in from, and what logs and pages call the session; NULL in rows of before.
+-- Where somebody signed in from, what logs and pages call the session, and what it is found by, in lower case; NULL in rows of before.
 ALTER TABLE sessions ADD COLUMN peer TEXT;
+ALTER TABLE sessions ADD COLUMN words TEXT;
 ALTER TABLE sessions ADD COLUMN label TEXT;
 CREATE INDEX sessions_last_seen ON sessions (last_seen, id);
 CREATE INDEX sessions_label ON sessions (label);
 
--- Everybody who signed in, or about whom something was decided, as they were last. The id is the SHA-256 of issuer and subject, the label in lower case.
+-- Everybody who signed in, or about whom something was decided, as they were last, and what they are found by, in lower case.
+-- The id is the SHA-256 of issuer and subject.
 CREATE TABLE people (
     id TEXT PRIMARY KEY,
-    label TEXT NOT NULL,
+    words TEXT NOT NULL,
     principal TEXT NOT NULL,
     first_seen BIGINT NOT NULL,
     last_seen BIGINT NOT NULL

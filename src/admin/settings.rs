@@ -10,13 +10,48 @@ use crate::clock::Timestamp;
 use crate::config::checked::SessionConfig;
 use crate::policy::roles::Permission;
 
+/// From when until when something is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// From here.
+    pub begins: Timestamp,
+    /// Until here.
+    pub ends: Timestamp,
+}
+
+/// How soon something ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Not soon.
+    Later,
+    /// Within a month, and in the last third of its life.
+    Soon,
+    /// Within a week, and in the last sixth of its life.
+    Now,
+}
+
+impl Life {
+    /// How soon it ends. What lives for hours only is replaced all the time: that it ends within a day is nothing to look at.
+    pub fn ending(self, now: Timestamp) -> Ending {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let (whole, left) = (self.ends.since(self.begins), self.ends.since(now));
+        if left < DAY * 7 && left < whole / 6 {
+            Ending::Now
+        } else if left < DAY * 30 && left < whole / 3 {
+            Ending::Soon
+        } else {
+            Ending::Later
+        }
+    }
+}
+
 /// A certificate of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFact {
     /// The hosts it is for.
     pub names: Vec<String>,
-    /// When it ends.
-    pub ends: Timestamp,
+    /// How long it is good.
+    pub life: Life,
 }
 
 /// Where people come in.
@@ -71,8 +106,8 @@ pub struct MeshFact {
     pub namespaces: Vec<String>,
     /// How long an SVID lives.
     pub lifetime: Duration,
-    /// When the edge's own authority ends.
-    pub authority_ends: Timestamp,
+    /// How long the edge's own authority is good.
+    pub authority: Life,
 }
 
 /// Everything.
@@ -117,4 +152,31 @@ pub trait Inspect: Send + Sync + 'static {
 pub fn settings(of: &dyn Inspect, actor: &Actor) -> Result<Settings, NotPermitted> {
     actor.check(Permission::ReadSettings)?;
     Ok(of.settings())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_is_told_by_its_own_measure() {
+        let begins = Timestamp::from_seconds(1_900_000_000);
+        let hours = |hours: u64| begins.plus(Duration::from_secs(hours * 3600));
+        for (lives, left, expected) in [
+            (24, 23, Ending::Later),
+            (24, 7, Ending::Soon),
+            (24, 3, Ending::Now),
+            (24 * 90, 24 * 31, Ending::Later),
+            (24 * 90, 24 * 29, Ending::Soon),
+            (24 * 90, 24 * 6, Ending::Now),
+            (24 * 3650, 24 * 100, Ending::Later),
+            (24 * 3650, 0, Ending::Now),
+        ] {
+            let life = Life {
+                begins,
+                ends: hours(lives),
+            };
+            assert_eq!(life.ending(hours(lives - left)), expected, "{lives} {left}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use jsonwebtoken::jwk::JwkSet;
 
 use crate::address::origin::Scheme;
 use crate::admin::settings::{
-    CertificateFact, Inspect, IssuerFact, ListenerFact, MeshFact, ProviderFact, Settings,
+    CertificateFact, Inspect, IssuerFact, Life, ListenerFact, MeshFact, ProviderFact, Settings,
 };
 use crate::app::follow::PolicyFileMetric;
 use crate::config::Config;
@@ -67,7 +67,10 @@ impl Inspect for Inspector {
             listener.certificates = shown
                 .map(|shown| CertificateFact {
                     names: shown.names,
-                    ends: shown.ends,
+                    life: Life {
+                        begins: shown.begins,
+                        ends: shown.ends,
+                    },
                 })
                 .collect();
         }
@@ -77,7 +80,7 @@ impl Inspect for Inspector {
             let found = faults.find(|(name, _)| **name == *provider.name);
             provider.fault = found.map(|(_, fault)| fault.clone());
         }
-        settings.mesh.authority_ends = parts.svids.authority_ends();
+        settings.mesh.authority = authority(&parts.svids);
         let file = parts.policy_file.as_ref();
         settings.policy_file_is_good = file.is_none_or(PolicyFileMetric::is_good);
         let keys = self.keys().keys.into_iter();
@@ -107,7 +110,7 @@ fn told(config: &Config, parts: &Inspected) -> Settings {
             trust_domain: config.mesh.trust_domain.to_string(),
             namespaces: namespaces.clone(),
             lifetime: *lifetime,
-            authority_ends: parts.svids.authority_ends(),
+            authority: authority(&parts.svids),
         },
         session: config.session,
         keep_events: config.audit.keep_events,
@@ -121,6 +124,11 @@ fn told(config: &Config, parts: &Inspected) -> Settings {
         policy_file_is_good: true,
         signing_keys: Vec::new(),
     }
+}
+
+fn authority(svids: &Svids) -> Life {
+    let (begins, ends) = svids.authority_lives();
+    Life { begins, ends }
 }
 
 fn listener(listener: &crate::config::checked::Listener) -> ListenerFact {

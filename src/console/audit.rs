@@ -153,7 +153,7 @@ fn says(kind: &str, event: &Value) -> String {
     };
     match kind {
         "sign_in" => format!(
-            "by {}",
+            "at {}",
             printable(event["person"]["provider"].as_str().unwrap_or_default())
         ),
         "session_ended" => {

@@ -39,7 +39,10 @@ impl Made {
             path: format!("/console/audit/decisions/{}", decision.id),
             is_allowed: decision.is_allowed,
             request: format!("{} {}{}", decision.method, decision.host, decision.path),
-            because: rule.unwrap_or(&decision.reason).to_owned(),
+            because: match rule {
+                Some(rule) => format!("rule {rule}"),
+                None => decision.reason.replace('_', " "),
+            },
             count: decided.count,
             at: Moment::of(Timestamp::from_micros(decided.last_at), now),
         }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 
 use crate::admin::activity;
-use crate::admin::settings::{self, ProviderFact, Settings};
+use crate::admin::settings::{self, Ending, Life, ProviderFact, Settings};
 use crate::clock::Timestamp;
 use crate::console::Shared;
 use crate::console::answer::{Answer, page};
@@ -43,33 +43,32 @@ pub(super) struct Expiry {
     pub(super) tone: &'static str,
 }
 
-/// Below a week it is red, below a month yellow.
-pub(super) fn tone(ends: Timestamp, now: Timestamp) -> &'static str {
-    const DAY: u64 = 24 * 60 * 60;
-    match ends.since(now).as_secs() / DAY {
-        0..7 => "bad",
-        7..30 => "warn",
-        _ => "",
-    }
-}
-
 impl Expiry {
-    /// Certificates of the listeners. What is short-lived by nature (ACME's of a week) is renewed by others; this only says when it ends.
+    fn of(what: String, life: Life, now: Timestamp) -> Self {
+        Self {
+            what,
+            ends: Moment::of(life.ends, now),
+            tone: match life.ending(now) {
+                Ending::Later => "",
+                Ending::Soon => "warn",
+                Ending::Now => "bad",
+            },
+        }
+    }
+
+    /// Certificates of the listeners, and the authority.
     pub(super) fn all(settings: &Settings, now: Timestamp) -> Vec<Self> {
         let certificates = settings.listeners.iter();
         let certificates = certificates.flat_map(|listener| &listener.certificates);
         let mut all: Vec<Self> = certificates
-            .map(|certificate| Self {
-                what: certificate.names.join(", "),
-                ends: Moment::of(certificate.ends, now),
-                tone: tone(certificate.ends, now),
+            .map(|one| {
+                let what = format!("Certificate of {}", one.names.join(", "));
+                Self::of(what, one.life, now)
             })
             .collect();
-        all.push(Self {
-            what: format!("SVID authority of {}", settings.mesh.trust_domain),
-            ends: Moment::of(settings.mesh.authority_ends, now),
-            tone: tone(settings.mesh.authority_ends, now),
-        });
+        let mesh = &settings.mesh;
+        let what = format!("SVID authority of {}", mesh.trust_domain);
+        all.push(Self::of(what, mesh.authority, now));
         all
     }
 }

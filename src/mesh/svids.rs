@@ -135,9 +135,10 @@ impl Svids {
         self.mesh.load().generation
     }
 
-    /// When the edge's own authority ends.
-    pub fn authority_ends(&self) -> Timestamp {
-        self.mesh.load().authority.ends()
+    /// When the edge's own authority began and when it ends.
+    pub fn authority_lives(&self) -> (Timestamp, Timestamp) {
+        let mesh = self.mesh.load();
+        (mesh.authority.begins(), mesh.authority.ends())
     }
 
     /// The roots that workloads have to lead to.

@@ -10,7 +10,7 @@ use crate::identity::principal::Principal;
 use crate::secret::sha256;
 use crate::store::activity::{Counted, Counts, SLOT};
 use crate::store::dialect::{Transaction, args};
-use crate::store::people::PersonId;
+use crate::store::people::{PersonId, words_of};
 use crate::store::{Store, StoreError, within};
 
 /// What is alike within so many microseconds is one row.
@@ -79,7 +79,7 @@ fn key(decided: &Decided, principal: Option<&str>) -> Result<String, StoreError>
 #[derive(Default)]
 struct Batch {
     principals: BTreeMap<String, (String, i64, PersonId)>,
-    /// Their labels, principals and times.
+    /// What they are found by, their principals and times.
     people: BTreeMap<PersonId, (String, String, i64)>,
     counts: Counts,
     rows: BTreeMap<String, Written>,
@@ -133,8 +133,7 @@ impl Batch {
         let text = json(principal)?;
         let id = hex::encode(sha256(text.as_bytes()));
         let person = PersonId::of(principal);
-        let label = principal.label().to_lowercase();
-        let last = (label, text.clone(), at);
+        let last = (words_of(principal), text.clone(), at);
         let known = self.people.entry(person.clone()).or_insert(last.clone());
         if known.2 < at {
             *known = last;
@@ -284,8 +283,8 @@ impl Transaction {
             )
             .await?;
         }
-        for (id, (label, principal, at)) in &batch.people {
-            self.see(id, label, principal, *at).await?;
+        for (id, (words, principal, at)) in &batch.people {
+            self.see(id, words, principal, *at).await?;
         }
         for (key, row) in &batch.rows {
             self.execute(

@@ -1,7 +1,7 @@
 //! Everybody who was ever seen, as they were last.
 
 use crate::clock::Timestamp;
-use crate::identity::principal::Principal;
+use crate::identity::principal::{Groups, Principal};
 use crate::secret::sha256;
 use crate::store::audit::escaped;
 use crate::store::dialect::{Transaction, args};
@@ -30,6 +30,16 @@ impl PersonId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What somebody is found by: names, groups and provider, in lower case.
+pub(in crate::store) fn words_of(principal: &Principal) -> String {
+    let mut words = vec![principal.label(), &principal.subject, &principal.provider];
+    words.extend(principal.display_name.as_deref());
+    if let Groups::Known(groups) = &principal.groups {
+        words.extend(groups.iter().map(|group| &**group));
+    }
+    words.join("\n").to_lowercase()
 }
 
 /// Somebody who was seen.
@@ -82,7 +92,7 @@ pub struct PeopleAfter {
 }
 
 impl Store {
-    /// People whose label, groups or provider contain a text, those seen last first.
+    /// People whose names, groups or provider contain a text, those seen last first.
     pub async fn people(
         &self,
         contains: Option<&str>,
@@ -94,7 +104,7 @@ impl Store {
         let rows: Vec<PersonRow> = within(self.database.fetch(
             "SELECT id, principal, first_seen, last_seen FROM people \
              WHERE (last_seen, id) < ($1, $2) \
-             AND (CAST($3 AS TEXT) IS NULL OR label LIKE $3 ESCAPE '\\' OR LOWER(principal) LIKE $3 ESCAPE '\\') \
+             AND (CAST($3 AS TEXT) IS NULL OR words LIKE $3 ESCAPE '\\') \
              ORDER BY last_seen DESC, id DESC LIMIT $4",
             args![at, id, pattern, limit],
         ))
@@ -118,15 +128,15 @@ impl Transaction {
     pub(in crate::store) async fn see(
         &mut self,
         id: &PersonId,
-        label: &str,
+        words: &str,
         principal: &str,
         at: i64,
     ) -> Result<(), StoreError> {
         self.execute(
-            "INSERT INTO people (id, label, principal, first_seen, last_seen) VALUES ($1, $2, $3, $4, $4) \
-             ON CONFLICT (id) DO UPDATE SET label = excluded.label, principal = excluded.principal, \
+            "INSERT INTO people (id, words, principal, first_seen, last_seen) VALUES ($1, $2, $3, $4, $4) \
+             ON CONFLICT (id) DO UPDATE SET words = excluded.words, principal = excluded.principal, \
              last_seen = excluded.last_seen WHERE people.last_seen <= excluded.last_seen",
-            args![id.as_str(), label, principal, at],
+            args![id.as_str(), words, principal, at],
         )
         .await?;
         Ok(())

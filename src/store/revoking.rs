@@ -48,7 +48,7 @@ macro_rules! live_that {
     ($rest:literal) => {
         concat!(
             "WHERE ended_at IS NULL AND expires_at > $1 AND last_seen >= $2 ",
-            "AND (CAST($3 AS TEXT) IS NULL OR LOWER(principal) LIKE $3 ESCAPE '\\') ",
+            "AND (CAST($3 AS TEXT) IS NULL OR words LIKE $3 ESCAPE '\\') ",
             "AND (CAST($4 AS TEXT) IS NULL OR issuer = $4) AND (CAST($5 AS TEXT) IS NULL OR subject = $5) ",
             "AND (CAST($6 AS TEXT) IS NULL OR label = $6) ",
             $rest

@@ -18,7 +18,7 @@ use crate::store::activity::{Counted, Counts};
 use crate::store::audit::escaped;
 use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, args};
-use crate::store::people::PersonId;
+use crate::store::people::{PersonId, words_of};
 use crate::store::{Store, StoreError, within};
 
 /// A query for [`SessionRow`]s: what follows their table's name.
@@ -144,14 +144,15 @@ impl Store {
         host: &str,
     ) -> Result<(), StoreError> {
         let principal = principal_json(session)?;
+        let words = words_of(&session.principal);
         let tokens = self.seal_tokens(&session.id, tokens)?;
         within(async {
             let mut transaction = self.database.begin().await?;
             transaction
                 .execute(
                     "INSERT INTO sessions (id, issuer, subject, provider_sid, principal, created_at, \
-                     last_seen, expires_at, refresh_at, tokens, peer, label) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                     last_seen, expires_at, refresh_at, tokens, peer, label, words) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
                     args![
                         &*session.id.0,
                         &*session.principal.issuer,
@@ -164,7 +165,8 @@ impl Store {
                         session.refresh_at,
                         tokens,
                         session.peer.map(|peer| peer.to_string()),
-                        session.id.label()
+                        session.id.label(),
+                        words.as_str()
                     ],
                 )
                 .await?;
@@ -173,9 +175,8 @@ impl Store {
                 .insert_cookie(&session.id, cookie, host, now)
                 .await?;
             let person = PersonId::of(&session.principal);
-            let called = session.principal.label().to_lowercase();
             transaction
-                .see(&person, &called, &principal, now.micros())
+                .see(&person, &words, &principal, now.micros())
                 .await?;
             let mut counts = Counts::default();
             counts.add(now.micros(), Counted::SignIn, "", 1);
@@ -430,13 +431,14 @@ impl Store {
         tokens: &ProviderTokens,
     ) -> Result<bool, StoreError> {
         let principal = principal_json(session)?;
+        let words = words_of(&session.principal);
         let tokens = self.seal_tokens(&session.id, tokens)?;
         within(async {
             let mut transaction = self.database.begin().await?;
             // A person is (issuer, subject): a refresh can never turn a session into somebody else's.
             let kept = transaction
                 .execute(
-                    "UPDATE sessions SET principal = $2, tokens = $3, refresh_at = $4, leased_until = 0 \
+                    "UPDATE sessions SET principal = $2, tokens = $3, refresh_at = $4, words = $7, leased_until = 0 \
                      WHERE id = $1 AND ended_at IS NULL AND issuer = $5 AND subject = $6",
                     args![
                         &*session.id.0,
@@ -444,7 +446,8 @@ impl Store {
                         tokens,
                         session.refresh_at,
                         &*session.principal.issuer,
-                        &*session.principal.subject
+                        &*session.principal.subject,
+                        words.as_str()
                     ],
                 )
                 .await?;
@@ -453,9 +456,8 @@ impl Store {
             }
             let now = self.clock.now();
             let person = PersonId::of(&session.principal);
-            let called = session.principal.label().to_lowercase();
             transaction
-                .see(&person, &called, &principal, now.micros())
+                .see(&person, &words, &principal, now.micros())
                 .await?;
             let change = Change::SessionRefreshed(session.id.clone());
             transaction.append(&[change], now).await?;

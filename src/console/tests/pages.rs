@@ -269,7 +269,10 @@ async fn k8_the_first_owner_has_the_code_and_there_is_only_one() {
     // The page waits for the revision to be in force, which the change feed does elsewhere.
     let in_force = async {
         let store = &stage.console.store;
-        while store.current_revision().await.unwrap().is_none() {
+        for _ in 0..100_000 {
+            if store.current_revision().await.unwrap().is_some() {
+                break;
+            }
             tokio::task::yield_now().await;
         }
         let own = TrustDomain::parse("td").unwrap();
@@ -370,7 +373,7 @@ fn large() -> String {
     for number in 0..1000 {
         let _fits = writeln!(
             routes,
-            "  - {{ name: r{number}, host: r{number}.example, upstream: {{ addresses: ['u:1'], tls: {{ server_name: u }} }} }}"
+            "  - {{name: r{number}, host: r{number}.example, upstream: {{addresses: ['u:1'], tls: {{server_name: u}}}}}}"
         );
     }
     text = text.replace('@', &routes);
@@ -378,7 +381,7 @@ fn large() -> String {
     for number in 0..10_000 {
         let _fits = writeln!(
             text,
-            "  - {{ name: x{number}, action: allow, from: [{{ groups: [g{number}, staff] }}], to: [{{ routes: [r{}] }}] }}",
+            "  - {{name: x{number}, action: allow, from: [{{groups: [g{number}, staff]}}], to: [{{routes: [r{}]}}]}}",
             number % 1000
         );
     }

@@ -18,7 +18,7 @@ use crate::admin::ownership::Ownership;
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
 use crate::admin::sessions::SessionBook;
-use crate::admin::settings::{Inspect, MeshFact, Settings};
+use crate::admin::settings::{Inspect, Life, MeshFact, Settings};
 use crate::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use crate::config::checked::{SessionConfig, StoreConfig};
 use crate::console::{Console, endpoints};
@@ -83,7 +83,10 @@ impl Inspect for Told {
                 trust_domain: "td".to_owned(),
                 namespaces: vec!["people".to_owned()],
                 lifetime: day,
-                authority_ends: Timestamp::from_seconds(1_900_000_000).plus(day * 90),
+                authority: Life {
+                    begins: Timestamp::from_seconds(1_900_000_000),
+                    ends: Timestamp::from_seconds(1_900_000_000).plus(day * 90),
+                },
             },
             session: self.0,
             keep_events: day,
@@ -149,7 +152,10 @@ impl Stage {
         let trust_domain = TrustDomain::parse("td").unwrap();
         let rules = PolicyRules {
             trust_domain: trust_domain.clone(),
-            known: Known::default(),
+            known: Known {
+                providers: vec!["okta".to_owned()],
+                claims: Vec::new(),
+            },
         };
         let compiled =
             CompiledPolicy::new(yaml::parse(policy).unwrap(), Revision(0), &trust_domain).unwrap();

@@ -64,6 +64,8 @@ pub enum CertificateFault {
 pub struct Certificate {
     /// DNS names of the leaf.
     pub names: Vec<String>,
+    /// When the leaf began.
+    pub begins: Timestamp,
     /// When the leaf ends.
     pub ends: Timestamp,
     key: Arc<CertifiedKey>,
@@ -88,7 +90,12 @@ impl Certificate {
         if names.is_empty() {
             return Err(CertificateFault::Nameless(files.chain.clone()));
         }
-        Ok(Self { names, ends, key })
+        Ok(Self {
+            names,
+            begins,
+            ends,
+            key,
+        })
     }
 }
 
@@ -143,6 +150,8 @@ pub struct Certificates {
 pub struct Shown {
     /// DNS names of the leaf.
     pub names: Vec<String>,
+    /// When the leaf began.
+    pub begins: Timestamp,
     /// When the leaf ends.
     pub ends: Timestamp,
 }
@@ -227,8 +236,11 @@ impl Served {
                         names.add(name, CertificateId(place));
                     }
                     keys.push(certificate.key);
-                    let (names, ends) = (certificate.names, certificate.ends);
-                    shown.push(Shown { names, ends });
+                    shown.push(Shown {
+                        names: certificate.names,
+                        begins: certificate.begins,
+                        ends: certificate.ends,
+                    });
                 }
                 Err(fault) => faults.push(fault),
             }
