@@ -1,14 +1,22 @@
-//! Use cases that change state: check, validate, write. Console, API and command line all call these.
+//! Use cases: check permission, validate, read or write. Console, API and command line all call these.
 
 pub mod access;
+pub mod activity;
 pub mod actor;
+pub mod attention;
 pub mod drafts;
+pub mod events;
 pub mod explain;
+pub mod failure;
 mod granted;
 pub mod istio;
+pub mod ownership;
+pub mod people;
 pub mod policy_file;
 pub mod policy_rules;
 pub mod rebase;
 pub mod replay;
 pub mod review;
 pub mod revisions;
+pub mod sessions;
+pub mod settings;

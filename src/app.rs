@@ -5,8 +5,11 @@
 pub mod admin_listener;
 pub mod checkpoints;
 pub mod compose;
+pub mod console;
 pub mod follow;
 pub mod health;
+pub mod heartbeat;
+pub mod inspect;
 pub mod jwks;
 pub mod reload;
 pub mod serve;

@@ -5,5 +5,6 @@ pub mod chain;
 pub mod checkpoint;
 pub mod decision;
 pub mod event;
+pub mod export;
 pub mod spool;
 pub mod verify;

@@ -145,6 +145,16 @@ impl Providers {
         shown.collect()
     }
 
+    /// Why a provider cannot be used at present, by name, for those of which that is known.
+    pub fn faults(&self) -> Vec<(Arc<str>, String)> {
+        let current = self.current.load();
+        let faults = current.iter().filter_map(|provider| {
+            let fault = provider.fault()?;
+            Some((provider.config.name.clone(), fault))
+        });
+        faults.collect()
+    }
+
     /// Whether there is a provider of this name.
     pub fn is_known(&self, name: &str) -> bool {
         self.named(name).is_ok()

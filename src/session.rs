@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -54,7 +55,7 @@ fn label(id: &str) -> String {
 }
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndReason {
     /// The person asked for it.
     SignedOut,
@@ -66,6 +67,8 @@ pub enum EndReason {
     Replaced,
     /// Its time was up: idle for too long, or absolutely.
     Expired,
+    /// Somebody who looks after the edge ended it: as the audit log calls them.
+    Revoked(Arc<str>),
 }
 
 /// A session as the store keeps it.
@@ -77,6 +80,8 @@ pub struct SessionRecord {
     pub principal: Principal,
     /// The provider's own session id (`sid`), for back-channel logout.
     pub provider_sid: Option<String>,
+    /// Where they signed in from, if that is known.
+    pub peer: Option<IpAddr>,
     /// When they signed in.
     pub created_at: Timestamp,
     /// When it was last used; written some seconds later.
@@ -85,6 +90,17 @@ pub struct SessionRecord {
     pub expires_at: Timestamp,
     /// When the provider has to be asked again.
     pub refresh_at: Timestamp,
+}
+
+/// How somebody came who has signed in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// The host that gets the first cookie.
+    pub host: &'a str,
+    /// Where the request came from.
+    pub peer: Option<IpAddr>,
+    /// The cookie of a session that this one takes the place of.
+    pub replaces: Option<TokenHash>,
 }
 
 /// What the provider gave us for a session; sealed in the store.
@@ -383,7 +399,7 @@ impl Sessions {
         locked(&self.refreshing)
     }
 
-    /// Starts a session after a sign-in, with a new id and the cookie of `host`; ends the one that `replaces` leads to.
+    /// Starts a session after a sign-in, with a new id and a cookie; ends the one that it replaces.
     /// Without a refresh token the provider is not asked again: the session lasts to its absolute or idle end, and its
     /// groups are as fresh as the sign-in.
     pub async fn start(
@@ -391,10 +407,10 @@ impl Sessions {
         principal: Principal,
         tokens: ProviderTokens,
         provider_sid: Option<String>,
-        host: &str,
-        replaces: Option<TokenHash>,
+        arrival: Arrival<'_>,
     ) -> Result<(Arc<Session>, Token), SessionError> {
-        if let Some(replaced) = replaces
+        let host = arrival.host;
+        if let Some(replaced) = arrival.replaces
             && let Some(old) = self.store.session_by_cookie(replaced, host).await?
         {
             self.end(&old.id, EndReason::Replaced).await?;
@@ -409,6 +425,7 @@ impl Sessions {
             id: SessionId(hex::encode(random::<16>()).into()),
             principal,
             provider_sid,
+            peer: arrival.peer,
             created_at: now,
             last_seen: now,
             expires_at,
@@ -449,7 +466,7 @@ impl Sessions {
         reason: EndReason,
     ) -> Result<(), StoreError> {
         self.ended_elsewhere(session);
-        let ended = self.store.end_session(session, reason).await;
+        let ended = self.store.end_session(session, reason.clone()).await;
         if ended.is_err() {
             locked(&self.unwritten_ends).push((session.clone(), reason));
         }
@@ -472,6 +489,22 @@ impl Sessions {
             self.ended_elsewhere(id);
         }
         Ok(ended.len())
+    }
+
+    /// Ends these for somebody who looks after the edge; returns how many had not ended before. Unlike other ends it fails when the store does not
+    /// answer: nobody shall believe that it was done.
+    pub async fn revoke(&self, ids: &[SessionId], by: &str) -> Result<usize, StoreError> {
+        let reason = EndReason::Revoked(by.into());
+        let ended = self.store.end_sessions(ids, &reason).await?;
+        for id in &ended {
+            self.ended_elsewhere(id);
+        }
+        Ok(ended.len())
+    }
+
+    /// Sessions that were not used for this long are over.
+    pub fn idle(&self) -> Duration {
+        self.config.idle
     }
 
     /// The provider's tokens, for sign-out.

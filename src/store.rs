@@ -19,14 +19,18 @@ use crate::config::checked::StoreConfig;
 use crate::secret::Sealer;
 
 pub mod access;
+pub mod activity;
 pub mod audit;
 pub mod changes;
 pub mod decisions;
 pub mod device_grants;
 pub mod dialect;
 pub mod drafts;
+pub mod edges;
 pub mod one_time;
+pub mod people;
 pub mod policy;
+pub mod revoking;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;

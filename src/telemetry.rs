@@ -1,5 +1,6 @@
 //! Logs and metrics. No token, cookie or secret in any of them.
 
 pub mod access_log;
+pub mod latency;
 pub mod metrics;
 pub mod text;

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod audience;
 pub mod authorization;
 pub mod csrf;
+pub mod endpoint;
 pub mod parameters;
 pub mod problem;
 pub mod reply;

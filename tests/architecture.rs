@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "api", "edge", "sign_in", "oauth", "portal", "web", "admin", "oidc", "token",
+            "api", "console", "edge", "sign_in", "oauth", "portal", "web", "admin", "oidc", "token",
             "session", "mesh", "snapshot", "store", "policy", "audit", "identity", "config",
             "address",
         ],
@@ -31,6 +31,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "web", "admin", "token", "session", "snapshot", "store", "policy", "audit", "identity",
             "config", "address",
+        ],
+    ),
+    (
+        "console",
+        &[
+            "web", "admin", "session", "snapshot", "store", "policy", "audit", "identity",
+            "address",
         ],
     ),
     ("demo", &["token", "identity", "address"]),
@@ -62,11 +69,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "address",
         ],
     ),
-    ("web", &["session", "identity", "address"]),
+    ("web", &["session", "policy", "identity", "address"]),
     (
         "admin",
         &[
-            "snapshot", "store", "access", "policy", "audit", "identity", "config", "address",
+            "session", "snapshot", "store", "access", "policy", "audit", "identity", "config", "address",
         ],
     ),
     (
@@ -111,7 +118,7 @@ const LIBRARY_HOMES: &[(&str, &[&str])] = &[
         "reqwest",
         &["token/outbound", "oidc", "cli/client", "cli/person/home"],
     ),
-    ("askama", &["web", "sign_in", "oauth", "portal", "demo"]),
+    ("askama", &["web", "console", "sign_in", "oauth", "portal", "demo"]),
 ];
 
 /// Modules that must stay pure: no runtime, no HTTP stack, no store, no clock.

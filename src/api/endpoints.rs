@@ -8,39 +8,24 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::api::{Api, audit, drafts, guard, istio, policy};
 use crate::policy::roles::Permission;
+use crate::web::endpoint::{Access, Endpoint};
 
 /// A document of 1 MiB as a JSON text.
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
-
-/// One endpoint.
-pub struct Endpoint {
-    /// The HTTP method.
-    pub method: &'static str,
-    /// axum's notation, below the API's prefix.
-    pub path: &'static str,
-    /// Who may.
-    pub permission: Permission,
-    handler: fn() -> MethodRouter<Arc<Api>>,
-}
 
 const fn endpoint(
     method: &'static str,
     path: &'static str,
     permission: Permission,
     handler: fn() -> MethodRouter<Arc<Api>>,
-) -> Endpoint {
-    Endpoint {
-        method,
-        path,
-        permission,
-        handler,
-    }
+) -> Endpoint<Arc<Api>> {
+    Endpoint::new(method, path, Access::With(permission), handler)
 }
 
 use Permission::{ReadAudit, ReadPolicy, ReviewPolicy, WritePolicy};
 
-/// All of them.
-pub const ENDPOINTS: &[Endpoint] = &[
+/// All of them; paths are below the API's prefix.
+pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
     endpoint("GET", "/policy/revisions", ReadPolicy, || {
         get(policy::history)
     }),
@@ -116,7 +101,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
 pub fn router(api: Arc<Api>, prefix: &str) -> Router {
     let mut router = Router::new();
     for endpoint in ENDPOINTS {
-        let handler = guard::permitting(endpoint.permission, (endpoint.handler)());
+        let handler = guard::permitting(endpoint.access, endpoint.handler());
         router = router.route(&format!("{prefix}{}", endpoint.path), handler);
     }
     router

@@ -11,26 +11,30 @@ use subtle::ConstantTimeEq;
 
 use crate::admin::actor::Actor;
 use crate::api::answer::{not_permitted, problem};
-use crate::policy::roles::Permission;
 use crate::secret::{ExposeSecret, SecretString, TokenHash};
+use crate::web::endpoint::Access;
 
 /// Only browsers send it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Lets those through to an endpoint who may use it. Where no guard said who asks, nobody may.
 pub fn permitting<S: Clone + Send + Sync + 'static>(
-    permission: Permission,
+    access: Access,
     endpoint: MethodRouter<S>,
 ) -> MethodRouter<S> {
-    endpoint.route_layer(from_fn_with_state(permission, permit))
+    endpoint.route_layer(from_fn_with_state(access, permit))
 }
 
-async fn permit(State(permission): State<Permission>, request: Request, next: Next) -> Response {
+async fn permit(State(access): State<Access>, request: Request, next: Next) -> Response {
     let Some(actor) = request.extensions().get::<Actor>() else {
         let detail = "It is not known who asks.";
         return problem(StatusCode::UNAUTHORIZED, "not_signed_in", detail);
     };
-    match actor.check(permission) {
+    let checked = match access {
+        Access::SignedIn => Ok(()),
+        Access::With(permission) => actor.check(permission),
+    };
+    match checked {
         Ok(()) => next.run(request).await,
         Err(refused) => not_permitted(refused),
     }

@@ -4,20 +4,25 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::runtime::Handle;
 
 use crate::address::origin::{Origin, Scheme};
 use crate::admin::access::Access;
+use crate::admin::attention::Attention;
 use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
 use crate::api::istio::FrontDoors;
 use crate::api::{Api, endpoints, guard};
 use crate::app::checkpoints::Signer;
-use crate::app::follow::{self, maintain};
+use crate::app::console::ConsoleParts;
+use crate::app::follow::{self, PolicyFileMetric, maintain};
 use crate::app::health::Health;
+use crate::app::heartbeat::Heartbeat;
+use crate::app::inspect::{Inspected, Inspector};
 use crate::app::reload::Reloading;
-use crate::app::{admin_listener, jwks, ship};
+use crate::app::{admin_listener, console, jwks, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
@@ -119,6 +124,7 @@ struct Foundation {
     revisions: Revisions,
     /// Which one is followed, and what of it is loaded.
     policy_file: Option<(FollowedFile, String)>,
+    policy_file_metric: Option<PolicyFileMetric>,
     spool: Spool,
 }
 
@@ -146,7 +152,10 @@ pub async fn start(
         .collect();
     let home = home_origin(&config, &listeners);
 
-    let parts = Parts::of(&config, &foundation, home.clone()).await?;
+    let keys = (certificates.clone(), svids.clone());
+    let parts = Parts::of(&config, &foundation, home.clone(), keys).await?;
+    let policy = Arc::clone(&foundation.snapshots.current());
+    console::offer_ownership(&foundation.revisions, policy.policy(), &home, now).await?;
     let edge = Arc::new(parts.edge(&config, &foundation, access_log));
     follow_all(&config, &foundation, &parts, lifecycle);
 
@@ -194,6 +203,7 @@ pub async fn start(
             running: config,
             certificates,
             svids,
+            inspector: parts.inspector,
             providers: parts.providers,
             sessions: parts.sessions,
             bearer: parts.bearer,
@@ -256,7 +266,9 @@ async fn lay_foundation(
     }
     let freshness = Arc::new(Freshness::default());
     freshness.mark(clock.now());
+    let policy_file_metric = policy_file.as_ref();
     Ok(Foundation {
+        policy_file_metric: policy_file_metric.map(|_| PolicyFileMetric::new(&metrics)),
         clock,
         metrics,
         store: store.clone(),
@@ -338,17 +350,38 @@ struct Parts {
     sign_in: Arc<SignIn>,
     portal: Arc<Portal>,
     oauth: Arc<OAuth>,
+    attention: Arc<Attention>,
+    inspector: Arc<Inspector>,
 }
 
+/// What serves TLS in front and behind.
+type Keys = (Vec<Option<Arc<Certificates>>>, Arc<Svids>);
+
 impl Parts {
-    async fn of(config: &Config, base: &Foundation, home: String) -> Result<Self, StartError> {
+    async fn of(
+        config: &Config,
+        base: &Foundation,
+        home: String,
+        (certificates, svids): Keys,
+    ) -> Result<Self, StartError> {
         let clock = || base.clock.clone();
         let store = || base.store.clone();
         let providers = Providers::new(config.identity_providers.clone(), clock());
         let sessions = Sessions::new(store(), clock(), config.session, providers.clone());
-        let minter = Minter::load(&base.store, clock(), home).await?;
+        let minter = Minter::load(&base.store, clock(), home.clone()).await?;
         let proofs = Arc::new(Proofs::default());
+        let inspected = Inspected {
+            certificates,
+            svids,
+            providers: providers.clone(),
+            minter: minter.clone(),
+            policy_file: base.policy_file_metric.clone(),
+            home,
+        };
         Ok(Self {
+            attention: Attention::new(store(), base.snapshots.clone(), clock()),
+            inspector: Inspector::new(config, inspected),
+            minter,
             bearer: BearerVerifier::new(config.trusted_issuers.clone(), clock()),
             oauth: Arc::new(OAuth {
                 store: store(),
@@ -362,7 +395,6 @@ impl Parts {
                 config: config.tokens,
                 rates: Rates::new(config.tokens.requests_per_second),
             }),
-            minter,
             proofs,
             sign_in: Arc::new(SignIn {
                 home_host: config.home_host.clone(),
@@ -389,9 +421,27 @@ impl Parts {
         })
     }
 
+    /// Everything on the home host.
+    fn home_router(&self, base: &Foundation, metrics: &EdgeMetrics) -> Router {
+        let console = console::router(ConsoleParts {
+            revisions: base.revisions.clone(),
+            sessions: self.sessions.clone(),
+            snapshots: base.snapshots.clone(),
+            attention: self.attention.clone(),
+            inspector: self.inspector.clone(),
+            latency: metrics.latency.clone(),
+            clock: base.clock.clone(),
+        });
+        let pages = self.sign_in.clone().home_router();
+        pages
+            .merge(self.portal.clone().router())
+            .merge(self.oauth.clone().router())
+            .merge(jwks::router(&self.minter))
+            .merge(console)
+    }
+
     fn edge(&self, config: &Config, base: &Foundation, access_log: AccessLog) -> Edge {
-        let pages = self.portal.clone().router();
-        let home_router = self.sign_in.clone().home_router().merge(pages);
+        let metrics = EdgeMetrics::new(&base.metrics);
         Edge {
             home_host: config.home_host.clone(),
             snapshots: base.snapshots.clone(),
@@ -401,9 +451,7 @@ impl Parts {
             minter: self.minter.clone(),
             proofs: self.proofs.clone(),
             sign_in: self.sign_in.clone(),
-            home_router: home_router
-                .merge(jwks::router(&self.minter))
-                .merge(self.oauth.clone().router()),
+            home_router: self.home_router(base, &metrics),
             route_router: self.sign_in.clone().route_router(),
             limits: config.limits,
             clock: base.clock.clone(),
@@ -413,7 +461,7 @@ impl Parts {
             spool: base.spool.clone(),
             when_full: config.audit.when_full,
             access_log,
-            metrics: EdgeMetrics::new(&base.metrics),
+            metrics,
         }
     }
 }
@@ -457,8 +505,24 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
             .follow(|change| follow::apply(&sessions, change))
             .await;
     });
-    if let Some((file, loaded)) = base.policy_file.clone() {
-        let outcome = follow::PolicyFileMetric::new(&base.metrics);
+    maintain(
+        lifecycle,
+        "look at the policy",
+        &parts.attention,
+        Attention::maintain,
+    );
+    let heartbeat = Heartbeat {
+        store: base.store.clone(),
+        snapshots: base.snapshots.clone(),
+        freshness: base.freshness.clone(),
+        clock: base.clock.clone(),
+    };
+    heartbeat.start(lifecycle);
+    let file = base
+        .policy_file
+        .clone()
+        .zip(base.policy_file_metric.clone());
+    if let Some(((file, loaded), outcome)) = file {
         lifecycle.spawn("policy file", async move {
             file.follow(loaded, |tried| outcome.note(tried.is_ok()))
                 .await;

@@ -64,6 +64,7 @@ pub fn maintain<T, F>(
 }
 
 /// Whether the policy file's newest content is in force: 1, or 0 while it is at fault.
+#[derive(Clone)]
 pub struct PolicyFileMetric(Gauge);
 
 impl PolicyFileMetric {
@@ -79,6 +80,11 @@ impl PolicyFileMetric {
             );
         });
         Self(gauge)
+    }
+
+    /// Whether the newest content is in force.
+    pub fn is_good(&self) -> bool {
+        self.0.get() == 1
     }
 
     /// An attempt to load it was made.

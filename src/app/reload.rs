@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::app::inspect::Inspector;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::checked::Listener;
@@ -19,6 +20,7 @@ pub struct Reloading {
     pub running: Config,
     pub(in crate::app) certificates: Vec<Option<Arc<Certificates>>>,
     pub(in crate::app) svids: Arc<Svids>,
+    pub(in crate::app) inspector: Arc<Inspector>,
     pub(in crate::app) providers: Arc<Providers>,
     pub(in crate::app) sessions: Arc<Sessions>,
     pub(in crate::app) bearer: Arc<BearerVerifier>,
@@ -55,6 +57,7 @@ impl Reloading {
         self.running.mesh = config.mesh;
         take_certificates(&mut self.running.listeners, config.listeners);
         self.files();
+        self.inspector.replace(&self.running);
         tracing::info!("the configuration was reloaded");
     }
 

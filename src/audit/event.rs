@@ -66,10 +66,16 @@ impl Event {
         Self::new("sign_in", actor(principal), details)
     }
 
-    /// A session ended.
-    pub fn session_ended(principal: &Principal, session: &str, reason: &str) -> Self {
+    /// A session ended: by itself or by its person, or else by whoever revoked it.
+    pub fn session_ended(
+        principal: &Principal,
+        session: &str,
+        reason: &str,
+        by: Option<&str>,
+    ) -> Self {
         let details = json!({ "person": person(principal), "session": session, "reason": reason });
-        Self::new("session_ended", actor(principal), details)
+        let actor = by.map_or_else(|| actor(principal), str::to_owned);
+        Self::new("session_ended", actor, details)
     }
 
     /// A program was given tokens on somebody's behalf.

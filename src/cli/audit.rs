@@ -13,6 +13,7 @@ use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 
 use crate::audit::chain::{Break, Entry};
+use crate::audit::export as lines;
 use crate::audit::verify::{Verified, Verifier};
 use crate::cli::client::{Client, Failure, ServerArguments};
 
@@ -148,13 +149,13 @@ async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Fa
             let query = filter.query();
             let mut out = anstream::stdout().lock();
             if let Format::Csv = format {
-                writeln!(out, "{}", export::CSV_HEADING).context(CANNOT_WRITE)?;
+                writeln!(out, "{}", lines::CSV_HEADING).context(CANNOT_WRITE)?;
             }
             each_page(client, &query, |page, _| {
                 for entry in page {
                     let line = match format {
-                        Format::Jsonl => export::as_json(entry),
-                        Format::Csv => export::as_csv(entry),
+                        Format::Jsonl => lines::as_json(entry),
+                        Format::Csv => lines::as_csv(entry),
                     };
                     writeln!(out, "{line}").context(CANNOT_WRITE)?;
                 }

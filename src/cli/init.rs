@@ -54,7 +54,7 @@ pub fn run(folder: &Path) -> anyhow::Result<ExitCode> {
     let config = folder.join("wayleave.toml");
     let policy = folder.join("policy.yaml");
     anstream::println!(
-        "\nNext:\n  $EDITOR {config} {policy}\n  wayleave check --config {config}\n  wayleave serve --config {config}",
+        "\nNext:\n  $EDITOR {config} {policy}\n  wayleave check --config {config}\n  wayleave serve --config {config}\n\nWhile nobody is owner, `serve` says in its log how to become it, at /console/claim of the home host.",
         config = config.display(),
         policy = policy.display()
     );

@@ -396,8 +396,8 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let ended = self.lines.clock.now();
         let code = self.status.map_or(0, |status| status.as_u16());
-        let seconds = ended.since(self.started).as_secs_f64();
-        self.metrics().answered(code, self.outcome, seconds);
+        let took = ended.since(self.started);
+        self.metrics().answered(code, self.outcome, (took, ended));
         let is_full = {
             let mut buffer = self.lines.buffer.borrow_mut();
             let mut line = Line::begin(&mut buffer);

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use crate::clock::Timestamp;
+use crate::telemetry::latency::Latency;
 use crate::telemetry::metrics::Metrics;
 
 /// What became of a request; a label and the access log's `outcome`.
@@ -79,6 +82,8 @@ pub struct EdgeMetrics {
     requests: Family<RequestLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    /// How long requests took lately.
+    pub latency: Latency,
     /// Exchanges and tunnels under way.
     pub open_streams: Gauge,
     /// Places for connections that are taken.
@@ -98,6 +103,7 @@ impl EdgeMetrics {
             requests: Family::default(),
             decisions: Family::default(),
             durations: Family::new_with_constructor(histogram),
+            latency: Latency::default(),
             open_streams: Gauge::default(),
             connections: Gauge::default(),
             dismissed_connections: Counter::default(),
@@ -184,8 +190,12 @@ pub struct RouteMetrics {
 
 impl RouteMetrics {
     /// Counts an answered request.
-    pub fn answered(&self, code: u16, outcome: Outcome, seconds: f64) {
-        self.duration.observe(seconds);
+    pub fn answered(&self, code: u16, outcome: Outcome, (took, ended): (Duration, Timestamp)) {
+        self.duration.observe(took.as_secs_f64());
+        // A tunnel's length says nothing of how quick anything is.
+        if outcome == Outcome::Allowed && code != 101 {
+            self.families.latency.observe(ended, took);
+        }
         count(&self.requests, (code, outcome), || {
             let labels = RequestLabels {
                 route: self.route.to_string(),

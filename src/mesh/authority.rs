@@ -40,6 +40,7 @@ pub struct Authority {
     trust_domain: TrustDomain,
     namespaces: Vec<String>,
     lifetime: Duration,
+    begins: Timestamp,
     ends: Timestamp,
     /// What it was tried out against.
     bundle: Arc<TrustBundle>,
@@ -92,6 +93,7 @@ impl Authority {
         };
         let (_, own) = X509Certificate::from_der(&chain[0])
             .map_err(|_| unusable(chain_file, "certificate"))?;
+        let begins = Timestamp::from_seconds(own.validity().not_before.timestamp());
         let ends = Timestamp::from_seconds(own.validity().not_after.timestamp());
         let key =
             String::from_utf8(read(key_file)?).map_err(|_| unusable(key_file, "private key"))?;
@@ -111,11 +113,17 @@ impl Authority {
             trust_domain: mesh.trust_domain.clone(),
             namespaces: namespaces.clone(),
             lifetime: *lifetime,
+            begins,
             ends,
             bundle: Arc::new(bundle),
         };
         authority.try_out(now)?;
         Ok(authority)
+    }
+
+    /// When the authority's own certificate began.
+    pub fn begins(&self) -> Timestamp {
+        self.begins
     }
 
     /// When the authority's own certificate ends.

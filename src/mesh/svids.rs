@@ -135,6 +135,12 @@ impl Svids {
         self.mesh.load().generation
     }
 
+    /// When the edge's own authority began and when it ends.
+    pub fn authority_lives(&self) -> (Timestamp, Timestamp) {
+        let mesh = self.mesh.load();
+        (mesh.authority.begins(), mesh.authority.ends())
+    }
+
     /// The roots that workloads have to lead to.
     pub fn bundle(&self) -> Arc<TrustBundle> {
         Arc::clone(self.mesh.load().authority.bundle())

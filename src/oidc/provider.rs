@@ -59,6 +59,7 @@ pub(super) struct Provider {
     outbound: Result<Outbound, OutboundError>,
     clock: SharedClock,
     ready: ArcSwapOption<Ready>,
+    fault: ArcSwapOption<String>,
     /// One discovery at a time.
     turn: Semaphore,
     /// When keys were last looked for elsewhere, in microseconds; `i64::MIN` before the first time.
@@ -86,6 +87,7 @@ impl Provider {
             outbound,
             clock,
             ready: ArcSwapOption::empty(),
+            fault: ArcSwapOption::empty(),
             turn: Semaphore::new(1),
             looked_elsewhere: AtomicI64::new(i64::MIN),
         }
@@ -120,6 +122,21 @@ impl Provider {
     }
 
     async fn discover(&self) -> Result<Arc<Ready>, OidcError> {
+        let found = self.try_to_discover().await;
+        let fault = found
+            .as_ref()
+            .err()
+            .map(|error| Arc::new(error.to_string()));
+        self.fault.store(fault);
+        found
+    }
+
+    /// Why metadata could not be fetched when they were last asked for.
+    pub(in crate::oidc) fn fault(&self) -> Option<String> {
+        self.fault.load_full().map(|fault| fault.to_string())
+    }
+
+    async fn try_to_discover(&self) -> Result<Arc<Ready>, OidcError> {
         let outbound = self.outbound()?;
         let url = jwks::discovery_url(&self.config.issuer_text)
             .ok_or_else(|| OidcError::Metadata("the issuer is not a URL".into()))?;

@@ -118,7 +118,7 @@ pub fn reasons(explanation: &Explanation) -> String {
 }
 
 /// Whoever a test does not say more of.
-pub(super) fn nobody_yet(provider: &str, subject: &str) -> Principal {
+pub(crate) fn nobody_yet(provider: &str, subject: &str) -> Principal {
     use crate::identity::principal::{Groups, PrincipalKind};
     Principal {
         kind: PrincipalKind::User,

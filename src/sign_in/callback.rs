@@ -9,6 +9,7 @@ use http::{HeaderMap, Response};
 
 use crate::oidc::CallbackParameters;
 use crate::secret::Token;
+use crate::session::Arrival;
 use crate::session::cookie::{PresentedCookie, session_cookie, set_session_cookie};
 use crate::sign_in::choose::Onward;
 use crate::sign_in::pending::{Exchange, same};
@@ -75,15 +76,18 @@ impl SignIn {
             PresentedCookie::One(old) => Some(old),
             PresentedCookie::None | PresentedCookie::Unusable => None,
         };
-        let host = info.origin.host.as_str();
+        let arrival = Arrival {
+            host: info.origin.host.as_str(),
+            peer: Some(info.client),
+            replaces,
+        };
         let (session, token) = self
             .sessions
             .start(
                 signed_in.principal,
                 signed_in.tokens,
                 signed_in.provider_sid,
-                host,
-                replaces,
+                arrival,
             )
             .await?;
         tracing::info!(request_id = %info.request_id, provider, "signed in");

@@ -13,7 +13,7 @@ use crate::address::host::Host;
 use crate::secret::{SecretString, Token};
 use crate::session::Session;
 use crate::sign_in::pending::{Attempt, Exchange, HandBack, StepUp};
-use crate::sign_in::return_to::safe_own_page;
+use crate::sign_in::return_to::{safe_own_page, safe_return};
 use crate::sign_in::{SignIn, SignInError, pending_cookie, query, reply};
 use crate::web::request_info::RequestInfo;
 use crate::web::stylesheet;
@@ -246,9 +246,11 @@ impl SignIn {
         let Some(attempt) = self.peek::<Attempt>(id).await? else {
             return reply::redirect(info, "/.wayleave/", cookies);
         };
-        // Who came for a page of the home host is there already, and has its cookie.
         if attempt.origin == info.origin.to_string() {
-            return reply::redirect(info, &attempt.return_to, cookies);
+            // The home host's own cookie is there already, or set with this very answer.
+            let to = safe_return(&info.origin, &attempt.return_to);
+            let done = pending_cookie::clear(info.origin.scheme, id);
+            return reply::redirect(info, &to, cookies.into_iter().chain(done));
         }
         let code = Token::generate();
         let hand_back = HandBack {

@@ -25,6 +25,7 @@ struct HomePage<'a> {
     provider: &'a str,
     groups: String,
     mesh_identity: Option<String>,
+    has_role: bool,
     ends_at: String,
     ends_at_text: String,
     routes: Vec<Reachable>,
@@ -85,6 +86,7 @@ impl SignIn {
                 .mesh_identity(Some(principal))
                 .ok()
                 .map(|id| id.to_string()),
+            has_role: !policy.roles_of(principal).is_empty(),
             ends_at: session.expires_at.rfc3339(),
             ends_at_text: session.expires_at.for_people(),
             routes,

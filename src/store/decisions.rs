@@ -8,7 +8,9 @@ use crate::audit::event::Event;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::secret::sha256;
+use crate::store::activity::{Counted, Counts, SLOT};
 use crate::store::dialect::{Transaction, args};
+use crate::store::people::{PersonId, words_of};
 use crate::store::{Store, StoreError, within};
 
 /// What is alike within so many microseconds is one row.
@@ -17,7 +19,7 @@ const BUCKET: i64 = 60 * 60 * 1_000_000;
 const PAGE: i64 = 5000;
 
 /// Key, principal, body, count, first and last time: read by position, since there are many.
-type DecisionRow = (String, Option<String>, String, i64, i64, i64);
+pub(in crate::store) type DecisionRow = (String, Option<String>, String, i64, i64, i64);
 
 /// A row that is to be written.
 struct Written {
@@ -76,7 +78,10 @@ fn key(decided: &Decided, principal: Option<&str>) -> Result<String, StoreError>
 /// Rows by key, and principals with the time they were last seen; both in order, so that edges that write the same rows do not deadlock.
 #[derive(Default)]
 struct Batch {
-    principals: BTreeMap<String, (String, i64)>,
+    principals: BTreeMap<String, (String, i64, PersonId)>,
+    /// What they are found by, their principals and times.
+    people: BTreeMap<PersonId, (String, String, i64)>,
+    counts: Counts,
     rows: BTreeMap<String, Written>,
     events: Vec<(i64, Event)>,
 }
@@ -94,6 +99,12 @@ impl Batch {
                 let event = Event::denied(decided);
                 batch.events.push((decided.first_at, event));
             }
+            let (at, route) = (decided.last_at, &decided.decision.route);
+            let counted = match decided.decision.is_allowed {
+                true => Counted::Allowed,
+                false => Counted::Denied,
+            };
+            batch.counts.add(at, counted, route, decided.count);
             let row = Written {
                 id: decided.decision.id.clone(),
                 principal,
@@ -121,7 +132,14 @@ impl Batch {
     fn principal(&mut self, principal: &Principal, at: i64) -> Result<String, StoreError> {
         let text = json(principal)?;
         let id = hex::encode(sha256(text.as_bytes()));
-        let seen = self.principals.entry(id.clone()).or_insert((text, at));
+        let person = PersonId::of(principal);
+        let last = (words_of(principal), text.clone(), at);
+        let known = self.people.entry(person.clone()).or_insert(last.clone());
+        if known.2 < at {
+            *known = last;
+        }
+        let seen = self.principals.entry(id.clone());
+        let seen = seen.or_insert((text, at, person));
         seen.1 = seen.1.max(at);
         Ok(id)
     }
@@ -144,6 +162,7 @@ impl Store {
                 return Ok(());
             }
             transaction.write_batch(&batch).await?;
+            transaction.count(&batch.counts).await?;
             let events: Vec<Event> = batch.events.into_iter().map(|(_, event)| event).collect();
             transaction.tell(&events, now).await?;
             transaction.commit().await
@@ -182,7 +201,7 @@ impl Store {
         Ok(read.into_iter().next())
     }
 
-    async fn read_decisions(
+    pub(in crate::store) async fn read_decisions(
         &self,
         rows: Vec<DecisionRow>,
         known: &mut KnownPrincipals,
@@ -233,6 +252,12 @@ impl Store {
     pub async fn prune_decisions(&self, before: Timestamp) -> Result<(), StoreError> {
         within(async {
             let mut transaction = self.database.begin().await?;
+            transaction
+                .execute(
+                    "DELETE FROM activity WHERE slot < $1",
+                    args![before.micros().div_euclid(SLOT)],
+                )
+                .await?;
             for sql in [
                 "DELETE FROM decisions WHERE last_at < $1",
                 // Whoever is written is marked as seen in the same transaction, so none that is named is older than what names it.
@@ -249,14 +274,17 @@ impl Store {
 
 impl Transaction {
     async fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        for (id, (text, at)) in &batch.principals {
+        for (id, (text, at, person)) in &batch.principals {
             self.execute(
-                "INSERT INTO decided_principals (id, principal, last_at) VALUES ($1, $2, $3) \
-                 ON CONFLICT (id) DO UPDATE SET last_at = CASE \
+                "INSERT INTO decided_principals (id, principal, last_at, person) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (id) DO UPDATE SET person = excluded.person, last_at = CASE \
                  WHEN excluded.last_at > decided_principals.last_at THEN excluded.last_at ELSE decided_principals.last_at END",
-                args![id.as_str(), text.as_str(), *at],
+                args![id.as_str(), text.as_str(), *at, person.as_str()],
             )
             .await?;
+        }
+        for (id, (words, principal, at)) in &batch.people {
+            self.see(id, words, principal, *at).await?;
         }
         for (key, row) in &batch.rows {
             self.execute(

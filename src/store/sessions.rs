@@ -14,17 +14,19 @@ use crate::clock::Timestamp;
 use crate::identity::principal::{Groups, Principal};
 use crate::secret::{SecretString, TokenHash};
 use crate::session::{EndReason, ProviderTokens, SessionId, SessionRecord};
+use crate::store::activity::{Counted, Counts};
 use crate::store::audit::escaped;
 use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, args};
+use crate::store::people::{PersonId, words_of};
 use crate::store::{Store, StoreError, within};
 
 /// A query for [`SessionRow`]s: what follows their table's name.
 macro_rules! sessions_that {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
-            "SELECT sessions.id, sessions.principal, sessions.provider_sid, sessions.created_at, sessions.last_seen, \
-             sessions.expires_at, sessions.refresh_at FROM sessions ",
+            "SELECT sessions.id, sessions.principal, sessions.provider_sid, sessions.peer, sessions.created_at, \
+             sessions.last_seen, sessions.expires_at, sessions.refresh_at FROM sessions ",
             $rest
         )
     };
@@ -40,6 +42,7 @@ pub(in crate::store) struct SessionRow {
     id: String,
     principal: String,
     provider_sid: Option<String>,
+    peer: Option<String>,
     created_at: i64,
     last_seen: i64,
     expires_at: i64,
@@ -55,6 +58,7 @@ impl TryFrom<SessionRow> for SessionRecord {
             principal: principal_of(&id, &row.principal)?,
             id,
             provider_sid: row.provider_sid,
+            peer: row.peer.and_then(|peer| peer.parse().ok()),
             created_at: Timestamp::from_micros(row.created_at),
             last_seen: Timestamp::from_micros(row.last_seen),
             expires_at: Timestamp::from_micros(row.expires_at),
@@ -63,10 +67,14 @@ impl TryFrom<SessionRow> for SessionRecord {
     }
 }
 
-fn ended_event(id: &SessionId, principal: &str, reason: EndReason) -> Result<Event, StoreError> {
+fn ended_event(id: &SessionId, principal: &str, reason: &EndReason) -> Result<Event, StoreError> {
     let principal = principal_of(id, principal)?;
+    let by = match reason {
+        EndReason::Revoked(by) => Some(&**by),
+        _ => None,
+    };
     let reason = reason_text(reason);
-    Ok(Event::session_ended(&principal, &id.label(), reason))
+    Ok(Event::session_ended(&principal, &id.label(), reason, by))
 }
 
 pub(in crate::store) fn record(rows: Vec<SessionRow>) -> Result<Option<SessionRecord>, StoreError> {
@@ -106,13 +114,14 @@ fn purpose(id: &SessionId) -> String {
     format!("session-tokens/{}", id.0)
 }
 
-const fn reason_text(reason: EndReason) -> &'static str {
+const fn reason_text(reason: &EndReason) -> &'static str {
     match reason {
         EndReason::SignedOut => "signed_out",
         EndReason::ProviderLogout => "provider_logout",
         EndReason::RefreshRefused => "refresh_refused",
         EndReason::Replaced => "replaced",
         EndReason::Expired => "expired",
+        EndReason::Revoked(_) => "revoked",
     }
 }
 
@@ -135,25 +144,29 @@ impl Store {
         host: &str,
     ) -> Result<(), StoreError> {
         let principal = principal_json(session)?;
+        let words = words_of(&session.principal);
         let tokens = self.seal_tokens(&session.id, tokens)?;
         within(async {
             let mut transaction = self.database.begin().await?;
             transaction
                 .execute(
                     "INSERT INTO sessions (id, issuer, subject, provider_sid, principal, created_at, \
-                     last_seen, expires_at, refresh_at, tokens) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                     last_seen, expires_at, refresh_at, tokens, peer, label, words) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
                     args![
                         &*session.id.0,
                         &*session.principal.issuer,
                         &*session.principal.subject,
                         session.provider_sid.as_deref(),
-                        principal,
+                        principal.as_str(),
                         session.created_at,
                         session.last_seen,
                         session.expires_at,
                         session.refresh_at,
-                        tokens
+                        tokens,
+                        session.peer.map(|peer| peer.to_string()),
+                        session.id.label(),
+                        words.as_str()
                     ],
                 )
                 .await?;
@@ -161,6 +174,13 @@ impl Store {
             transaction
                 .insert_cookie(&session.id, cookie, host, now)
                 .await?;
+            let person = PersonId::of(&session.principal);
+            transaction
+                .see(&person, &words, &principal, now.micros())
+                .await?;
+            let mut counts = Counts::default();
+            counts.add(now.micros(), Counted::SignIn, "", 1);
+            transaction.count(&counts).await?;
             let (label, until) = (session.id.label(), session.expires_at.rfc3339());
             let event = Event::sign_in(&session.principal, &label, &until);
             transaction.tell(&[event], now).await?;
@@ -253,7 +273,7 @@ impl Store {
         let now = self.clock.now();
         within(async {
             let mut transaction = self.database.begin().await?;
-            let Some(event) = transaction.end_row(id, reason, now).await? else {
+            let Some(event) = transaction.end_row(id, &reason, now).await? else {
                 return Ok(false);
             };
             transaction.tell(&[event], now).await?;
@@ -292,7 +312,7 @@ impl Store {
             let (mut ended, mut events) = (Vec::new(), Vec::new());
             for (id,) in found {
                 let id = SessionId(id.into());
-                if let Some(event) = transaction.end_row(&id, reason, now).await? {
+                if let Some(event) = transaction.end_row(&id, &reason, now).await? {
                     ended.push(id);
                     events.push(event);
                 }
@@ -411,29 +431,36 @@ impl Store {
         tokens: &ProviderTokens,
     ) -> Result<bool, StoreError> {
         let principal = principal_json(session)?;
+        let words = words_of(&session.principal);
         let tokens = self.seal_tokens(&session.id, tokens)?;
         within(async {
             let mut transaction = self.database.begin().await?;
             // A person is (issuer, subject): a refresh can never turn a session into somebody else's.
             let kept = transaction
                 .execute(
-                    "UPDATE sessions SET principal = $2, tokens = $3, refresh_at = $4, leased_until = 0 \
+                    "UPDATE sessions SET principal = $2, tokens = $3, refresh_at = $4, words = $7, leased_until = 0 \
                      WHERE id = $1 AND ended_at IS NULL AND issuer = $5 AND subject = $6",
                     args![
                         &*session.id.0,
-                        principal,
+                        principal.as_str(),
                         tokens,
                         session.refresh_at,
                         &*session.principal.issuer,
-                        &*session.principal.subject
+                        &*session.principal.subject,
+                        words.as_str()
                     ],
                 )
                 .await?;
             if kept == 0 {
                 return Ok(false);
             }
+            let now = self.clock.now();
+            let person = PersonId::of(&session.principal);
+            transaction
+                .see(&person, &words, &principal, now.micros())
+                .await?;
             let change = Change::SessionRefreshed(session.id.clone());
-            transaction.append(&[change], self.clock.now()).await?;
+            transaction.append(&[change], now).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -476,16 +503,16 @@ impl Transaction {
         .await?;
         let ended = expired.into_iter().map(|(id, principal)| {
             let id = SessionId(id.into());
-            ended_event(&id, &principal, EndReason::Expired)
+            ended_event(&id, &principal, &EndReason::Expired)
         });
         ended.collect()
     }
 
     /// Leaves a tombstone, and neither tokens nor cookies; the event that tells of it, or `None` if the session had ended before.
-    async fn end_row(
+    pub(in crate::store) async fn end_row(
         &mut self,
         id: &SessionId,
-        reason: EndReason,
+        reason: &EndReason,
         at: Timestamp,
     ) -> Result<Option<Event>, StoreError> {
         let ended: Vec<(String,)> = self

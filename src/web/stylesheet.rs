@@ -1,4 +1,4 @@
-//! The one stylesheet of our pages and their icon, compiled in. The stylesheet's name has its hash, so that it can be cached for ever.
+//! The stylesheets of our pages, the console's script, and the icon, compiled in. A name has its file's hash, so that it can be cached for ever.
 
 use std::sync::LazyLock;
 
@@ -9,6 +9,10 @@ use crate::secret::sha256;
 
 const TEXT: &str = include_str!("../../static/wayleave.css");
 
+const CONSOLE: &str = include_str!("../../static/console.css");
+
+const SCRIPT: &str = include_str!("../../static/console.js");
+
 const ICON: &str = include_str!("../../static/wayleave.svg");
 
 /// What lies under it is the same for everybody and on every host: pages of ours can appear on hosts that nobody knows.
@@ -17,19 +21,40 @@ pub const STATIC_PREFIX: &str = "/.wayleave/static/";
 /// Path of the icon, on every host; `base.html` names it too.
 pub const ICON_PATH: &str = "/.wayleave/static/wayleave.svg";
 
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
 /// Path of the stylesheet, on every host.
-pub static PATH: LazyLock<String> = LazyLock::new(|| {
-    let hash = hex::encode(sha256(TEXT.as_bytes()));
-    format!("{STATIC_PREFIX}wayleave.{}.css", &hash[..16])
-});
+pub static PATH: LazyLock<String> = LazyLock::new(|| path("wayleave", TEXT, "css"));
+
+/// Path of what the console's pages have besides, on the home host.
+pub static CONSOLE_PATH: LazyLock<String> = LazyLock::new(|| path("console", CONSOLE, "css"));
+
+/// Path of the console's script, on the home host.
+pub static SCRIPT_PATH: LazyLock<String> = LazyLock::new(|| path("console", SCRIPT, "js"));
+
+fn path(name: &str, text: &str, kind: &str) -> String {
+    let hash = hex::encode(sha256(text.as_bytes()));
+    format!("{STATIC_PREFIX}{name}.{}.{kind}", &hash[..16])
+}
 
 /// The stylesheet itself.
 pub fn response() -> Response<Body> {
-    fixed(
-        TEXT,
-        "text/css; charset=utf-8",
-        "public, max-age=31536000, immutable",
-    )
+    fixed(TEXT, "text/css; charset=utf-8", FOR_EVER)
+}
+
+/// The console's stylesheet.
+pub fn console_response() -> Response<Body> {
+    fixed(CONSOLE, "text/css; charset=utf-8", FOR_EVER)
+}
+
+/// The console's script.
+pub fn script_response() -> Response<Body> {
+    let kind = "text/javascript; charset=utf-8";
+    let mut response = fixed(SCRIPT, kind, FOR_EVER);
+    let nosniff = HeaderValue::from_static("nosniff");
+    let name = header::X_CONTENT_TYPE_OPTIONS;
+    response.headers_mut().insert(name, nosniff);
+    response
 }
 
 /// The icon.

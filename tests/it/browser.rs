@@ -89,6 +89,12 @@ async fn pages_fit_narrow_screens_and_are_drawn() {
 }
 
 #[tokio::test]
+async fn the_console_is_drawn_and_accessible_and_works_without_a_script() {
+    let (_demo, report) = look("console.mjs", |_| json!({ "shots": shots() })).await;
+    assert_eq!(report["pages"].as_array().unwrap().len(), 56, "{report}");
+}
+
+#[tokio::test]
 async fn with_two_providers_people_choose() {
     let parties = Parties::gather().await;
     let text = parties.read("wayleave.toml");

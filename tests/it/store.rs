@@ -13,13 +13,17 @@ use wayleave::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use wayleave::config::checked::{SessionConfig, StoreConfig};
 use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
 use wayleave::policy::model::Revision;
-use wayleave::secret::{ExposeSecret, Sealer, SecretString, Token, random};
+use wayleave::secret::{ExposeSecret, Sealer, SecretString, Token, TokenHash, random};
 use wayleave::session::*;
 use wayleave::store::access::Opened;
+use wayleave::store::activity::Counted;
 use wayleave::store::audit::EventFilter;
 use wayleave::store::changes::{Change, ChangeSeq};
 use wayleave::store::decisions::{DecisionCursor, KnownPrincipals};
+use wayleave::store::edges::EdgeRecord;
+use wayleave::store::people::{PeopleAfter, PersonId};
 use wayleave::store::policy::{ObjectKind, PolicyObject, Written};
+use wayleave::store::revoking::{SessionFilter, SessionsAfter};
 use wayleave::store::{Store, StoreError};
 use wayleave::token::assertion::Minter;
 
@@ -118,6 +122,9 @@ on_both!(
     i9_grants_end_and_their_end_is_told,
     broken_glass_waits_for_a_review,
     what_was_over_long_ago_is_forgotten,
+    people_and_counts_are_kept_where_they_happen,
+    sessions_are_listed_and_revoked,
+    edges_say_that_they_serve,
 );
 
 fn principal() -> Principal {
@@ -142,12 +149,21 @@ fn tokens() -> ProviderTokens {
     }
 }
 
+fn arrival(replaces: Option<TokenHash>) -> Arrival<'static> {
+    Arrival {
+        host: "app",
+        peer: None,
+        replaces,
+    }
+}
+
 async fn session(store: &Store, clock: &ManualClock, id: &str) -> (SessionRecord, Token) {
     let now = clock.now();
     let record = SessionRecord {
         id: SessionId(id.into()),
         principal: principal(),
         provider_sid: Some("sid".into()),
+        peer: Some([192, 0, 2, 7].into()),
         created_at: now,
         last_seen: now,
         expires_at: now.plus(Duration::from_secs(3600)),
@@ -409,7 +425,7 @@ async fn h6_fifty_loads_refresh_once(place: Place) {
     let (one, asked, _) = sessions(&place, None).await;
     let (two, asked_too, _) = sessions(&place, None).await;
     let (_, token) = one
-        .start(principal(), tokens(), None, "app", None)
+        .start(principal(), tokens(), None, arrival(None))
         .await
         .unwrap();
     place.clock.advance(Duration::from_secs(601));
@@ -425,11 +441,11 @@ async fn h6_fifty_loads_refresh_once(place: Place) {
 async fn e8_h3_sign_in_again_and_out(place: Place) {
     let (one, _, _) = sessions(&place, None).await;
     let (old, cookie) = one
-        .start(principal(), tokens(), None, "app", None)
+        .start(principal(), tokens(), None, arrival(None))
         .await
         .unwrap();
     let again = one
-        .start(principal(), tokens(), None, "app", Some(cookie.hash()))
+        .start(principal(), tokens(), None, arrival(Some(cookie.hash())))
         .await;
     let (new, next) = again.unwrap();
     assert_ne!(old.id, new.id);
@@ -439,7 +455,7 @@ async fn e8_h3_sign_in_again_and_out(place: Place) {
     one.end(&new.id, EndReason::SignedOut).await.unwrap();
     assert!(one.load(next.hash(), "app").await.unwrap().is_none());
     let (_, last) = one
-        .start(principal(), tokens(), None, "app", None)
+        .start(principal(), tokens(), None, arrival(None))
         .await
         .unwrap();
     place.clock.advance(Duration::from_secs(7201));
@@ -449,7 +465,7 @@ async fn e8_h3_sign_in_again_and_out(place: Place) {
 async fn h4_refused_refresh_ends(place: Place) {
     let (one, _, store) = sessions(&place, Some(RefreshFault::Refused)).await;
     let (session, token) = one
-        .start(principal(), tokens(), None, "app", None)
+        .start(principal(), tokens(), None, arrival(None))
         .await
         .unwrap();
     place.clock.advance(Duration::from_secs(601));
@@ -932,4 +948,169 @@ async fn what_was_over_long_ago_is_forgotten(place: Place) {
     store.sweep().await.unwrap();
     assert_eq!(store.grant(&granted.asked.id).await.unwrap(), None);
     assert_eq!(store.access_request(&granted.asked.id).await.unwrap(), None);
+async fn people_and_counts_are_kept_where_they_happen(place: Place) {
+    let (store, began) = (place.open().await, place.clock.now());
+    session(&store, &place.clock, "s").await;
+    let parts = [
+        decided(&place, "a1", "/d/1", true),
+        decided(&place, "n1", "/d/2", false),
+    ];
+    // Two edges at once.
+    let works = ["one/0", "two/0"].map(|part| store.take_in(part, &parts));
+    for outcome in futures_util::future::join_all(works).await {
+        outcome.unwrap();
+    }
+    let counts = store.activity(began).await.unwrap();
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|c| (c.counted, &*c.route, c.count))
+        .collect();
+    let expected = [
+        (Counted::Allowed, "app", 4),
+        (Counted::Denied, "app", 4),
+        (Counted::SignIn, "", 1),
+    ];
+    assert_eq!(counts, expected);
+    let later = began.plus(Duration::from_secs(3600));
+    assert_eq!(store.activity(later).await.unwrap(), []);
+
+    let found = store.people(Some("ALI"), None, 10).await.unwrap();
+    let [alice] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(alice.id, PersonId::of(&principal()));
+    assert_eq!(store.people(Some("subject"), None, 10).await.unwrap(), []);
+    let after = PeopleAfter {
+        last_seen: alice.last_seen.micros(),
+        id: alice.id.as_str().to_owned(),
+    };
+    assert_eq!(store.people(None, Some(&after), 10).await.unwrap(), []);
+    let about = store.decisions_about(&alice.id, 10).await.unwrap();
+    assert_eq!(about.len(), 2, "{about:?}");
+    // Groups of an hour later are theirs now.
+    place.clock.advance(Duration::from_secs(3600));
+    let mut grown = decided(&place, "a2", "/d/1", true);
+    let mut alice = principal();
+    alice.groups = Groups::Known(["sre".into()].into());
+    grown.principal = Some(Arc::new(alice));
+    store.take_in("one/1", &[grown]).await.unwrap();
+    let found = store.people(Some("sre"), None, 10).await.unwrap();
+    assert_eq!((found.len(), found[0].first_seen), (1, began));
+    store.prune_decisions(later).await.unwrap();
+    assert_eq!(store.activity(began).await.unwrap().len(), 1);
+}
+
+async fn sessions_are_listed_and_revoked(place: Place) {
+    let store = place.open().await;
+    let (one, cookie) = session(&store, &place.clock, "one").await;
+    place.clock.advance(Duration::from_secs(1));
+    let (two, _) = session(&store, &place.clock, "two").await;
+    let all = SessionFilter::since(one.created_at);
+    let ids = async |filter: &SessionFilter, after: Option<&SessionsAfter>| {
+        let found = store.live_sessions(filter, after, 10).await.unwrap();
+        found
+            .into_iter()
+            .map(|session| session.id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&all, None).await, [two.id.clone(), one.id.clone()]);
+    assert_eq!(store.count_sessions(&all).await.unwrap(), (2, 1));
+    let after = SessionsAfter {
+        last_seen: two.last_seen.micros(),
+        id: two.id.0.to_string(),
+    };
+    assert_eq!(ids(&all, Some(&after)).await, [one.id.clone()]);
+    let later = SessionFilter::since(two.created_at);
+    assert_eq!(ids(&later, None).await, [two.id.clone()]);
+    for (filter, expected) in [
+        (
+            SessionFilter {
+                contains: Some("ALICE".into()),
+                ..all.clone()
+            },
+            2,
+        ),
+        (
+            SessionFilter {
+                contains: Some("%".into()),
+                ..all.clone()
+            },
+            0,
+        ),
+        (
+            SessionFilter {
+                label: Some(one.id.label()),
+                ..all.clone()
+            },
+            1,
+        ),
+        (
+            SessionFilter {
+                person: Some(("https://idp.example".into(), "alice".into())),
+                ..all.clone()
+            },
+            2,
+        ),
+        (
+            SessionFilter {
+                person: Some(("https://idp.example".into(), "bob".into())),
+                ..all.clone()
+            },
+            0,
+        ),
+    ] {
+        assert_eq!(ids(&filter, None).await.len(), expected, "{filter:?}");
+    }
+    let reason = EndReason::Revoked("ada@corp.example".into());
+    let both = [two.id.clone(), one.id.clone()];
+    // Of several who revoke the same, each is told of those that were theirs.
+    let works = [0; 4].map(|_| store.end_sessions(&both, &reason));
+    let ended = futures_util::future::join_all(works).await;
+    let ended: usize = ended.into_iter().map(|ended| ended.unwrap().len()).sum();
+    assert_eq!(ended, 2);
+    assert_eq!(ids(&all, None).await, []);
+    assert!(
+        store
+            .session_by_cookie(cookie.hash(), "app")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let wanted = EventFilter {
+        kind: Some("session_ended".into()),
+        actor: Some("ada@corp.example".into()),
+        ..EventFilter::default()
+    };
+    let events = store.events_before(i64::MAX, &wanted, 10).await.unwrap();
+    assert_eq!(events.len(), 2);
+    assert!(
+        events
+            .iter()
+            .all(|event| event.body.contains("\"reason\":\"revoked\""))
+    );
+    assert!(store.end_sessions(&[], &reason).await.unwrap().is_empty());
+}
+
+async fn edges_say_that_they_serve(place: Place) {
+    let (store, now) = (place.open().await, place.clock.now());
+    let mut edge = EdgeRecord {
+        id: "a".into(),
+        name: "host".into(),
+        version: "1".into(),
+        revision: 1,
+        started_at: now,
+        fresh_at: now,
+        seen_at: now,
+    };
+    store.keep_edge(&edge).await.unwrap();
+    edge.revision = 2;
+    store.keep_edge(&edge).await.unwrap();
+    assert_eq!(store.edges().await.unwrap(), [edge.clone()]);
+    let other = EdgeRecord {
+        id: "b".into(),
+        seen_at: now.plus(Duration::from_secs(2 * 24 * 3600)),
+        ..edge
+    };
+    store.keep_edge(&other).await.unwrap();
+    assert_eq!(store.edges().await.unwrap(), [other]);
 }

@@ -64,6 +64,8 @@ pub enum CertificateFault {
 pub struct Certificate {
     /// DNS names of the leaf.
     pub names: Vec<String>,
+    /// When the leaf began.
+    pub begins: Timestamp,
     /// When the leaf ends.
     pub ends: Timestamp,
     key: Arc<CertifiedKey>,
@@ -88,7 +90,12 @@ impl Certificate {
         if names.is_empty() {
             return Err(CertificateFault::Nameless(files.chain.clone()));
         }
-        Ok(Self { names, ends, key })
+        Ok(Self {
+            names,
+            begins,
+            ends,
+            key,
+        })
     }
 }
 
@@ -136,8 +143,20 @@ pub struct Certificates {
     served: ArcSwap<Served>,
 }
 
+/// What may be told of a certificate.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// DNS names of the leaf.
+    pub names: Vec<String>,
+    /// When the leaf began.
+    pub begins: Timestamp,
+    /// When the leaf ends.
+    pub ends: Timestamp,
+}
+
 /// One state of a listener's certificates.
 struct Served {
+    shown: Vec<Shown>,
     names: Arc<CertificateNames>,
     acceptor: TlsAcceptor,
 }
@@ -173,6 +192,11 @@ impl Certificates {
         Ok(())
     }
 
+    /// What is served now.
+    pub fn shown(&self) -> Vec<Shown> {
+        self.served.load().shown.clone()
+    }
+
     /// The handshake. The caller sets the deadline.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let served = self.served.load_full();
@@ -203,7 +227,7 @@ impl Served {
     fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, Vec<CertificateFault>> {
         let mut faults = Vec::new();
         let mut names = CertificateNames::default();
-        let mut keys = Vec::new();
+        let (mut keys, mut shown) = (Vec::new(), Vec::new());
         for (place, files) in files.iter().enumerate() {
             match Certificate::load(files, now) {
                 Ok(certificate) => {
@@ -211,6 +235,11 @@ impl Served {
                         names.add(name, CertificateId(place));
                     }
                     keys.push(certificate.key);
+                    shown.push(Shown {
+                        names: certificate.names,
+                        begins: certificate.begins,
+                        ends: certificate.ends,
+                    });
                 }
                 Err(fault) => faults.push(fault),
             }
@@ -225,6 +254,7 @@ impl Served {
         };
         let config = server_config(resolver).map_err(|fault| vec![CertificateFault::Tls(fault)])?;
         Ok(Self {
+            shown,
             names,
             acceptor: TlsAcceptor::from(Arc::new(config)),
         })

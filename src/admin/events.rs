@@ -1,0 +1,147 @@
+//! The audit log: searched, exported, and verified.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use jsonwebtoken::jwk::JwkSet;
+
+use crate::admin::actor::Actor;
+use crate::admin::failure::Failure;
+use crate::audit::chain::{Break, Entry};
+use crate::audit::verify::{Verified, Verifier};
+use crate::clock::Timestamp;
+use crate::policy::roles::Permission;
+use crate::store::Store;
+use crate::store::audit::{EventFilter, PAGE};
+
+/// Events that one verification reads at most.
+const VERIFIED_AT_MOST: u64 = 200_000;
+
+/// What a verification came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything follows from the beginning, or from the last that was pruned.
+    Whole(Verified),
+    /// Somebody was at it.
+    Broken(Break),
+    /// There is more than is read at once; up to here everything was in order.
+    TooLong(i64),
+}
+
+/// A verification, and when it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// When.
+    pub at: Timestamp,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+/// The last verification, for all who ask.
+#[derive(Debug, Default)]
+pub struct LastVerification {
+    last: Mutex<Option<Verification>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// The last events before a number, newest first.
+pub async fn search(
+    store: &Store,
+    actor: &Actor,
+    filter: &EventFilter,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Entry>, Failure> {
+    actor.check(Permission::ReadAudit)?;
+    let before = before.unwrap_or(i64::MAX);
+    Ok(store.events_before(before, filter, limit).await?)
+}
+
+/// The first events after a number, oldest first.
+pub async fn page_after(
+    store: &Store,
+    actor: &Actor,
+    filter: &EventFilter,
+    after: i64,
+) -> Result<Vec<Entry>, Failure> {
+    actor.check(Permission::ReadAudit)?;
+    Ok(store.events_after(after, filter, PAGE).await?)
+}
+
+impl LastVerification {
+    /// What came of the last one.
+    pub fn last(&self, actor: &Actor) -> Result<Option<Verification>, Failure> {
+        actor.check(Permission::ReadAudit)?;
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(last.clone())
+    }
+
+    /// Verifies the log with the keys that the edge publishes. One at a time: whoever waits gets the result of the other.
+    pub async fn verify(
+        &self,
+        store: &Store,
+        actor: &Actor,
+        keys: &JwkSet,
+        now: Timestamp,
+    ) -> Result<Verification, Failure> {
+        actor.check(Permission::ReadAudit)?;
+        let Ok(_turn) = self.turn.try_lock() else {
+            let _other = self.turn.lock().await;
+            if let Some(last) = self.last(actor)? {
+                return Ok(last);
+            }
+            return self.now(store, keys, now).await;
+        };
+        self.now(store, keys, now).await
+    }
+
+    async fn now(
+        &self,
+        store: &Store,
+        keys: &JwkSet,
+        now: Timestamp,
+    ) -> Result<Verification, Failure> {
+        let verification = Verification {
+            at: now,
+            outcome: outcome(store, keys).await?,
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(verification.clone());
+        Ok(verification)
+    }
+}
+
+async fn outcome(store: &Store, keys: &JwkSet) -> Result<Outcome, Failure> {
+    // Checkpoints and head before the events: what is written meanwhile is not looked for.
+    let checkpoints = store.checkpoints().await?;
+    let signed = checkpoints.iter().map(|one| (one.seq, one.token.as_str()));
+    let mut verifier = match Verifier::new(signed, keys) {
+        Ok(verifier) => verifier,
+        Err(broken) => return Ok(Outcome::Broken(broken)),
+    };
+    let (head, link) = store.audit_head().await?;
+    let (mut after, mut read) = (0, 0);
+    loop {
+        let page = store
+            .events_after(after, &EventFilter::default(), PAGE)
+            .await?;
+        let page: Vec<Entry> = page.into_iter().filter(|entry| entry.seq <= head).collect();
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        read += page.len() as u64;
+        if let Err(broken) = page.iter().try_for_each(|entry| verifier.event(entry)) {
+            return Ok(Outcome::Broken(broken));
+        }
+        if read >= VERIFIED_AT_MOST {
+            return Ok(Outcome::TooLong(after));
+        }
+    }
+    let head = (head > 0)
+        .then(|| link.to_string())
+        .map(|hash| (head, hash));
+    let ended = verifier.end(head.as_ref().map(|(seq, hash)| (*seq, hash.as_str())));
+    Ok(match ended {
+        Ok(verified) => Outcome::Whole(verified),
+        Err(broken) => Outcome::Broken(broken),
+    })
+}

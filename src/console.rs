@@ -1,0 +1,71 @@
+//! The admin console: pages that show what is and change it through [`crate::admin`]; they decide nothing themselves.
+//!
+//! [`endpoints`] is all of it in one table, each page with the permission it needs; [`guard`] says who comes in, [`frame`] is what surrounds
+//! every page, [`answer`] how a page says yes or no. A page is a file here and a template of the same name; its file has handler, view and sample.
+//!
+//! Invariants: no page without a session of the home host; no form is read before its origin and token are verified ([`guard::Submitted`]);
+//! every page can be read and every form sent without a script.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+
+use crate::admin::attention::Attention;
+use crate::admin::events::LastVerification;
+use crate::admin::ownership::Ownership;
+use crate::admin::revisions::Revisions;
+use crate::admin::sessions::SessionBook;
+use crate::admin::settings::Inspect;
+use crate::clock::SharedClock;
+use crate::session::Sessions;
+use crate::snapshot::Snapshots;
+use crate::store::Store;
+use crate::telemetry::latency::Latency;
+
+pub mod answer;
+mod audit;
+pub mod chart;
+mod claim;
+pub mod cursor;
+mod decision;
+pub mod endpoints;
+pub mod frame;
+pub mod guard;
+pub mod link;
+pub mod moment;
+mod overview;
+mod people;
+mod person;
+mod sessions;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+/// How handlers get at [`Console`]: `State(console): Shared`.
+pub type Shared = State<Arc<Console>>;
+
+/// What the pages work with.
+pub struct Console {
+    /// Who is signed in.
+    pub sessions: Arc<Sessions>,
+    /// The policy in force, which says who may see what.
+    pub snapshots: Arc<Snapshots>,
+    /// The policy's use cases.
+    pub revisions: Revisions,
+    /// Where the use cases keep what they show.
+    pub store: Store,
+    /// Sessions of everybody.
+    pub book: SessionBook,
+    /// Becoming the first owner.
+    pub ownership: Ownership,
+    /// What should be looked at.
+    pub attention: Arc<Attention>,
+    /// The audit log's last verification.
+    pub verification: LastVerification,
+    /// What may be told of configuration and parts.
+    pub inspect: Arc<dyn Inspect>,
+    /// How long requests took on this edge.
+    pub latency: Latency,
+    /// The time.
+    pub clock: SharedClock,
+}

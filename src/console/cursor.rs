@@ -1,0 +1,82 @@
+//! Where a list goes on. A cursor is of a type of its own and read as such: a number stays a number, and nothing of it ever becomes SQL text.
+
+use crate::console::answer::Refused;
+
+/// Reads a number of a query.
+pub fn number(text: &str) -> Result<i64, Refused> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parsed = is_plain.then(|| text.parse().ok()).flatten();
+    parsed.ok_or_else(|| Refused::Unreadable("The place in the list is no number.".to_owned()))
+}
+
+/// A moment and an id: where a list that is ordered by time goes on, although several things have the same time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// In microseconds since the Unix epoch.
+    pub at: i64,
+    /// Of digits and lower-case letters.
+    pub id: String,
+}
+
+impl After {
+    /// Reads what [`Self::text`] wrote.
+    pub fn parse(text: &str) -> Result<Self, Refused> {
+        let senseless = || Refused::Unreadable("The place in the list cannot be read.".to_owned());
+        let (at, id) = text.split_once('-').ok_or_else(senseless)?;
+        let is_id = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
+        if id.len() > 64 || !id.bytes().all(is_id) {
+            return Err(senseless());
+        }
+        Ok(Self {
+            at: number(at)?,
+            id: id.to_owned(),
+        })
+    }
+
+    /// For a query.
+    pub fn text(&self) -> String {
+        format!("{}-{}", self.at, self.id)
+    }
+}
+
+/// Cuts a list that was read with one more than a page has: the page, and whether there is more.
+pub fn split<T>(mut found: Vec<T>, page: i64) -> (Vec<T>, bool) {
+    let page = usize::try_from(page).unwrap_or_default();
+    let is_more = found.len() > page;
+    found.truncate(page);
+    (found, is_more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k5_cursors_are_typed() {
+        let after = After {
+            at: 17,
+            id: "00ab".to_owned(),
+        };
+        assert_eq!(After::parse(&after.text()).unwrap(), after);
+        assert_eq!(number("42").unwrap(), 42);
+        for bad in [
+            "",
+            "-1",
+            "1'",
+            "1;",
+            "1 OR 1=1",
+            "+1",
+            "0x1",
+            "1e3",
+            "99999999999999999999",
+            "١",
+        ] {
+            assert!(number(bad).is_err(), "{bad}");
+            assert!(After::parse(&format!("{bad}-00")).is_err(), "{bad}");
+        }
+        for bad in ["1", "1-'", "1-a;b", "1-A", "1-\u{e9}", "1-a-b"] {
+            assert!(After::parse(bad).is_err(), "{bad}");
+        }
+        assert!(After::parse(&format!("1-{}", "a".repeat(65))).is_err());
+    }
+}
