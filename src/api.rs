@@ -11,6 +11,7 @@ use crate::token::assertion::Minter;
 
 pub mod answer;
 pub mod audit;
+pub mod drafts;
 pub mod endpoints;
 pub mod guard;
 pub mod policy;

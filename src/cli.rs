@@ -38,7 +38,7 @@ enum Command {
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
-    /// Look at and change the policy of a running edge: export, plan, apply, history, show, diff, rollback.
+    /// Look at and change the policy of a running edge: export, plan, apply, draft, history, show, diff, rollback.
     Policy(Box<policy::PolicyArguments>),
     /// Say why somebody may or may not do something, rule by rule.
     Explain(Box<explain::ExplainArguments>),
@@ -114,6 +114,17 @@ mod tests {
             "wayleave explain --as alice --provider okta --group sre --group ops --claim team=x GET https://g.example/",
             "wayleave policy diff 3 4",
             "wayleave policy rollback 3 -m why",
+            "wayleave policy rollback 3 -m why --emergency",
+            "wayleave policy draft save policy.yaml -m why --draft 3 --parent 7",
+            "wayleave policy draft list --all --json",
+            "wayleave policy draft show 3",
+            "wayleave policy draft comment 3 -m what --author carol",
+            "wayleave policy draft submit 3",
+            "wayleave policy draft approve 3 -m fine --version 2 --yes",
+            "wayleave policy draft reject 3 -m no",
+            "wayleave policy draft rebase 3",
+            "wayleave policy draft apply 3 --yes",
+            "wayleave policy draft discard 3",
             "wayleave demo",
             "wayleave demo --port 9080 --https-port 9443 --admin-port 9902 --identity-provider-port 9081",
         ] {
@@ -126,6 +137,8 @@ mod tests {
             "wayleave policy",
             "wayleave policy apply policy.yaml",
             "wayleave policy history --limit 0",
+            "wayleave policy draft approve 3",
+            "wayleave policy draft save policy.yaml",
         ] {
             assert!(
                 Arguments::try_parse_from(line.split(' ')).is_err(),

@@ -12,6 +12,7 @@ pub mod compile;
 pub mod decide;
 pub mod diff;
 pub mod document;
+pub mod draft;
 pub mod explain;
 pub mod hours;
 mod index;

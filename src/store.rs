@@ -22,6 +22,7 @@ pub mod audit;
 pub mod changes;
 pub mod decisions;
 pub mod dialect;
+pub mod drafts;
 pub mod one_time;
 pub mod policy;
 pub mod schema;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::audit::event;
+use crate::audit::event::drafts::Doer;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::roles::{Permission, Role};
@@ -61,6 +62,12 @@ impl Actor {
             Self::Operator { name: Some(name) } => format!("operator ({name})"),
             Self::Person { principal, .. } => event::actor(principal),
         }
+    }
+
+    /// The same for an event; `name` is [`Self::name`].
+    pub fn doer<'a>(&'a self, name: &'a str) -> Doer<'a> {
+        let principal = self.principal().map(AsRef::as_ref);
+        Doer { name, principal }
     }
 
     /// Whoever is signed in; nobody knows that of an operator.

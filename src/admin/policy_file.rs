@@ -54,6 +54,8 @@ pub async fn load(
         match written {
             Written::Revision(_) | Written::Unchanged(_) => return Ok(written),
             Written::Conflict(current) => parent = current,
+            // It comes of no draft.
+            Written::Overtaken => break,
         }
     }
     Err(PolicyFileError::Conflict)
@@ -143,7 +145,7 @@ impl FollowedFile {
             Ok(Written::Revision(revision)) => {
                 tracing::info!(%file, revision = revision.0, "the policy file is a new revision");
             }
-            Ok(Written::Unchanged(_) | Written::Conflict(_)) => {}
+            Ok(Written::Unchanged(_) | Written::Conflict(_) | Written::Overtaken) => {}
             Err(PolicyFileError::Faults(faults)) => {
                 for fault in faults {
                     let PolicyFault {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::admin::actor::{Actor, NotPermitted};
 use crate::admin::policy_rules::PolicyRules;
+use crate::admin::review::{Needed, Right};
 use crate::clock::Timestamp;
 use crate::policy::diff::{Change, diff};
 use crate::policy::document::Document;
@@ -16,7 +17,7 @@ use crate::policy::roles::{Permission, has_owner, owners_differ};
 use crate::policy::yaml::PolicyFault;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::objects::{from_objects, to_objects, to_text};
-use crate::store::policy::{PolicyObject, RevisionRecord, Written};
+use crate::store::policy::{NewRevision, PolicyObject, RevisionRecord, Written};
 use crate::store::{Store, StoreError};
 
 /// Longest author and message, in characters.
@@ -31,6 +32,8 @@ pub struct Revisions {
     pub rules: PolicyRules,
     /// The file that is followed, if one is: then nothing is written but by changing it.
     pub follows: Option<PathBuf>,
+    /// How many other people have to approve of a revision before it is written.
+    pub approvals: usize,
 }
 
 /// What a document would change.
@@ -60,6 +63,8 @@ pub struct Writing {
     pub parent: Option<Revision>,
     /// In their words.
     pub message: String,
+    /// Past the approvals that are asked for, which only operators may do.
+    pub is_emergency: bool,
 }
 
 /// What is current after writing.
@@ -89,6 +94,18 @@ pub enum RevisionsError {
     /// Who asks may not do this.
     #[error(transparent)]
     NotPermitted(#[from] NotPermitted),
+    /// Other people have to approve first.
+    #[error(transparent)]
+    NeedsApprovals(#[from] Needed),
+    /// Emergencies are for operators.
+    #[error("only whoever has the operator token may go past the approvals")]
+    NotAnOperator,
+    /// There is nothing to go past.
+    #[error("this edge asks for no approvals, so there is no emergency to declare")]
+    NoEmergency,
+    /// The draft was changed, or is over.
+    #[error("the draft was changed meanwhile")]
+    Overtaken,
     /// Nobody would be owner any more.
     #[error("nobody would be owner any more; only whoever has the operator token can do that")]
     LastOwner,
@@ -104,9 +121,9 @@ pub enum RevisionsError {
 }
 
 /// A revision's policy and its rows.
-struct Held {
-    policy: Policy,
-    objects: Vec<PolicyObject>,
+pub(super) struct Held {
+    pub(super) policy: Policy,
+    pub(super) objects: Vec<PolicyObject>,
 }
 
 impl Revisions {
@@ -172,8 +189,9 @@ impl Revisions {
     ) -> Result<Outcome, RevisionsError> {
         actor.check(Permission::WritePolicy)?;
         let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
-        self.write(&policy, &to_objects(&policy, text), actor, writing)
-            .await
+        let objects = to_objects(&policy, text);
+        let right = Right::of(writing);
+        self.write(&policy, &objects, actor, right).await
     }
 
     /// Makes an earlier revision the current one again, as a new revision. It has to comply with what is configured now.
@@ -188,8 +206,8 @@ impl Revisions {
         let held = self.held(Some(to)).await?;
         let text = to_text(&held.objects, &held.policy);
         self.rules.check(&text).map_err(RevisionsError::Faults)?;
-        self.write(&held.policy, &held.objects, actor, writing)
-            .await
+        let right = Right::of(writing);
+        self.write(&held.policy, &held.objects, actor, right).await
     }
 
     /// Owners alone say who is owner, and they leave at least one (what they change is what the parent says, or else there is a conflict).
@@ -211,33 +229,34 @@ impl Revisions {
         Ok(())
     }
 
-    async fn write(
+    /// The only way to a revision but the followed file's.
+    pub(super) async fn write(
         &self,
         policy: &Policy,
         objects: &[PolicyObject],
         actor: &Actor,
-        writing: &Writing,
+        right: Right<'_>,
     ) -> Result<Outcome, RevisionsError> {
         if let Some(file) = &self.follows {
             return Err(RevisionsError::Follows(file.clone()));
         }
-        let author = actor.name();
-        check_note("the author", &author)?;
-        check_note("the message", &writing.message)?;
-        self.check_owners(policy, actor, writing.parent).await?;
-        let Writing { parent, message } = writing;
-        let written = self
-            .store
-            .write_revision(*parent, &author, message, objects)
-            .await?;
-        match written {
+        let name = actor.name();
+        check_note("the author", &name)?;
+        check_note("the message", right.message())?;
+        let parent = right.parent();
+        self.check_owners(policy, actor, parent).await?;
+        let cleared = self.cleared(right, actor).await?;
+        let doer = actor.doer(&name);
+        let new = NewRevision {
+            parent,
+            author: right.author(&name),
+            message: right.message(),
+            objects,
+            ground: cleared.ground(doer),
+        };
+        match self.store.write(&new).await? {
             Written::Revision(revision) => {
-                tracing::info!(
-                    revision = revision.0,
-                    author,
-                    message,
-                    "a policy revision was written"
-                );
+                cleared.log(revision, &name, right.message());
                 Ok(Outcome {
                     revision,
                     is_new: true,
@@ -254,10 +273,14 @@ impl Revisions {
                 };
                 Err(RevisionsError::Conflict(current.map(Box::new)))
             }
+            Written::Overtaken => Err(RevisionsError::Overtaken),
         }
     }
 
-    async fn record(&self, revision: Revision) -> Result<RevisionRecord, RevisionsError> {
+    pub(super) async fn record(
+        &self,
+        revision: Revision,
+    ) -> Result<RevisionRecord, RevisionsError> {
         let record = self.store.revision(revision).await?;
         record.ok_or(RevisionsError::Unknown(revision))
     }
@@ -282,7 +305,7 @@ impl Revisions {
         }
     }
 
-    async fn held(&self, revision: Option<Revision>) -> Result<Held, RevisionsError> {
+    pub(super) async fn held(&self, revision: Option<Revision>) -> Result<Held, RevisionsError> {
         let objects = match revision {
             Some(revision) => self.store.policy_objects(revision).await?,
             None => Vec::new(),
@@ -300,7 +323,7 @@ fn counted(faults: usize) -> String {
 }
 
 /// They are shown in lists, logs and terminals.
-fn check_note(what: &'static str, text: &str) -> Result<(), RevisionsError> {
+pub(super) fn check_note(what: &'static str, text: &str) -> Result<(), RevisionsError> {
     let is_long = text.chars().count() > LONGEST_NOTE;
     if text.trim().is_empty() || is_long || text.chars().any(char::is_control) {
         return Err(RevisionsError::Note(what));

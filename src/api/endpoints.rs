@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::api::{Api, audit, guard, policy};
+use crate::api::{Api, audit, drafts, guard, policy};
 use crate::policy::roles::Permission;
 use crate::web::endpoint::{Access, Endpoint};
 
@@ -22,7 +22,7 @@ const fn endpoint(
     Endpoint::new(method, path, Access::With(permission), handler)
 }
 
-use Permission::{ReadAudit, ReadPolicy, WritePolicy};
+use Permission::{ReadAudit, ReadPolicy, ReviewPolicy, WritePolicy};
 
 /// All of them; paths are below the API's prefix.
 pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
@@ -50,6 +50,44 @@ pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
     endpoint("POST", "/policy/replay", ReadPolicy, || {
         post(policy::replay)
     }),
+    endpoint("GET", "/policy/drafts", ReadPolicy, || get(drafts::list)),
+    endpoint("POST", "/policy/drafts", WritePolicy, || post(drafts::save)),
+    endpoint("GET", "/policy/drafts/{draft}", ReadPolicy, || {
+        get(drafts::show)
+    }),
+    endpoint(
+        "POST",
+        "/policy/drafts/{draft}/comments",
+        ReviewPolicy,
+        || post(drafts::comment),
+    ),
+    endpoint("POST", "/policy/drafts/{draft}/submit", WritePolicy, || {
+        post(drafts::submit)
+    }),
+    endpoint(
+        "POST",
+        "/policy/drafts/{draft}/approve",
+        ReviewPolicy,
+        || post(drafts::approve),
+    ),
+    endpoint(
+        "POST",
+        "/policy/drafts/{draft}/reject",
+        ReviewPolicy,
+        || post(drafts::reject),
+    ),
+    endpoint("POST", "/policy/drafts/{draft}/rebase", WritePolicy, || {
+        post(drafts::rebase)
+    }),
+    endpoint("POST", "/policy/drafts/{draft}/apply", WritePolicy, || {
+        post(drafts::apply)
+    }),
+    endpoint(
+        "POST",
+        "/policy/drafts/{draft}/discard",
+        WritePolicy,
+        || post(drafts::discard),
+    ),
     endpoint("GET", "/audit/events", ReadAudit, || get(audit::events)),
     endpoint("GET", "/audit/checkpoints", ReadAudit, || {
         get(audit::checkpoints)

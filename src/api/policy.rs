@@ -112,6 +112,7 @@ pub(super) async fn plan(
         "findings": plan.findings,
         "is_empty": plan.is_empty(),
         "follows": api.revisions.follows,
+        "approvals": api.revisions.approvals,
     })))
 }
 
@@ -122,24 +123,33 @@ pub(super) struct Note {
     parent: Option<i64>,
     author: Option<String>,
     message: String,
+    /// Past the approvals that are asked for.
+    #[serde(default)]
+    emergency: bool,
 }
 
 impl Note {
-    /// Who writes what for whom. An operator says who they are, and everybody else is who they signed in as.
+    /// Who writes what for whom.
     fn of(self, actor: Actor) -> Result<(Actor, Writing), Unreadable> {
-        let actor = match (actor, self.author) {
-            (Actor::Operator { .. }, name) => Actor::Operator { name },
-            (person @ Actor::Person { .. }, None) => person,
-            (Actor::Person { .. }, Some(_)) => {
-                let detail = "you are the author; leave `author` out";
-                return Err(Unreadable::value(detail));
-            }
-        };
+        let actor = named(actor, self.author)?;
         let writing = Writing {
             parent: self.parent.map(Revision),
             message: self.message,
+            is_emergency: self.emergency,
         };
         Ok((actor, writing))
+    }
+}
+
+/// An operator says who they are, and everybody else is who they signed in as.
+pub(super) fn named(actor: Actor, author: Option<String>) -> Result<Actor, Unreadable> {
+    match (actor, author) {
+        (Actor::Operator { .. }, name) => Ok(Actor::Operator { name }),
+        (person @ Actor::Person { .. }, None) => Ok(person),
+        (Actor::Person { .. }, Some(_)) => {
+            let detail = "you are the author; leave `author` out";
+            Err(Unreadable::value(detail))
+        }
     }
 }
 
@@ -333,11 +343,11 @@ fn considered(rule: &Considered) -> Value {
     })
 }
 
-fn written(outcome: Outcome) -> Json<Value> {
+pub(super) fn written(outcome: Outcome) -> Json<Value> {
     Json(json!({ "revision": outcome.revision.0, "is_new": outcome.is_new }))
 }
 
-fn number(revision: Option<Revision>) -> Option<i64> {
+pub(super) fn number(revision: Option<Revision>) -> Option<i64> {
     revision.map(|revision| revision.0)
 }
 
@@ -348,6 +358,8 @@ fn record(record: &RevisionRecord) -> Value {
         "author": record.author,
         "message": record.message,
         "created_at": record.created_at.rfc3339(),
+        "draft": record.draft.map(|draft| draft.0),
+        "emergency": record.is_emergency,
     })
 }
 
@@ -391,7 +403,7 @@ impl IntoResponse for Failure {
     }
 }
 
-fn refusal(error: &RevisionsError) -> Response {
+pub(super) fn refusal(error: &RevisionsError) -> Response {
     let detail = error.to_string();
     let say = |status, code| problem(status, code, &detail);
     let say_with = |status, code, more| problem_with(status, code, &detail, more);
@@ -412,6 +424,13 @@ fn refusal(error: &RevisionsError) -> Response {
             json!({ "file": file }),
         ),
         RevisionsError::NotPermitted(refused) => not_permitted(*refused),
+        RevisionsError::NeedsApprovals(needed) => {
+            let more = json!({ "needed": needed.needed, "have": needed.have, "void": needed.void });
+            say_with(StatusCode::CONFLICT, "needs_approvals", more)
+        }
+        RevisionsError::NotAnOperator => say(StatusCode::FORBIDDEN, "not_an_operator"),
+        RevisionsError::NoEmergency => say(StatusCode::CONFLICT, "no_emergency"),
+        RevisionsError::Overtaken => say(StatusCode::CONFLICT, "draft_overtaken"),
         RevisionsError::LastOwner => say(StatusCode::CONFLICT, "last_owner"),
         RevisionsError::Note(_) => say(StatusCode::BAD_REQUEST, "bad_note"),
         RevisionsError::Store(error) => store_problem(error),
@@ -419,6 +438,6 @@ fn refusal(error: &RevisionsError) -> Response {
     }
 }
 
-fn fault(fault: &PolicyFault) -> Value {
+pub(super) fn fault(fault: &PolicyFault) -> Value {
     json!({ "line": fault.line, "column": fault.column, "key": fault.key, "message": fault.message })
 }

@@ -217,7 +217,7 @@ async fn lay_foundation(
         .map_err(|error| StartError::Spool(config.audit.spool.clone(), error))?;
     let store = Store::open(&config.store, clock.clone()).await?;
     let rules = policy_rules(config);
-    let policy_file = config.policy_file.as_ref().map(|path| FollowedFile {
+    let policy_file = config.policy.file.as_ref().map(|path| FollowedFile {
         store: store.clone(),
         path: path.clone(),
         rules: rules.clone(),
@@ -244,7 +244,8 @@ async fn lay_foundation(
         revisions: Revisions {
             store,
             rules,
-            follows: config.policy_file.clone(),
+            follows: config.policy.file.clone(),
+            approvals: config.policy.approvals,
         },
         policy_file,
         spool,

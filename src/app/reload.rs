@@ -106,7 +106,7 @@ impl Reloading {
             ("admin.operator_token", token(old) != token(new)),
             ("store", !old.store.is_same(&new.store)),
             ("session", old.session != new.session),
-            ("policy", old.policy_file != new.policy_file),
+            ("policy", old.policy != new.policy),
             ("limits", old.limits != new.limits),
             ("log", old.log != new.log),
             ("workers", old.workers != new.workers),

@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::audit::decision::Decided;
 use crate::identity::principal::Principal;
 
+pub mod drafts;
+
 /// Something that happened, and who did it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

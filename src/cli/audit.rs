@@ -70,7 +70,7 @@ enum Format {
 
 #[derive(Debug, clap::Args)]
 struct FilterArguments {
-    /// Of this kind: sign_in, session_ended, denied, policy_written, audit_pruned.
+    /// Of this kind: sign_in, session_ended, denied, policy_written, policy_emergency, draft_saved, draft_applied and so on (docs/audit.md).
     #[arg(long)]
     kind: Option<String>,
     /// By this e-mail address, or provider/subject, or operator.

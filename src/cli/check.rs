@@ -72,7 +72,7 @@ async fn try_everything(config: &Config, report: &mut Report) {
         let item = format!("access log {}", file.display());
         report.item(&item, may_append(file));
     }
-    let Some(file) = &config.policy_file else {
+    let Some(file) = &config.policy.file else {
         return;
     };
     let item = format!("policy {}", file.display());

@@ -1,6 +1,8 @@
 //! `wayleave policy`: what is in force, what a document would change, and making it so.
 
+mod draft;
 mod show;
+mod show_draft;
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -87,6 +89,9 @@ enum PolicyCommand {
         /// To this one; the current one if left out.
         to: Option<i64>,
     },
+    /// Propose a policy and leave it for review: save, list, show, comment, submit, approve, reject, rebase, apply, discard.
+    #[command(subcommand)]
+    Draft(draft::DraftCommand),
     /// Make an earlier revision the policy again, as a new revision.
     Rollback {
         /// Its number.
@@ -107,6 +112,9 @@ struct NoteArguments {
     /// Do not ask.
     #[arg(long)]
     yes: bool,
+    /// Go past the approvals that the edge asks for. Stands in history and audit log.
+    #[arg(long)]
+    emergency: bool,
 }
 
 /// Does what the arguments say.
@@ -163,6 +171,7 @@ impl Command {
                 self.print(&said, show::revision)
             }
             PolicyCommand::Diff { from, to } => self.diff(*from, *to).await,
+            PolicyCommand::Draft(command) => self.draft(command).await,
             PolicyCommand::Rollback { revision, note } => self.rollback(*revision, note).await,
         }
     }
@@ -217,8 +226,11 @@ impl Command {
         if plan["is_empty"] == true {
             return self.print(&plan, show::plan);
         }
-        // An edge that follows a file refuses whatever is agreed to here.
-        if plan["follows"].is_null() && !self.agreed(&show::plan(&plan), note, file)? {
+        // An edge that follows a file, or asks for approvals, refuses whatever is agreed to here.
+        let asks = plan["approvals"].as_u64().is_some_and(|asked| asked > 0);
+        let is_refused = !plan["follows"].is_null() || asks && !note.emergency;
+        let is_file = file != Path::new("-");
+        if !is_refused && !self.agreed(&show::plan(&plan), note.yes, is_file)? {
             return Ok(ExitCode::FAILURE);
         }
         let parent = parent.map_or_else(|| plan["parent"].clone(), Value::from);
@@ -241,7 +253,7 @@ impl Command {
         let parent = self.newest().await?;
         let ends = [("from", parent.to_string()), ("to", revision.to_string())];
         let said = self.client.get("policy/diff", &ends).await?;
-        if !self.agreed(&show::diff(&said), note, Path::new(""))? {
+        if !self.agreed(&show::diff(&said), note.yes, true)? {
             return Ok(ExitCode::FAILURE);
         }
         let body = json!({ "to": revision, "note": noted(note, &parent) });
@@ -258,12 +270,12 @@ impl Command {
         Ok(said["revisions"][0]["revision"].clone())
     }
 
-    /// Shows what would change, and asks whoever sits there.
-    fn agreed(&self, changes: &str, note: &NoteArguments, file: &Path) -> anyhow::Result<bool> {
-        if note.yes {
+    /// Shows what would change, and asks whoever sits there, if standard input is free for that.
+    fn agreed(&self, changes: &str, yes: bool, is_free: bool) -> anyhow::Result<bool> {
+        if yes {
             return Ok(true);
         }
-        if self.json || file == Path::new("-") || !std::io::stdin().is_terminal() {
+        if self.json || !is_free || !std::io::stdin().is_terminal() {
             anyhow::bail!("nobody can be asked here; look at the plan, and say --yes");
         }
         anstream::eprint!("{changes}\nMake it so? [y/N] ");
@@ -280,7 +292,12 @@ impl Command {
 }
 
 fn noted(note: &NoteArguments, parent: &Value) -> Value {
-    json!({ "parent": parent, "author": note.author, "message": note.message })
+    json!({
+        "parent": parent,
+        "author": note.author,
+        "message": note.message,
+        "emergency": note.emergency,
+    })
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

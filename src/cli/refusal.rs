@@ -35,6 +35,17 @@ pub(super) fn told(problem: &Value) -> String {
         "follows_a_file" => {
             said.push_str("\n  change that file; or take policy.file out of the configuration, restart, and change the policy from here");
         }
+        "needs_approvals" => said.push_str(
+            "\n  leave it for review: `wayleave policy draft save FILE -m WHY`, then `wayleave policy draft submit N`",
+        ),
+        "draft_behind" => {
+            said.push_str("\n  bring it up to date with `wayleave policy draft rebase N`, and look at it again");
+        }
+        "draft_conflicts" => {
+            said.push_str("\n  change your document by hand (`wayleave policy export`), and save it with `--draft N --parent REVISION`");
+        }
+        "draft_overtaken" => said.push_str("\n  look at it again with `wayleave policy draft show N`"),
+        "no_such_draft" => said.push_str("\n  see `wayleave policy draft list`"),
         "unknown_person" => {
             said.push_str("\n  describe them with --provider and --group instead");
         }
@@ -51,8 +62,17 @@ pub(super) fn told(problem: &Value) -> String {
 pub(super) fn one_line(record: &Value) -> String {
     let at = text(record, "created_at");
     let at = at.get(..19).unwrap_or(at).replace('T', " ");
+    let from = match record["draft"].as_i64() {
+        Some(draft) => format!(" (draft {draft})"),
+        None => String::new(),
+    };
+    let mark = if record["emergency"] == true {
+        "EMERGENCY: "
+    } else {
+        ""
+    };
     format!(
-        "revision {} of {at} UTC by {}: {}",
+        "revision {} of {at} UTC by {}: {mark}{}{from}",
         record["revision"],
         text(record, "author"),
         text(record, "message")

@@ -35,8 +35,8 @@ pub struct Config {
     pub mesh: MeshConfig,
     /// The token by which operators use the API of the admin listener; `None` when nobody may.
     pub operator_token: Option<SecretString>,
-    /// The policy YAML file that is followed; `None` when the policy is changed over the API.
-    pub policy_file: Option<PathBuf>,
+    /// How the policy is changed.
+    pub policy: PolicyConfig,
     /// Sizes and deadlines.
     pub limits: Limits,
     /// What is kept of what happened.
@@ -251,6 +251,15 @@ pub enum SvidConfig {
         /// Of an SVID; from a minute to a day.
         lifetime: Duration,
     },
+}
+
+/// How the policy is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// The YAML file that is followed; `None` when the policy is changed over the API.
+    pub file: Option<PathBuf>,
+    /// How many people other than the author have to approve of a revision.
+    pub approvals: usize,
 }
 
 /// Limits and deadlines.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::config::checked::{Config, LogConfig};
+use crate::config::checked::{Config, LogConfig, PolicyConfig};
 use crate::config::environment::Environment;
 use crate::config::faults::ConfigFault;
 use crate::config::secrets::{SecretKeys, refuse_open_file};
@@ -15,6 +15,8 @@ use crate::secret::{ExposeSecret, SecretString};
 
 /// Fewest characters of an operator token: 128 bits in hexadecimal.
 const SHORTEST_TOKEN: usize = 32;
+/// More people than this are never asked for.
+const MOST_APPROVALS: u64 = 9;
 
 impl Config {
     /// Reads a file with the process's environment over it. All faults are returned, never only the first.
@@ -80,7 +82,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         );
     }
     let mesh = mesh::read(&root.section("mesh"));
-    let policy_file = root.section("policy").optional_file("file");
+    let policy = policy(&root.section("policy"));
     let limits = limits::read(&root.section("limits"));
     let audit = audit::read(&root.section("audit"));
     let log = log(&root.section("log"));
@@ -95,7 +97,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         identity_providers: identity_providers?,
         trusted_issuers: trusted_issuers?,
         mesh: mesh?,
-        policy_file: policy_file?,
+        policy: policy?,
         limits: limits?,
         audit: audit?,
         log: log?,
@@ -134,6 +136,26 @@ fn admin(section: &Section<'_>) -> Option<SocketAddr> {
     section.parsed("address", |text| {
         text.parse()
             .map_err(|_| "this must be an IP address and a port, like 127.0.0.1:9901")
+    })
+}
+
+fn policy(section: &Section<'_>) -> Option<PolicyConfig> {
+    let file = section.optional_file("file");
+    let approvals = if section.has("approvals") {
+        section.number("approvals", 0..=MOST_APPROVALS)
+    } else {
+        Some(0)
+    };
+    if approvals.is_some_and(|approvals| approvals > 0) && section.has("file") {
+        section.fault(
+            "approvals",
+            "whoever can write policy.file would need no approval; take one of the two out",
+        );
+        return None;
+    }
+    Some(PolicyConfig {
+        file: file?,
+        approvals: usize::try_from(approvals?).ok()?,
     })
 }
 

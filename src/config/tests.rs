@@ -369,6 +369,17 @@ const UNSAFE: &[(&str, &str, &str)] = &[
         "file = \"gone.yaml\"",
         "policy.file",
     ),
+    ("# approvals = 0", "approvals = 1", "policy.approvals"),
+    (
+        "file = \"policy.yaml\"",
+        "approvals = 10",
+        "policy.approvals",
+    ),
+    (
+        "file = \"policy.yaml\"",
+        "approvals = -1",
+        "policy.approvals",
+    ),
 ];
 
 #[test]

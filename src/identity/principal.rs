@@ -91,7 +91,24 @@ impl Requirement {
     }
 }
 
+/// A person, and nothing of what is known of them now. The same human being at two issuers is two.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PersonId {
+    /// The issuer's URL, exactly as configured.
+    pub issuer: Arc<str>,
+    /// The issuer's `sub`, exactly.
+    pub subject: Arc<str>,
+}
+
 impl Principal {
+    /// Who it is.
+    pub fn person_id(&self) -> PersonId {
+        PersonId {
+            issuer: self.issuer.clone(),
+            subject: self.subject.clone(),
+        }
+    }
+
     /// What pages and logs call this principal: e-mail if vouched for, else the subject.
     pub fn label(&self) -> &str {
         self.email.as_ref().map_or(&self.subject, Email::as_str)

@@ -120,6 +120,7 @@ impl<T> Readable for T where
 pub(in crate::store) enum Turn {
     WriteRevision,
     SigningKeys,
+    OpenDraft,
 }
 
 impl Turn {
@@ -128,6 +129,7 @@ impl Turn {
         match self {
             Self::WriteRevision => 0x7761_796c_0001,
             Self::SigningKeys => 0x7761_796c_0002,
+            Self::OpenDraft => 0x7761_796c_0006,
         }
     }
 }

@@ -3,10 +3,14 @@
 use std::collections::HashSet;
 
 use crate::audit::event::Event;
+use crate::audit::event::drafts::Doer;
 use crate::clock::Timestamp;
+use crate::identity::principal::Principal;
+use crate::policy::draft::{DraftId, DraftState};
 use crate::policy::model::Revision;
 use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, Turn, args};
+use crate::store::drafts::{Approval, Draft};
 use crate::store::{Store, StoreError, within};
 
 mod positions;
@@ -60,6 +64,43 @@ pub struct RevisionRecord {
     pub message: String,
     /// When.
     pub created_at: Timestamp,
+    /// The draft that it was made from.
+    pub draft: Option<DraftId>,
+    /// An operator wrote it past the approvals that are asked for.
+    pub is_emergency: bool,
+}
+
+/// A revision to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRevision<'a> {
+    /// The revision that its author saw, and which must still be the current one.
+    pub parent: Option<Revision>,
+    /// As the history calls them.
+    pub author: &'a str,
+    /// Why, in their words.
+    pub message: &'a str,
+    /// All objects. Positions say their order; what is stored keeps that order.
+    pub objects: &'a [PolicyObject],
+    /// By what right.
+    pub ground: Ground<'a>,
+}
+
+/// By what right a revision is written.
+#[derive(Clone, Copy, Debug)]
+pub enum Ground<'a> {
+    /// Its author's own.
+    Own,
+    /// Its author's own, past the approvals that are asked for.
+    Emergency,
+    /// A draft's, which becomes it.
+    Draft {
+        /// As it was seen.
+        draft: &'a Draft,
+        /// Who applies it.
+        doer: Doer<'a>,
+        /// The approvals that count.
+        approvals: &'a [Approval],
+    },
 }
 
 /// What became of an attempt to write a revision.
@@ -71,6 +112,8 @@ pub enum Written {
     Unchanged(Revision),
     /// Somebody else wrote first; this is the current revision.
     Conflict(Option<Revision>),
+    /// The draft is not what was seen any more.
+    Overtaken,
 }
 
 #[derive(sqlx::FromRow)]
@@ -89,6 +132,8 @@ struct RevisionRow {
     author: String,
     message: String,
     created_at: i64,
+    draft: Option<i64>,
+    is_emergency: i64,
 }
 
 impl From<RevisionRow> for RevisionRecord {
@@ -99,12 +144,15 @@ impl From<RevisionRow> for RevisionRecord {
             author: row.author,
             message: row.message,
             created_at: Timestamp::from_micros(row.created_at),
+            draft: row.draft.map(DraftId),
+            is_emergency: row.is_emergency != 0,
         }
     }
 }
 
 impl ObjectKind {
-    const fn as_str(self) -> &'static str {
+    /// A stable name.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Route => "route",
             Self::RouteGroup => "route_group",
@@ -170,7 +218,7 @@ impl Store {
     ) -> Result<Vec<RevisionRecord>, StoreError> {
         let before = before.map_or(i64::MAX, |revision| revision.0);
         let rows: Vec<RevisionRow> = within(self.database.fetch(
-            "SELECT revision, parent, author, message, created_at FROM revisions \
+            "SELECT revision, parent, author, message, created_at, draft, is_emergency FROM revisions \
              WHERE revision < $1 ORDER BY revision DESC LIMIT $2",
             args![before, i64::from(limit)],
         ))
@@ -206,9 +254,7 @@ impl Store {
         Ok(objects)
     }
 
-    /// Writes a revision whose parent must still be the current one; only rows that differ are touched. Positions say the order of the objects given;
-    /// what is stored keeps that order.
-    /// Two objects of one kind and name are refused by the table's key.
+    /// Writes a revision by its author's own right; see [`Self::write`].
     pub async fn write_revision(
         &self,
         parent: Option<Revision>,
@@ -216,11 +262,24 @@ impl Store {
         message: &str,
         objects: &[PolicyObject],
     ) -> Result<Written, StoreError> {
+        self.write(&NewRevision {
+            parent,
+            author,
+            message,
+            objects,
+            ground: Ground::Own,
+        })
+        .await
+    }
+
+    /// Writes a revision whose parent must still be the current one; only rows that differ are touched.
+    /// Two objects of one kind and name are refused by the table's key.
+    pub async fn write(&self, new: &NewRevision<'_>) -> Result<Written, StoreError> {
         within(async {
             let mut transaction = self.database.begin().await?;
             transaction.take_turn(Turn::WriteRevision).await?;
             let current = newest(&transaction.fetch(NEWEST, args![]).await?);
-            if current != parent {
+            if current != new.parent {
                 return Ok(Written::Conflict(current));
             }
             let rows: Vec<ObjectRow> = transaction
@@ -233,29 +292,28 @@ impl Store {
                 .into_iter()
                 .map(PolicyObject::try_from)
                 .collect::<Result<Vec<_>, _>>()?;
-            let objects = positions::assign(&present, objects);
+            let objects = positions::assign(&present, new.objects);
             let (old, now): (HashSet<_>, HashSet<_>) = (present.iter().collect(), objects.iter().collect());
             let gone: Vec<_> = present.iter().filter(|object| !now.contains(object)).collect();
-            let new: Vec<_> = objects.iter().filter(|object| !old.contains(object)).collect();
+            let added: Vec<_> = objects.iter().filter(|object| !old.contains(object)).collect();
             if let Some(current) = current
                 && gone.is_empty()
-                && new.is_empty()
+                && added.is_empty()
             {
                 return Ok(Written::Unchanged(current));
             }
             let revision = Revision(current.map_or(1, |r| r.0.saturating_add(1)));
-            transaction
-                .execute(
-                    "INSERT INTO revisions (revision, parent, author, message, created_at) \
-                     VALUES ($1, $2, $3, $4, $5)",
-                    args![revision.0, parent.map(|r| r.0), author, message, self.clock.now()],
-                )
-                .await?;
-            transaction.replace_objects(revision, &gone, &new).await?;
-            let event = Event::policy_written(author, message, revision.0, parent.map(|r| r.0));
-            transaction.tell(&[event], self.clock.now()).await?;
+            let at = self.clock.now();
+            transaction.insert_revision(revision, new, at).await?;
+            transaction.replace_objects(revision, &gone, &added).await?;
+            if let Ground::Draft { draft, .. } = new.ground
+                && !transaction.move_draft(&draft.record, &DraftState::Applied(revision), at).await?
+            {
+                return Ok(Written::Overtaken);
+            }
+            transaction.tell(&new.events(revision), at).await?;
             let change = Change::PolicyRevision(revision);
-            transaction.append(&[change], self.clock.now()).await?;
+            transaction.append(&[change], at).await?;
             transaction.commit().await?;
             Ok(Written::Revision(revision))
         })
@@ -263,7 +321,67 @@ impl Store {
     }
 }
 
+impl NewRevision<'_> {
+    /// That it was written, and by what right if that is not its author's own.
+    fn events(&self, revision: Revision) -> Vec<Event> {
+        let parent = self.parent.map(|parent| parent.0);
+        let by = match self.ground {
+            Ground::Own | Ground::Emergency => self.author,
+            Ground::Draft { doer, .. } => doer.name,
+        };
+        let mut events = vec![Event::policy_written(by, self.message, revision.0, parent)];
+        match self.ground {
+            Ground::Own => {}
+            Ground::Emergency => {
+                events.push(Event::policy_emergency(by, self.message, revision.0));
+            }
+            Ground::Draft {
+                draft,
+                doer,
+                approvals,
+            } => {
+                let approvers: Vec<Principal> = approvals
+                    .iter()
+                    .map(|approval| approval.principal.clone())
+                    .collect();
+                events.push(draft.tell(|about| {
+                    Event::draft_applied(doer, about, revision.0, self.author, &approvers)
+                }));
+            }
+        }
+        events
+    }
+}
+
 impl Transaction {
+    async fn insert_revision(
+        &mut self,
+        revision: Revision,
+        new: &NewRevision<'_>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let draft = match new.ground {
+            Ground::Draft { draft, .. } => Some(draft.record.id.0),
+            Ground::Own | Ground::Emergency => None,
+        };
+        let is_emergency = matches!(new.ground, Ground::Emergency);
+        self.execute(
+            "INSERT INTO revisions (revision, parent, author, message, created_at, draft, is_emergency) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            args![
+                revision.0,
+                new.parent.map(|parent| parent.0),
+                new.author,
+                new.message,
+                at,
+                draft,
+                i64::from(is_emergency)
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
     async fn replace_objects(
         &mut self,
         revision: Revision,

@@ -10,6 +10,7 @@ mod audit;
 mod browser;
 mod check;
 mod conditions;
+mod drafts;
 mod edge;
 mod edge_bodies;
 mod edge_floods;

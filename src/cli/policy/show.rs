@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use crate::cli::refusal::one_line;
 
-const ADDED: Style = AnsiColor::Green.on_default();
-const REMOVED: Style = AnsiColor::Red.on_default();
-const CHANGED: Style = AnsiColor::Yellow.on_default();
+pub(super) const ADDED: Style = AnsiColor::Green.on_default();
+pub(super) const REMOVED: Style = AnsiColor::Red.on_default();
+pub(super) const CHANGED: Style = AnsiColor::Yellow.on_default();
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name]
         .as_array()
         .map(Vec::as_slice)
@@ -66,10 +66,7 @@ pub(super) fn plan(plan: &Value) -> String {
             changes(list(plan, "changes"))
         )
     };
-    for finding in list(plan, "findings") {
-        let (object, message) = (text(finding, "object"), text(finding, "message"));
-        let _fits = writeln!(said, "{CHANGED}look at{CHANGED:#} {object}: {message}");
-    }
+    said.push_str(&findings(plan));
     if plan["replay"]["requests"]
         .as_i64()
         .is_some_and(|requests| requests > 0)
@@ -83,6 +80,16 @@ pub(super) fn plan(plan: &Value) -> String {
         );
     }
     said
+}
+
+pub(super) fn findings(plan: &Value) -> String {
+    let findings = list(plan, "findings").iter();
+    findings
+        .map(|finding| {
+            let (object, message) = (text(finding, "object"), text(finding, "message"));
+            format!("{CHANGED}look at{CHANGED:#} {object}: {message}\n")
+        })
+        .collect()
 }
 
 pub(super) fn replayed(said: &Value) -> String {
@@ -129,7 +136,7 @@ fn times(count: &Value) -> String {
 }
 
 /// Down to the minute.
-fn short(moment: &str) -> String {
+pub(super) fn short(moment: &str) -> String {
     let moment = moment.get(..16).unwrap_or(moment);
     format!("{} UTC", moment.replace('T', " "))
 }
@@ -142,7 +149,7 @@ pub(super) fn written(said: &Value) -> String {
     }
 }
 
-fn changes(changes: &[Value]) -> String {
+pub(super) fn changes(changes: &[Value]) -> String {
     if changes.is_empty() {
         return "Nothing differs.\n".to_owned();
     }

@@ -1,0 +1,182 @@
+//! Bringing a draft onto another revision: what it changed of its parent is changed of the other one, unless both touched the same object.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::store::policy::{ObjectKind, PolicyObject};
+
+/// Objects of one kind, by name.
+type ByName<'a> = BTreeMap<&'a str, &'a PolicyObject>;
+
+const KINDS: [ObjectKind; 8] = [
+    ObjectKind::Route,
+    ObjectKind::RouteGroup,
+    ObjectKind::People,
+    ObjectKind::Mapping,
+    ObjectKind::Rule,
+    ObjectKind::RoleBinding,
+    ObjectKind::Test,
+    ObjectKind::Part,
+];
+
+/// The objects of `current` with what differs from `parent` to `draft`, or what both changed, in words.
+pub fn rebase(
+    parent: &[PolicyObject],
+    draft: &[PolicyObject],
+    current: &[PolicyObject],
+) -> Result<Vec<PolicyObject>, Vec<String>> {
+    let (mut merged, mut conflicts) = (Vec::new(), Vec::new());
+    for kind in KINDS {
+        let of_kind = |objects| Ordered::of(objects, kind);
+        let sides = Sides {
+            parent: of_kind(parent),
+            draft: of_kind(draft),
+            current: of_kind(current),
+        };
+        match sides.merge(kind) {
+            Ok(objects) => merged.extend(objects),
+            Err(more) => conflicts.extend(more),
+        }
+    }
+    if conflicts.is_empty() {
+        Ok(merged)
+    } else {
+        Err(conflicts)
+    }
+}
+
+/// Objects of one kind in their order.
+struct Ordered<'a> {
+    names: Vec<&'a str>,
+    objects: ByName<'a>,
+}
+
+impl<'a> Ordered<'a> {
+    fn of(objects: &'a [PolicyObject], kind: ObjectKind) -> Self {
+        let mut found: Vec<&PolicyObject> = objects
+            .iter()
+            .filter(|object| object.kind == kind)
+            .collect();
+        found.sort_by_key(|object| object.position);
+        Self {
+            names: found.iter().map(|object| object.name.as_str()).collect(),
+            objects: found
+                .into_iter()
+                .map(|object| (object.name.as_str(), object))
+                .collect(),
+        }
+    }
+}
+
+struct Sides<'a> {
+    parent: Ordered<'a>,
+    draft: Ordered<'a>,
+    current: Ordered<'a>,
+}
+
+impl<'a> Sides<'a> {
+    fn merge(&self, kind: ObjectKind) -> Result<Vec<PolicyObject>, Vec<String>> {
+        let Sides {
+            parent,
+            draft,
+            current,
+        } = self;
+        let mut conflicts = Vec::new();
+        let mut kept: ByName<'a> = BTreeMap::new();
+        let names = [parent, draft, current].map(|side| side.objects.keys().copied());
+        let names: BTreeSet<&str> = names.into_iter().flatten().collect();
+        for name in names {
+            let at = |side: &Ordered<'a>| side.objects.get(name).copied();
+            let (before, mine, theirs) = (at(parent), at(draft), at(current));
+            if is_same(before, mine) || is_same(mine, theirs) {
+                kept.extend(theirs.map(|object| (name, object)));
+            } else if is_same(before, theirs) {
+                kept.extend(mine.map(|object| (name, object)));
+            } else {
+                conflicts.push(said(kind, name));
+            }
+        }
+        let order = self.order(&kept);
+        if order.is_none() && kind == ObjectKind::Mapping {
+            conflicts.push("the order of the mappings".to_owned());
+        }
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        let order = order.unwrap_or_else(|| self.woven(&kept));
+        let placed = (0..).zip(order).filter_map(|(position, name)| {
+            let object = kept.get(name)?;
+            Some(PolicyObject {
+                position,
+                text: ended(&object.text),
+                ..(*object).clone()
+            })
+        });
+        Ok(placed.collect())
+    }
+
+    /// The order of whichever side changed it, if not both did.
+    fn order(&self, kept: &ByName<'a>) -> Option<Vec<&'a str>> {
+        let order = if self.current.names == self.parent.names {
+            &self.draft.names
+        } else if self.draft.names == self.parent.names || self.draft.names == self.current.names {
+            &self.current.names
+        } else {
+            return None;
+        };
+        let order = order.iter().copied();
+        Some(order.filter(|name| kept.contains_key(name)).collect())
+    }
+
+    /// The current order, with what the draft adds behind what it stands behind there.
+    fn woven(&self, kept: &ByName<'a>) -> Vec<&'a str> {
+        let names = self.current.names.iter().copied();
+        let mut woven: Vec<&str> = names.filter(|name| kept.contains_key(name)).collect();
+        let mut place = 0;
+        for name in &self.draft.names {
+            match woven.iter().position(|known| known == name) {
+                Some(known) => place = known + 1,
+                None if kept.contains_key(name) => {
+                    woven.insert(place, name);
+                    place += 1;
+                }
+                None => {}
+            }
+        }
+        woven
+    }
+}
+
+/// Whether nothing was done to an object from one side to another. Where the line breaks at its end are is its neighbours' doing.
+fn is_same(one: Option<&PolicyObject>, other: Option<&PolicyObject>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            one.body == other.body && one.text.trim_end() == other.text.trim_end()
+        }
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// Something may follow what was the last piece of a document without a line break.
+fn ended(text: &str) -> String {
+    if text.is_empty() || text.ends_with('\n') {
+        text.to_owned()
+    } else {
+        format!("{text}\n")
+    }
+}
+
+fn said(kind: ObjectKind, name: &str) -> String {
+    match kind {
+        ObjectKind::Part => format!("what heads {name}"),
+        ObjectKind::Route
+        | ObjectKind::RouteGroup
+        | ObjectKind::People
+        | ObjectKind::Mapping
+        | ObjectKind::Rule
+        | ObjectKind::RoleBinding
+        | ObjectKind::Test => {
+            format!("{} {name}", kind.as_str())
+        }
+    }
+}
