@@ -1,4 +1,9 @@
-//! Canonical request paths.
+//! Canonical request paths, and how rules read them.
+//!
+//! Characters such as `:` and `@` may stand in a path as they are or percent-encoded, and applications use both. Nearly every server takes the two for one
+//! resource, so rules and routes see one [`reading`] of them, while the path is forwarded as it came.
+
+use std::borrow::Cow;
 
 /// Why a request target is refused instead of repaired (the response is 400).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,13 +34,13 @@ pub enum PathFault {
 /// What is left to decide about a path that is otherwise in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathShape {
-    /// A segment has a `;`: some servers cut it off, so only a route that asks for it may have such paths.
+    /// A segment has a `;`, encoded or not: some servers cut it off, so only a route that asks for it may have such paths.
     pub has_path_parameters: bool,
 }
 
 /// Checks that a path (no query) has exactly one reading for every server behind us: RFC 3986 §3.3 characters only,
 /// no empty or dot segment, no path parameter, no encoding of `/ \ . %`, of a control character or of an unreserved character,
-/// hexadecimal digits in upper case (RFC 3986 §6.2.2.1), decoding to UTF-8.
+/// hexadecimal digits in upper case (RFC 3986 §6.2.2.1), decoding to UTF-8. What is left to encode or not is settled by [`reading`].
 /// The path may be used as it stands afterwards.
 pub fn check_path(path: &str) -> Result<(), PathFault> {
     if examine_path(path)?.has_path_parameters {
@@ -50,13 +55,15 @@ pub fn examine_path(path: &str) -> Result<PathShape, PathFault> {
     if bytes.len() > MAX_TARGET {
         return Err(PathFault::TooLong);
     }
-    let segments = path.strip_prefix('/').ok_or(PathFault::NotAbsolute)?;
+    if !path.starts_with('/') {
+        return Err(PathFault::NotAbsolute);
+    }
     let mut encoded = false;
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'%' => {
-                check_encoded(percent_byte(bytes, at)?, bytes, at)?;
+                check_encoded(percent_byte(bytes, at + 1)?, bytes, at)?;
                 encoded = true;
                 at += 3;
             }
@@ -69,10 +76,52 @@ pub fn examine_path(path: &str) -> Result<PathShape, PathFault> {
     if encoded {
         check_decoded_text(bytes)?;
     }
-    check_segments(segments)?;
+    let seen = reading(path);
+    check_segments(seen.strip_prefix('/').unwrap_or_default())?;
     Ok(PathShape {
-        has_path_parameters: memchr::memchr(b';', bytes).is_some(),
+        has_path_parameters: memchr::memchr(b';', seen.as_bytes()).is_some(),
     })
+}
+
+/// The path with every character decoded that may as well stand there as it is (RFC 3986 §3.3 `pchar`): the one reading of all its spellings.
+pub fn reading(path: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'%', path.as_bytes()).is_none() {
+        return Cow::Borrowed(path);
+    }
+    let mut seen = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, encoded)) = rest.split_once('%') {
+        seen.push_str(before);
+        rest = encoded;
+        match percent_byte(encoded.as_bytes(), 0) {
+            Ok(byte) if is_pchar(byte) => {
+                seen.push(char::from(byte));
+                rest = encoded.get(2..).unwrap_or_default();
+            }
+            Ok(_) | Err(_) => seen.push('%'),
+        }
+    }
+    seen.push_str(rest);
+    Cow::Owned(seen)
+}
+
+/// What follows in a path after a prefix of its [`reading`]; `None` if that does not begin so.
+pub fn after<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let mut rest = path;
+    for wanted in prefix.chars() {
+        let len = match rest.strip_prefix('%') {
+            Some(encoded) => percent_byte(encoded.as_bytes(), 0)
+                .ok()
+                .filter(|byte| wanted != '%' && char::from(*byte) == wanted && is_pchar(*byte))
+                .map_or(1, |_| 3),
+            None => wanted.len_utf8(),
+        };
+        if len != 3 && !rest.starts_with(wanted) {
+            return None;
+        }
+        rest = rest.get(len..)?;
+    }
+    Some(rest)
 }
 
 /// Checks a query (without its `?`): RFC 3986 §3.4 characters, those that browsers leave as they are in queries (`[]|{}^`, backtick, backslash),
@@ -86,7 +135,7 @@ pub fn check_query(query: &str) -> Result<(), PathFault> {
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'%' => {
-                percent_byte(bytes, at)?;
+                percent_byte(bytes, at + 1)?;
                 at += 3;
             }
             b'#' => return Err(PathFault::Fragment),
@@ -143,7 +192,7 @@ const fn is_pchar(byte: u8) -> bool {
         )
 }
 
-/// The byte that the three characters at `at` encode.
+/// The byte of the two hexadecimal digits at `at`.
 fn percent_byte(bytes: &[u8], at: usize) -> Result<u8, PathFault> {
     let digit = |index: usize| {
         let byte = bytes.get(index).copied().unwrap_or_default();
@@ -152,7 +201,7 @@ fn percent_byte(bytes: &[u8], at: usize) -> Result<u8, PathFault> {
             .and_then(|digit| u8::try_from(digit).ok())
             .ok_or(PathFault::BadEncoding)
     };
-    Ok(digit(at + 1)? << 4 | digit(at + 2)?)
+    Ok(digit(at)? << 4 | digit(at + 1)?)
 }
 
 /// An encoding that a server might undo before it looks at the path, or that has a second spelling.
@@ -183,7 +232,7 @@ fn check_decoded_text(bytes: &[u8]) -> Result<(), PathFault> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{PathFault, check_path, check_query, examine_path};
+    use super::{PathFault, after, check_path, check_query, examine_path, reading};
 
     fn check(paths: &[&str], expected: Result<(), PathFault>) {
         for path in paths {
@@ -283,6 +332,38 @@ mod tests {
     }
 
     #[test]
+    fn b1_all_spellings_have_one_reading() {
+        for (path, expected) in [
+            ("/x/%24all", "/x/$all"),
+            (
+                "/%40admin/%3A%21%26%27%28%29%2A%2B%2C%3D",
+                "/@admin/:!&'()*+,=",
+            ),
+            ("/caf%C3%A9/a%20b%3F", "/caf%C3%A9/a%20b%3F"),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(check_path(path), Ok(()), "{path}");
+            assert_eq!(reading(path), expected);
+        }
+        assert!(examine_path("/admin%3Bx/").unwrap().has_path_parameters);
+        assert_eq!(examine_path("/..%3Bx/a"), Err(PathFault::DotSegment));
+        assert_eq!(examine_path("/%3Bx/a"), Err(PathFault::EmptySegment));
+    }
+
+    #[test]
+    fn a_prefix_is_taken_off_in_any_spelling() {
+        for (path, prefix, expected) in [
+            ("/@a/b", "/@a", Some("/b")),
+            ("/%40a/b%3Ac", "/@a", Some("/b%3Ac")),
+            ("/%40a", "/@b", None),
+            ("/a%20b/c", "/a%20b", Some("/c")),
+            ("/a", "/ab", None),
+        ] {
+            assert_eq!(after(path, prefix), expected, "{path} {prefix}");
+        }
+    }
+
+    #[test]
     fn b8_malformed_paths_are_refused() {
         check(
             &["", "admin", "*", "http://evil/"],
@@ -306,7 +387,7 @@ mod tests {
     fn b7_every_byte_in_every_position() {
         const RAW: &[u8] =
             b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,=:@";
-        const ENCODED: &[u8] = b" !\"#$&'()*+,:;<=>?@[]^`{|}";
+        const ENCODED: &[u8] = b" !\"#$&'()*+,:<=>?@[]^`{|}";
         for byte in 0..=u8::MAX {
             // Alone it would be the dot segment.
             let places = ["/?a", "/a?b", "/a?", "/a/?x/b"];

@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Uri, request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::address::path::examine_path;
+use crate::address::path::{after, examine_path};
 use crate::edge::access_log::Entry;
 use crate::edge::authorize::Permit;
 use crate::edge::body::{BoxError, EdgeBody, StreamWatch};
@@ -194,10 +194,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 /// Origin-form target at the upstream. What is left of a path without its prefix is looked at again: it must have one reading as well.
 fn upstream_target(route: &Route, request: &Normalised) -> Result<Uri, Refused> {
     let path = if route.strip_prefix && route.prefix != "/" {
-        let rest = request
-            .path
-            .strip_prefix(route.prefix.as_str())
-            .unwrap_or(&request.path);
+        let rest = after(&request.path, &route.prefix).ok_or(RequestFault::Target)?;
         let rest = if rest.is_empty() { "/" } else { rest };
         examine_path(rest).map_err(RequestFault::from)?;
         rest

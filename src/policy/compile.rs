@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::address::host::Host;
+use crate::address::path::reading;
 use crate::identity::principal::{Principal, Requirement};
 use crate::identity::spiffe_id::{MeshIdentity, TrustDomain};
 use crate::policy::check;
@@ -208,6 +209,7 @@ impl CompiledPolicy {
     /// The route with the longest prefix for this canonical path.
     pub fn route(&self, host: &Host, path: &str) -> Option<&Arc<CompiledRoute>> {
         let prefixes = self.hosts.get(host)?;
+        let path = reading(path);
         let bytes = path.as_bytes();
         let longest = prefixes.longest.min(bytes.len());
         // From the longest beginning that ends at a segment boundary to the shortest.

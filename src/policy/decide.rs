@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::address::path::reading;
 use crate::identity::principal::{Principal, Requirement};
 use crate::policy::compile::{CompiledPolicy, CompiledRoute, CompiledRule, Indexes, RuleSet};
 use crate::policy::index::{Entry, RuleIndex};
@@ -262,11 +263,12 @@ pub(super) fn accepts_provider(route: &Route, principal: &Principal) -> bool {
         .is_none_or(|accepted| accepted.contains(&principal.provider))
 }
 
-/// The path as rules see it. A route that takes path parameters (`/a;v=1/b`) has upstreams that leave them out when they look for the
+/// The path as rules see it: its [`reading`]. A route that takes path parameters (`/a;v=1/b`) has upstreams that leave them out when they look for the
 /// resource, so rules do the same; `None` if what remains has another reading then, or if there is a `;` that the route does not take.
 pub(super) fn path_for_rules<'a>(route: &Route, path: &'a str) -> Option<Cow<'a, str>> {
+    let path = reading(path);
     if !path.contains(';') {
-        return Some(Cow::Borrowed(path));
+        return Some(path);
     }
     if !route.allow_path_parameters {
         return None;

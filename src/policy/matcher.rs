@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::address::path::{PathFault, check_path};
+use crate::address::path::{PathFault, check_path, reading};
 
 /// A text condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,18 +100,27 @@ impl PathMatch {
         if text.contains(['{', '}']) {
             return parse_template(text).map(Self::Template);
         }
-        let condition = TextMatch::parse(text)?;
-        match &condition {
-            TextMatch::Exact(path) => check_path(path)?,
-            // The condition is judged as the beginning or end of a whole path.
-            TextMatch::Prefix(prefix) => check_path(&format!("{prefix}x"))?,
-            TextMatch::Suffix(suffix) => check_path(&format!("/x{suffix}"))?,
-            TextMatch::Present => {}
-        }
+        // The condition is judged as the beginning or end of a whole path, and kept as paths are read.
+        let read = |text: String| reading(&text).into_owned();
+        let condition = match TextMatch::parse(text)? {
+            TextMatch::Exact(path) => {
+                check_path(&path)?;
+                TextMatch::Exact(read(path))
+            }
+            TextMatch::Prefix(prefix) => {
+                check_path(&format!("{prefix}x"))?;
+                TextMatch::Prefix(read(prefix))
+            }
+            TextMatch::Suffix(suffix) => {
+                check_path(&format!("/x{suffix}"))?;
+                TextMatch::Suffix(read(suffix))
+            }
+            TextMatch::Present => TextMatch::Present,
+        };
         Ok(Self::Text(condition))
     }
 
-    /// Whether the condition holds for a canonical path.
+    /// Whether the condition holds for the reading of a canonical path.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Text(text) => text.matches(path),
@@ -132,7 +141,7 @@ fn parse_template(text: &str) -> Result<Vec<TemplateSegment>, MatchFault> {
             _ if segment.contains(['{', '}', '*']) => Err(MatchFault::Template),
             _ => {
                 check_path(&format!("/{segment}"))?;
-                Ok(TemplateSegment::Literal(segment.to_owned()))
+                Ok(TemplateSegment::Literal(reading(segment).into_owned()))
             }
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -209,14 +218,22 @@ impl fmt::Display for TextMatch {
 impl fmt::Display for PathMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(text) => text.fmt(f),
+            Self::Text(TextMatch::Exact(path)) => f.write_str(&starless(path)),
+            Self::Text(TextMatch::Prefix(prefix)) => write!(f, "{}*", starless(prefix)),
+            Self::Text(TextMatch::Suffix(suffix)) => write!(f, "*{}", starless(suffix)),
+            Self::Text(TextMatch::Present) => f.write_str("*"),
             Self::Template(segments) => segments.iter().try_for_each(|segment| match segment {
-                TemplateSegment::Literal(text) => write!(f, "/{text}"),
+                TemplateSegment::Literal(text) => write!(f, "/{}", starless(text)),
                 TemplateSegment::One => f.write_str("/{*}"),
                 TemplateSegment::Any => f.write_str("/{**}"),
             }),
         }
     }
+}
+
+/// A star of the path itself, told apart from those of the form.
+fn starless(text: &str) -> String {
+    text.replace('*', "%2A")
 }
 
 #[cfg(test)]
@@ -284,6 +301,25 @@ mod tests {
         ] {
             assert!(PathMatch::parse(path).is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_is_written_one_way_and_may_be_given_in_all() {
+        for (given, written) in [
+            ("/x/%24all", "/x/$all"),
+            ("/%40a*", "/@a*"),
+            ("*%3Ax", "*:x"),
+            ("/%40a/{*}", "/@a/{*}"),
+            ("/a%2A", "/a%2A"),
+            ("/%2A/{*}", "/%2A/{*}"),
+            ("/a%20b", "/a%20b"),
+        ] {
+            let condition = PathMatch::parse(given).unwrap();
+            assert_eq!(condition.to_string(), written);
+            assert_eq!(PathMatch::parse(written).unwrap(), condition);
+        }
+        assert!(PathMatch::parse("/a%2A").unwrap().matches("/a*"));
+        assert!(PathMatch::parse("/a%3Bb").is_err());
     }
 
     #[test]

@@ -227,6 +227,24 @@ fn f7_missing_groups_are_not_no_groups() {
 }
 
 #[test]
+fn b1_a_rule_is_about_every_spelling_of_its_path() {
+    let rules = "rules:
+  - { name: all, action: allow, from: [{ anyone: true }] }
+  - { name: no, action: deny, from: [{ anyone: true }], to: [{ paths: ['/wiki/Special:Export*', '/%40admin/{**}', '/x/$all'] }] }";
+    for (path, denied) in [
+        ("/wiki/Special:Export", true),
+        ("/wiki/Special%3AExport/a", true),
+        ("/@admin/x", true),
+        ("/%40admin/x", true),
+        ("/x/%24all", true),
+        ("/x/%24al", false),
+    ] {
+        let verdict = decide(rules, None, "GET", path);
+        assert_eq!(matches!(verdict, Verdict::Deny(_)), denied, "{path}");
+    }
+}
+
+#[test]
 fn b5_a_query_is_no_part_of_a_path() {
     let rules = "rules: [{ name: r, action: allow, from: [{ anyone: true }], to: [{ paths: ['/public*', '*/public'] }] }]";
     assert!(is_allowed(&decide(rules, None, "GET", "/public")));

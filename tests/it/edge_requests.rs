@@ -213,6 +213,8 @@ async fn b1_b2_b3_paths_with_two_readings_are_refused() {
         "/./admin",
         "/admin%00",
         "/admin;x/",
+        "/admin%3Bx/",
+        "/..%3Bx/admin",
         "/pub;/../admin",
         "/%zz",
         "/x%2Fadmin",

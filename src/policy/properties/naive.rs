@@ -304,15 +304,33 @@ fn is_met(rule: &Rule, principal: &Principal, now: i64) -> bool {
     class && require.max_age.is_none_or(is_recent)
 }
 
+/// What may stand in a path encoded or not.
+const TWO_SPELLINGS: [(&str, &str); 13] = [
+    ("%21", "!"),
+    ("%24", "$"),
+    ("%26", "&"),
+    ("%27", "'"),
+    ("%28", "("),
+    ("%29", ")"),
+    ("%2A", "*"),
+    ("%2B", "+"),
+    ("%2C", ","),
+    ("%3A", ":"),
+    ("%3B", ";"),
+    ("%3D", "="),
+    ("%40", "@"),
+];
+
 /// The path without path parameters; `None` where the route takes none.
 fn seen(facts: &Facts<'_>) -> Option<String> {
-    if !facts.path.contains(';') {
-        return Some(facts.path.to_owned());
+    let mut path = facts.path.to_owned();
+    for (encoded, plain) in TWO_SPELLINGS {
+        path = path.replace(encoded, plain);
     }
-    let parts = facts
-        .path
-        .split('/')
-        .map(|part| part.split(';').next().unwrap());
+    if !path.contains(';') {
+        return Some(path);
+    }
+    let parts = path.split('/').map(|part| part.split(';').next().unwrap());
     let parts: Vec<&str> = parts.collect();
     let inner = &parts[1..parts.len() - 1];
     let is_odd = inner.contains(&"") || parts.iter().any(|part| [".", ".."].contains(part));

@@ -28,8 +28,17 @@ pub(in crate::policy) const EMAILS: [&str; 4] = [
     "x@evilcorp.com",
     "x@sub.corp.com",
 ];
-pub(in crate::policy) const PATHS: [&str; 8] = [
-    "/", "/a", "/a/", "/a/b", "/a/b/c", "/admin", "/admin/x", "/d;v=1/b",
+pub(in crate::policy) const PATHS: [&str; 10] = [
+    "/",
+    "/a",
+    "/a/",
+    "/a/b",
+    "/a/b/c",
+    "/admin",
+    "/admin/x",
+    "/d;v=1/b",
+    "/a/%40b",
+    "/d%3Bv=1/b",
 ];
 /// The second is a moment after the first.
 pub(in crate::policy) const MOMENTS: [&str; 3] = [
@@ -121,7 +130,8 @@ pub(in crate::policy) fn target() -> impl Strategy<Value = Target> {
     let methods = || rarely(vec(select(&METHODS[..]).prop_map(str::to_owned), 0..3));
     let paths = || {
         let forms = &[
-            "/a", "/a/", "/admin", "/a*", "*b", "*", "/{*}", "/a/{**}", "/{**}/b", "/d/b",
+            "/a", "/a/", "/a/@b", "/%40*", "/admin", "/a*", "*b", "*", "/{*}", "/a/{**}",
+            "/{**}/b", "/d/b",
         ][..];
         rarely(vec(
             select(forms).prop_map(|form| PathMatch::parse(form).unwrap()),

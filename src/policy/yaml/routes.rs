@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::host::Host;
-use crate::address::path::check_path;
+use crate::address::path::{check_path, reading};
 use crate::identity::email::is_domain;
 use crate::identity::spiffe_id::SpiffeId;
 use crate::policy::model::{
@@ -98,13 +98,13 @@ struct OptionalRouteFields {
     allow_path_parameters: bool,
 }
 
-/// A route's prefix: "/" or a canonical path without a slash at its end.
+/// A route's prefix: "/" or the reading of a canonical path, without a slash at its end.
 fn prefix(text: &str) -> Result<String, String> {
     check_path(text).map_err(|fault| fault.to_string())?;
     if text != "/" && text.ends_with('/') {
         return Err("write the prefix without the slash at its end".to_owned());
     }
-    Ok(text.to_owned())
+    Ok(reading(text).into_owned())
 }
 
 /// A host with or without a port, as a `Host` header has it.
