@@ -13,6 +13,7 @@ pub mod decide;
 pub mod diff;
 pub mod document;
 pub mod draft;
+pub mod edit;
 pub mod explain;
 pub mod hours;
 mod index;
@@ -25,6 +26,7 @@ mod source;
 pub mod template;
 pub mod trial;
 pub mod when;
+pub mod words;
 pub mod yaml;
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ impl Stage {
             store: store.clone(),
             rules,
             follows: None,
+            approvals: 0,
         };
         let console = Arc::new(Console {
             sessions,
