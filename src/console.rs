@@ -15,12 +15,23 @@ use crate::snapshot::Snapshots;
 use crate::store::Store;
 
 pub mod answer;
+mod changes;
 pub mod cursor;
+mod drafts;
+mod edit;
 pub mod endpoints;
+mod form;
 pub mod frame;
 pub mod guard;
+mod kinds;
+mod link;
 pub mod moment;
+mod object;
+mod objects;
 mod overview;
+mod preview;
+mod revisions;
+mod simulator;
 #[cfg(test)]
 mod tests;
 

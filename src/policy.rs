@@ -22,6 +22,7 @@ pub mod lint;
 pub mod matcher;
 pub mod model;
 pub mod roles;
+pub mod search;
 mod source;
 pub mod template;
 pub mod trial;
@@ -30,4 +31,4 @@ pub mod words;
 pub mod yaml;
 
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;

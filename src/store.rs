@@ -28,6 +28,7 @@ pub mod policy;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
+pub mod usage;
 
 /// No call takes longer than this.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(6);

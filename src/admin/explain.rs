@@ -7,11 +7,12 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Shadow};
+use crate::policy::draft::DraftId;
 use crate::policy::explain::Explanation;
 use crate::policy::model::Revision;
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml::{Asking, Question};
-use crate::snapshot::load_revision;
+use crate::snapshot::{NOTHING, load_revision};
 
 /// What came of a question.
 #[derive(Clone, Debug)]
@@ -46,6 +47,9 @@ pub enum ExplainError {
     /// No such decision was recorded.
     #[error("no decision {0} is recorded")]
     UnknownDecision(String),
+    /// There is no such draft.
+    #[error("there is no draft {}", .0.0)]
+    UnknownDraft(DraftId),
     /// The revision cannot be read.
     #[error(transparent)]
     Revisions(#[from] RevisionsError),
@@ -60,6 +64,32 @@ impl Revisions {
         now: Timestamp,
     ) -> Result<Answer, ExplainError> {
         let policy = self.compiled(revision).await?;
+        self.answer(&policy, question, now).await
+    }
+
+    /// Answers a question by a draft as it stands.
+    pub async fn explain_draft(
+        &self,
+        question: Question,
+        draft: DraftId,
+        now: Timestamp,
+    ) -> Result<Answer, ExplainError> {
+        let found = self.store.draft(draft).await;
+        let found = found.map_err(RevisionsError::from)?;
+        let draft = found.ok_or(ExplainError::UnknownDraft(draft))?;
+        let policy = self.rules.check(&draft.text);
+        let policy = policy.map_err(RevisionsError::Faults)?;
+        let compiled = CompiledPolicy::new(policy, NOTHING, &self.rules.trust_domain);
+        let compiled = compiled.map_err(RevisionsError::Faults)?;
+        self.answer(&compiled, question, now).await
+    }
+
+    async fn answer(
+        &self,
+        policy: &CompiledPolicy,
+        question: Question,
+        now: Timestamp,
+    ) -> Result<Answer, ExplainError> {
         let principal = match question.asking {
             Asking::Nobody => None,
             Asking::Described(principal) => Some(*principal),
@@ -77,7 +107,7 @@ impl Revisions {
                 peer: question.source_ip,
                 headers: Some(&headers),
             };
-            found(&policy, &facts)
+            found(policy, &facts)
         });
         Ok(Answer {
             revision: policy.revision,

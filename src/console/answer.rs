@@ -103,6 +103,7 @@ impl From<DraftsError> for Refused {
             | DraftsError::Moved { .. }
             | DraftsError::Conflicts(_)
             | DraftsError::ChangesNothing
+            | DraftsError::NotBehind
             | DraftsError::TooManyDrafts
             | DraftsError::TooManyComments => Self::Conflict(sentence(&error)),
         }

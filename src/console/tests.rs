@@ -8,8 +8,8 @@ use askama::Template;
 use crate::console::endpoints::ENDPOINTS;
 use crate::console::frame::Frame;
 use crate::console::guard::ProblemPage;
-use crate::console::overview;
 use crate::console::tests::stage::{Answered, PEOPLE, Stage};
+use crate::console::{drafts, edit, object, objects, overview, revisions, simulator};
 
 mod stage;
 
@@ -24,10 +24,17 @@ fn samples(text: &str) -> Vec<(&'static str, String)> {
         permission: Some("read_policy"),
         has_no_role: true,
     };
-    vec![
+    let mut samples = vec![
         ("problem", problem.render().unwrap()),
         ("overview", overview::sample(text).render().unwrap()),
-    ]
+        ("objects", objects::sample(text).render().unwrap()),
+        ("object", object::sample(text).render().unwrap()),
+        ("simulator", simulator::sample(text).render().unwrap()),
+    ];
+    samples.extend(revisions::samples(text));
+    samples.extend(drafts::samples(text));
+    samples.extend(edit::samples(text));
+    samples
 }
 
 #[test]

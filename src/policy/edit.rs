@@ -42,6 +42,8 @@ pub struct Edited {
     pub text: String,
     /// The lines of the object in it, from 1; none if it was taken out.
     pub lines: std::ops::Range<u64>,
+    /// The object's place among its kind.
+    pub at: usize,
 }
 
 /// Why a document cannot be edited so.
@@ -79,7 +81,9 @@ pub fn names<'a>(policy: &'a Policy, kind: &str) -> Vec<&'a str> {
 
 /// An object of a document as an editor shows it.
 pub fn object_text(text: &str, policy: &Policy, kind: &str, name: &str) -> Option<String> {
-    let at = names(policy, kind).iter().position(|known| *known == name)?;
+    let at = names(policy, kind)
+        .iter()
+        .position(|known| *known == name)?;
     let part = part_of(kind)?;
     let document = Document::of(text, policy);
     let part = document.parts.iter().find(|known| known.name == part)?;
@@ -114,8 +118,11 @@ pub fn edited(text: &str, policy: &Policy, edit: &Edit<'_>) -> Result<Edited, Ed
         if part.items.is_empty() {
             part.heading = emptied(&part.heading, part_name);
         }
-        let text = document.text();
-        return Ok(Edited { text, lines: 0..0 });
+        return Ok(Edited {
+            text: document.text(),
+            lines: 0..0,
+            at: 0,
+        });
     };
     let piece = piece(object, old.as_deref(), part);
     check_alone(part_name, &piece)?;
@@ -127,6 +134,7 @@ pub fn edited(text: &str, policy: &Policy, edit: &Edit<'_>) -> Result<Edited, Ed
     Ok(Edited {
         lines: lines_of(&document, index, at),
         text: document.text(),
+        at,
     })
 }
 
@@ -203,7 +211,10 @@ fn emptied(heading: &str, name: &str) -> String {
 /// The heading of a part that gets its first object.
 fn filled(heading: &str, name: &str) -> String {
     let lines = heading.split_inclusive('\n').map(|line| {
-        let Some(rest) = line.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')) else {
+        let Some(rest) = line
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix(':'))
+        else {
             return line.to_owned();
         };
         let comment = rest.find('#').and_then(|at| rest.get(at..));
@@ -378,7 +389,9 @@ fn fields(lines: &[String]) -> Option<Vec<(String, String)>> {
             .chars()
             .take_while(|c| c.is_ascii_lowercase() || *c == '_')
             .collect();
-        let is_field = line.get(name.len()..).is_some_and(|rest| rest.starts_with(':'));
+        let is_field = line
+            .get(name.len()..)
+            .is_some_and(|rest| rest.starts_with(':'));
         if is_field && !name.is_empty() {
             fields.push((name, std::mem::take(&mut remarks) + line));
         } else if line.starts_with([' ', '-']) {
@@ -447,12 +460,23 @@ rules:
 
     #[test]
     fn everything_else_stays_as_it_was() {
-        let other = change(TEXT, rule(Some("b"), Some("name: c\r\naction: deny\r\nfrom: []")));
+        let other = change(
+            TEXT,
+            rule(Some("b"), Some("name: c\r\naction: deny\r\nfrom: []")),
+        );
         let (kept, _) = TEXT.split_once("  - { name: b").unwrap();
-        let expected = format!("{kept}  - name: c\n    action: deny\n    from: []\n# At the end.\n");
+        let expected =
+            format!("{kept}  - name: c\n    action: deny\n    from: []\n# At the end.\n");
         assert_eq!(other.unwrap(), expected);
-        let new = change(TEXT, rule(None, Some("{ name: c, action: deny, from: [] }"))).unwrap();
-        assert_eq!(new, format!("{TEXT}  - {{ name: c, action: deny, from: [] }}\n"));
+        let new = change(
+            TEXT,
+            rule(None, Some("{ name: c, action: deny, from: [] }")),
+        )
+        .unwrap();
+        assert_eq!(
+            new,
+            format!("{TEXT}  - {{ name: c, action: deny, from: [] }}\n")
+        );
         let gone = change(TEXT, rule(Some("a"), None)).unwrap();
         assert_eq!(
             gone,
@@ -460,14 +484,25 @@ rules:
         );
         let none = change(&gone, rule(Some("b"), None)).unwrap();
         assert_eq!(none, "# What this is.\nrules: []\n");
-        let again = change(&none, rule(None, Some("{ name: d, action: deny, from: [] }"))).unwrap();
+        let again = change(
+            &none,
+            rule(None, Some("{ name: d, action: deny, from: [] }")),
+        )
+        .unwrap();
         assert_eq!(
             again,
             "# What this is.\nrules:\n  - { name: d, action: deny, from: [] }\n"
         );
-        let first = change("{}", rule(None, Some("{ name: d, action: deny, from: [] }"))).unwrap();
+        let first = change(
+            "{}",
+            rule(None, Some("{ name: d, action: deny, from: [] }")),
+        )
+        .unwrap();
         assert_eq!(first, "rules:\n  - { name: d, action: deny, from: [] }\n");
-        assert!(matches!(change(TEXT, rule(Some("x"), None)), Err(EditFault::Unknown(..))));
+        assert!(matches!(
+            change(TEXT, rule(Some("x"), None)),
+            Err(EditFault::Unknown(..))
+        ));
     }
 
     #[test]
@@ -494,7 +529,10 @@ rules:
             "&x name: a",
         ] {
             let outcome = change(TEXT, rule(None, Some(hostile)));
-            assert!(matches!(outcome, Err(EditFault::Faults(_))), "{hostile}: {outcome:?}");
+            assert!(
+                matches!(outcome, Err(EditFault::Faults(_))),
+                "{hostile}: {outcome:?}"
+            );
         }
     }
 
@@ -510,8 +548,10 @@ rules:
 
     #[test]
     fn fields_that_stay_keep_their_comments() {
-        let text = "# Above.\nname: a   # here\n# Who.\nfrom:\n- groups: [x]   # x\naction: allow\n";
-        let before = serde_json::json!({ "name": "a", "from": [{ "groups": ["x"] }], "action": "allow" });
+        let text =
+            "# Above.\nname: a   # here\n# Who.\nfrom:\n- groups: [x]   # x\naction: allow\n";
+        let before =
+            serde_json::json!({ "name": "a", "from": [{ "groups": ["x"] }], "action": "allow" });
         let mut after = before.clone();
         after["action"] = "deny".into();
         after["mode"] = "shadow".into();
@@ -521,7 +561,10 @@ rules:
         );
         let flow = "# Above.\n{ name: a, from: [{ groups: [x] }], action: allow }\n";
         let rewritten = merged(flow, &before, &after);
-        assert!(rewritten.starts_with("# Above.\nname: a\naction: deny\n"), "{rewritten}");
+        assert!(
+            rewritten.starts_with("# Above.\nname: a\naction: deny\n"),
+            "{rewritten}"
+        );
     }
 
     proptest! {

@@ -81,7 +81,8 @@ impl Said {
         pairs: &Option<BTreeMap<Arc<str>, Vec<TextMatch>>>,
     ) {
         for (name, values) in pairs.iter().flatten() {
-            self.0.push(format!("{lead} {name} {between} {}", or(values)));
+            self.0
+                .push(format!("{lead} {name} {between} {}", or(values)));
         }
     }
 

@@ -294,7 +294,7 @@ pub(in crate::policy) fn principal() -> impl Strategy<Value = Option<Principal>>
 }
 
 /// Whole policies, with mappings in some order.
-pub(in crate::policy) fn policies() -> impl Strategy<Value = Policy> {
+pub(crate) fn policies() -> impl Strategy<Value = Policy> {
     let mapping = (select(&["m1", "m2", "m3"][..]), vec(source(), 0..2));
     let mappings = vec(mapping, 0..4).prop_map(|mappings| {
         let mut named: Vec<Mapping> = Vec::new();
