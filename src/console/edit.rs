@@ -93,6 +93,10 @@ impl Target {
                 draft: DraftId(draft),
                 version,
             }),
+            (Some(_), None, _) => {
+                let said = "Which version of the draft is not said.";
+                return Err(Refused::Unreadable(said.to_owned()));
+            }
             (_, _, Some(0)) => Base::Revision(None),
             (_, _, Some(revision)) => Base::Revision(Some(Revision(revision))),
             (_, _, None) => console.revisions.current_base().await?,

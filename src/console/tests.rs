@@ -11,6 +11,7 @@ use crate::console::guard::ProblemPage;
 use crate::console::tests::stage::{Answered, PEOPLE, Stage};
 use crate::console::{drafts, edit, object, objects, overview, revisions, simulator};
 
+mod policy;
 mod stage;
 
 const HOSTILE: &str =

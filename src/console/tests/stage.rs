@@ -1,5 +1,6 @@
 //! A console over a store of its own, and people of every role, without an edge around it.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +64,7 @@ impl Refresher for Nobody {
 
 pub(super) struct Stage {
     pub(super) console: Arc<Console>,
-    pub(super) clock: Arc<ManualClock>,
+    clock: Arc<ManualClock>,
     router: Router,
     _folder: tempfile::TempDir,
 }
@@ -89,6 +90,11 @@ impl Stage {
     }
 
     pub(super) async fn with_policy(policy: &str) -> Self {
+        Self::with(policy, 0, None).await
+    }
+
+    /// Where so many have to approve, or a file is followed.
+    pub(super) async fn with(policy: &str, approvals: usize, follows: Option<PathBuf>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_900_000_000)));
         let shared: SharedClock = clock.clone();
@@ -117,8 +123,8 @@ impl Stage {
         let revisions = Revisions {
             store: store.clone(),
             rules,
-            follows: None,
-            approvals: 0,
+            follows,
+            approvals,
         };
         let console = Arc::new(Console {
             sessions,
