@@ -32,10 +32,22 @@ if (editor) {
 
   const isOpen = () => [...formSide.querySelectorAll("details")].map((details) => details.open);
 
+  // Whoever fills in the last alternative gets another empty one.
+  const addAlternatives = (page) => {
+    [...page.querySelectorAll("#form-side > .group-of")].forEach((group, index) => {
+      const field = group.querySelector("[name^='f.']");
+      if (!field || editor.elements.namedItem(field.name)) return;
+      const place = formSide.querySelectorAll(":scope > .group-of")[index];
+      if (place) place.before(group);
+      else formSide.append(group);
+    });
+  };
+
   const show = (page) => {
     const message = document.getElementById("message")?.value;
     if (side === "form") {
       yaml.value = page.getElementById("yaml").value;
+      addAlternatives(page);
     } else {
       const open = isOpen();
       formSide.replaceChildren(...page.getElementById("form-side").childNodes);

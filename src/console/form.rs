@@ -69,7 +69,7 @@ pub(super) fn pairs(text: &str) -> Vec<(String, Vec<String>)> {
     pairs
 }
 
-/// The form of an object.
+/// The form of an object; none if it has more alternatives than a form can have.
 pub(super) fn shown(sections: &'static [Section], object: &Value) -> Vec<Group> {
     let mut groups = Vec::new();
     for section in sections {
@@ -81,7 +81,10 @@ pub(super) fn shown(sections: &'static [Section], object: &Value) -> Vec<Group> 
             .as_array()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        for index in 0..(items.len() + 1).min(MOST) {
+        if items.len() >= MOST {
+            return Vec::new();
+        }
+        for index in 0..=items.len() {
             let title = match index {
                 0 => section.title.to_owned(),
                 _ => format!("or: {}", section.again),
@@ -91,10 +94,32 @@ pub(super) fn shown(sections: &'static [Section], object: &Value) -> Vec<Group> 
             let item = items.get(index);
             let mut group = group(section, title, &prefix, item.unwrap_or(&nothing));
             group.is_closed = item.is_none() && index > 0;
+            if index == 0 && section.is_optional {
+                group.offer_nothing(key, object[key].is_array() && items.is_empty());
+            }
             groups.push(group);
         }
     }
     groups
+}
+
+impl Group {
+    /// A list without alternatives matches nothing, and one that is left out everything: a form must be able to say both.
+    fn offer_nothing(&mut self, key: &str, is_so: bool) {
+        self.has_more = self.has_more || is_so;
+        self.more.push(Shown {
+            name: nothing_at_all(key),
+            label: "Nothing at all",
+            hint: "An empty list, which matches nothing.",
+            value: if is_so { "on" } else { "" }.to_owned(),
+            input: Drawn::Flag,
+            suggest: "",
+        });
+    }
+}
+
+fn nothing_at_all(key: &str) -> String {
+    format!("f.{key}.nothing")
 }
 
 fn group(section: &'static Section, title: String, prefix: &str, object: &Value) -> Group {
@@ -162,8 +187,9 @@ fn written(field: &Field, value: Option<&Value>) -> String {
             let mut all = Vec::new();
             for (name, value) in fields {
                 match value.as_array() {
+                    Some(values) if values.is_empty() => all.push(format!("{name}: []")),
                     Some(values) => {
-                        all.extend(values.iter().map(|one| format!("{name}: {}", item(one))))
+                        all.extend(values.iter().map(|one| format!("{name}: {}", item(one))));
                     }
                     None => all.push(format!("{name}: {}", item(value))),
                 }
@@ -208,7 +234,8 @@ pub(super) fn read(sections: &'static [Section], form: &Parameters) -> Value {
                 items.push(Value::Object(item));
             }
         }
-        if !items.is_empty() || !section.is_optional {
+        let is_nothing = form.one(&nothing_at_all(key)).is_some();
+        if !items.is_empty() || !section.is_optional || is_nothing {
             object.insert(key.to_owned(), items.into());
         }
     }
@@ -242,7 +269,11 @@ fn value(field: &Field, text: &str) -> Option<Value> {
         Input::Addresses => lines(text).iter().map(|line| address(line)).collect(),
         Input::Pairs => {
             let pairs = pairs(text).into_iter();
-            Value::Object(pairs.map(|(name, values)| (name, json!(values))).collect())
+            let listed = |(name, values): (String, Vec<String>)| match values.as_slice() {
+                [none] if none == "[]" => (name, json!([])),
+                _ => (name, json!(values)),
+            };
+            Value::Object(pairs.map(listed).collect())
         }
         Input::OnePairs => {
             let pairs = pairs(text).into_iter();
@@ -298,7 +329,6 @@ mod tests {
     }
 
     proptest! {
-        /// But for what a form cannot tell from nothing: an alternative without any condition, and a `to` without alternatives.
         #[test]
         fn every_object_goes_through_its_form(policy in policies()) {
             let before = to_json(&policy);
@@ -306,25 +336,25 @@ mod tests {
                 for object in objects {
                     let sections = schema::of(kind);
                     let after = read(sections, &sent(&shown(sections, object)));
-                    let bare = |value: &Value| {
-                        let mut value = value.clone();
-                        for key in ["from", "to"] {
-                            if let Some(items) = value[key].as_array_mut() {
-                                items.retain(|item| *item != json!({}));
-                            }
-                        }
-                        if value["to"].as_array().is_none_or(Vec::is_empty)
-                            && let Some(fields) = value.as_object_mut()
-                        {
-                            fields.remove("to");
-                        }
-                        value
-                    };
-                    prop_assert_eq!(bare(&after), bare(object), "{}", kind);
+                    prop_assert_eq!(&after, object, "{}", kind);
                 }
             }
             prop_assert!(from_json(before).is_ok());
         }
+    }
+
+    #[test]
+    fn what_no_form_can_hold_has_none() {
+        let many =
+            |count: usize| json!({ "name": "r", "from": vec![json!({ "groups": ["g"] }); count] });
+        assert!(!shown(schema::of("rule"), &many(MOST - 1)).is_empty());
+        assert!(shown(schema::of("rule"), &many(MOST)).is_empty());
+        let nothing = json!({ "name": "r", "from": [], "to": [] });
+        let after = read(
+            schema::of("rule"),
+            &sent(&shown(schema::of("rule"), &nothing)),
+        );
+        assert_eq!(after, nothing);
     }
 
     #[test]

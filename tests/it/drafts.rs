@@ -254,8 +254,9 @@ async fn what_became_of_an_object_and_who_uses_it_is_known(is_postgres: bool) {
     let desk = Desk::at(is_postgres, 0).await;
     let revisions = &desk.revisions;
     let writes = async |text: &str, parent: i64| {
-        let written = revisions.apply(text, &operator(), &writing(Some(parent)));
-        written.await.unwrap();
+        let (operator, writing) = (operator(), writing(Some(parent)));
+        let written = revisions.apply(text, &operator, &writing).await;
+        written.unwrap();
     };
     let changed = POLICY.replace("groups: [one]", "groups: [uno]");
     writes(&changed, 1).await;

@@ -1,14 +1,17 @@
 //! The policy pages over a store of their own: what is shown, what is refused, and what a change goes through.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use url::form_urlencoded::Serializer;
 
 use crate::admin::actor::Actor;
 use crate::admin::revisions::Writing;
+use crate::audit::decision::{Decided, Decision};
 use crate::console::endpoints::ENDPOINTS;
 use crate::console::tests::HOSTILE;
-use crate::console::tests::stage::{Answered, POLICY, Stage};
+use crate::console::tests::stage::{Answered, POLICY, Stage, person};
 use crate::policy::model::Revision;
 use crate::secret::Token;
 
@@ -292,6 +295,53 @@ async fn one_object_is_edited_and_everything_else_stays() {
     let gone = stage.post("/console/edit/save", &admin, &gone).await;
     assert_eq!(gone.status, 303, "{}", gone.text);
     assert!(!stage.text().await.contains("staff"));
+}
+
+#[tokio::test]
+async fn a_preview_says_who_would_lose_access() {
+    let stage = Stage::begun(0).await;
+    let admin = stage.sign_in("admin").await;
+    let at = stage.now().minus(Duration::from_secs(2 * 3600)).micros();
+    let decided = Decided {
+        principal: Some(Arc::new(person("auditor"))),
+        decision: Decision {
+            id: "d1".to_owned(),
+            is_allowed: true,
+            reason: String::new(),
+            rule: Some("staff".into()),
+            revision: 1,
+            route: "wiki".into(),
+            host: "wiki.example".to_owned(),
+            method: "GET".to_owned(),
+            path: "/page".to_owned(),
+            template: "/page".to_owned(),
+            peer: [192, 0, 2, 1].into(),
+            session: None,
+            mesh_identity: None,
+        },
+        count: 5,
+        first_at: at,
+        last_at: at,
+    };
+    stage
+        .console
+        .store
+        .take_in("part", &[decided])
+        .await
+        .unwrap();
+    let deny = "name: staff\naction: deny\nfrom: [{ groups: [staff] }]\n";
+    let fields = edit(&[("side", "yaml"), ("yaml", deny)]);
+    let preview = stage.post("/console/edit", &admin, &fields).await;
+    for part in [
+        "<span class=\"badge bad\">1 person</span> would lose access",
+        "2 h ago",
+        "GET wiki.example/page",
+        "auditor@corp.example",
+    ] {
+        assert!(preview.text.contains(part), "no {part}: {}", preview.text);
+    }
+    let rule = stage.open("/console/rules/staff", &admin).await;
+    assert!(rule.text.contains("decided 5 requests"), "{}", rule.text);
 }
 
 #[tokio::test]
@@ -622,7 +672,9 @@ async fn ten_thousand_rules_are_a_page_at_a_time() {
     let place = policy.find("  # Everybody").unwrap();
     let mut rules = String::new();
     for number in 0..10_000 {
-        writeln!(rules, "  - {{ name: r{number}, action: allow, from: [{{ groups: [g{number}] }}], to: [{{ routes: [wiki], paths: [/p{number}/*] }}] }}").unwrap();
+        let who = format!("[{{ groups: [g{number}] }}]");
+        let rule = format!("{{ name: r{number}, action: allow, from: {who} }}");
+        writeln!(rules, "  - {rule}").unwrap();
     }
     policy.insert_str(place, &rules);
     let stage = Stage::with_policy(&policy).await;
