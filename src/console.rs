@@ -24,20 +24,30 @@ use crate::telemetry::latency::Latency;
 
 pub mod answer;
 mod audit;
+mod changes;
 pub mod chart;
 mod claim;
 pub mod cursor;
 mod decision;
+mod drafts;
+mod edit;
 pub mod endpoints;
+mod form;
 pub mod frame;
 pub mod guard;
+mod kinds;
 pub mod link;
 pub mod moment;
+mod object;
+mod objects;
 mod overview;
 mod people;
 mod person;
+mod preview;
+mod revisions;
 mod sessions;
 mod settings;
+mod simulator;
 #[cfg(test)]
 mod tests;
 

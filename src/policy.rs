@@ -14,6 +14,7 @@ pub mod decide;
 pub mod diff;
 pub mod document;
 pub mod draft;
+pub mod edit;
 pub mod explain;
 pub mod hours;
 mod index;
@@ -24,11 +25,13 @@ pub mod matcher;
 pub mod model;
 pub mod reach;
 pub mod roles;
+pub mod search;
 mod source;
 pub mod template;
 pub mod trial;
 pub mod when;
+pub mod words;
 pub mod yaml;
 
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;

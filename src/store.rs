@@ -35,6 +35,7 @@ pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
 pub mod token_families;
+pub mod usage;
 
 /// No call takes longer than this.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(6);

@@ -7,9 +7,11 @@ use crate::admin::actor::{Actor, NotPermitted};
 use crate::admin::rebase::rebase;
 use crate::admin::review::{Right, Standing, may_review};
 use crate::admin::revisions::{Outcome, Plan, Revisions, RevisionsError, check_note};
+use crate::admin::steps::{
+    person, to_applied, to_approved, to_discarded, to_edited, to_rebased, to_rejected, to_submitted,
+};
 use crate::audit::event::drafts::DraftStep;
 use crate::clock::Timestamp;
-use crate::identity::principal::{Principal, PrincipalKind};
 use crate::policy::diff::{Change, diff};
 use crate::policy::draft::{DraftId, DraftState, NotNow};
 use crate::policy::json::to_json;
@@ -117,6 +119,9 @@ pub enum DraftsError {
     /// Both the draft and the policy changed these.
     #[error("the policy moved on, and both changed {}", .0.join(", "))]
     Conflicts(Vec<String>),
+    /// There is nothing to bring it onto.
+    #[error("the draft is made against the current revision already")]
+    NotBehind,
     /// It says what is current.
     #[error("the draft changes nothing of the current revision")]
     ChangesNothing,
@@ -188,10 +193,7 @@ impl Revisions {
         saving: Saving,
         actor: &Actor,
     ) -> Result<DraftRecord, DraftsError> {
-        actor.check(Permission::WritePolicy)?;
-        if let Some(file) = &self.follows {
-            return Err(RevisionsError::Follows(file.clone()).into());
-        }
+        self.check_own_writing(actor)?;
         let name = actor.name();
         check_note("the author", &name)?;
         check_note("the message", &saving.message)?;
@@ -209,8 +211,7 @@ impl Revisions {
             return Ok(self.draft(id).await?.record);
         };
         let draft = self.draft(id).await?;
-        check_author(&draft.record, actor)?;
-        let to = step(&draft, DraftState::edited)?;
+        let to = to_edited(&draft, actor)?;
         let content = Content {
             parent: match saving.parent {
                 Some(parent) => Some(self.record(parent).await?.revision),
@@ -231,7 +232,7 @@ impl Revisions {
     ) -> Result<DraftRecord, DraftsError> {
         actor.check(Permission::WritePolicy)?;
         let draft = self.draft(id).await?;
-        let to = step(&draft, DraftState::rebased)?;
+        let to = to_rebased(&draft, actor)?;
         let current = self.store.current_revision().await?;
         if current == draft.record.parent {
             return Ok(draft.record);
@@ -254,8 +255,7 @@ impl Revisions {
     ) -> Result<DraftRecord, DraftsError> {
         actor.check(Permission::WritePolicy)?;
         let draft = self.draft(id).await?;
-        check_author(&draft.record, actor)?;
-        let to = step(&draft, DraftState::submitted)?;
+        let to = to_submitted(&draft, actor)?;
         self.move_to(&draft, &to, DraftStep::Submitted, actor).await
     }
 
@@ -268,10 +268,9 @@ impl Revisions {
     ) -> Result<DraftRecord, DraftsError> {
         actor.check(Permission::ReviewPolicy)?;
         check_note("the message", message)?;
-        let principal = person(actor).ok_or(DraftsError::NotAPerson)?;
+        person(actor)?;
         let draft = self.seen(seen).await?;
-        check_other(&draft.record, actor)?;
-        step(&draft, DraftState::approved)?;
+        let principal = to_approved(&draft, actor)?;
         self.check_parent(&draft.record).await?;
         // What the caller may was found out by the revision in force here, which may be a moment behind.
         let (author, parent) = (draft.record.person.as_ref(), draft.record.parent);
@@ -300,8 +299,7 @@ impl Revisions {
         actor.check(Permission::ReviewPolicy)?;
         check_note("the message", message)?;
         let draft = self.seen(seen).await?;
-        check_other(&draft.record, actor)?;
-        let to = step(&draft, DraftState::rejected)?;
+        let to = to_rejected(&draft, actor)?;
         self.move_to(&draft, &to, DraftStep::Rejected(message), actor)
             .await
     }
@@ -335,7 +333,7 @@ impl Revisions {
     ) -> Result<DraftRecord, DraftsError> {
         actor.check(Permission::WritePolicy)?;
         let draft = self.draft(id).await?;
-        let to = step(&draft, DraftState::discarded)?;
+        let to = to_discarded(&draft, actor)?;
         self.move_to(&draft, &to, DraftStep::Discarded, actor).await
     }
 
@@ -343,8 +341,7 @@ impl Revisions {
     pub async fn apply_draft(&self, seen: Seen, actor: &Actor) -> Result<Outcome, DraftsError> {
         actor.check(Permission::WritePolicy)?;
         let draft = self.seen(seen).await?;
-        // The number is the store's to give.
-        step(&draft, |state| state.applied(Revision(0)))?;
+        to_applied(&draft, actor)?;
         self.check_parent(&draft.record).await?;
         let policy = self.rules.check(&draft.text);
         let policy = policy.map_err(RevisionsError::Faults)?;
@@ -362,12 +359,12 @@ impl Revisions {
         }
     }
 
-    async fn draft(&self, id: DraftId) -> Result<Draft, DraftsError> {
+    pub(super) async fn draft(&self, id: DraftId) -> Result<Draft, DraftsError> {
         let draft = self.store.draft(id).await?;
         draft.ok_or(DraftsError::Unknown(id))
     }
 
-    async fn seen(&self, seen: Seen) -> Result<Draft, DraftsError> {
+    pub(super) async fn seen(&self, seen: Seen) -> Result<Draft, DraftsError> {
         let draft = self.draft(seen.draft).await?;
         if draft.record.version == seen.version {
             Ok(draft)
@@ -384,7 +381,7 @@ impl Revisions {
         }
     }
 
-    async fn check_parent(&self, draft: &DraftRecord) -> Result<(), DraftsError> {
+    pub(super) async fn check_parent(&self, draft: &DraftRecord) -> Result<(), DraftsError> {
         let current = self.store.current_revision().await?;
         let parent = draft.parent;
         if current == parent {
@@ -464,41 +461,5 @@ impl Revisions {
         } else {
             Err(self.overtaken(id).await)
         }
-    }
-}
-
-/// Takes a step in thought.
-fn step(
-    draft: &Draft,
-    step: impl FnOnce(DraftState) -> Result<DraftState, NotNow>,
-) -> Result<DraftState, DraftsError> {
-    step(draft.record.state.clone()).map_err(DraftsError::NotNow)
-}
-
-fn person(actor: &Actor) -> Option<&Principal> {
-    let principal = actor.principal()?;
-    (principal.kind == PrincipalKind::User).then_some(principal)
-}
-
-/// Operators are not told apart.
-fn is_author(draft: &DraftRecord, actor: &Actor) -> bool {
-    let who = actor.principal().map(|principal| principal.person_id());
-    draft.person == who
-}
-
-fn check_author(draft: &DraftRecord, actor: &Actor) -> Result<(), DraftsError> {
-    if is_author(draft, actor) {
-        Ok(())
-    } else {
-        Err(DraftsError::NotAuthor(draft.author.clone()))
-    }
-}
-
-/// Somebody else than the author; whoever has the operator token is nobody.
-fn check_other(draft: &DraftRecord, actor: &Actor) -> Result<(), DraftsError> {
-    if actor.principal().is_some() && is_author(draft, actor) {
-        Err(DraftsError::OwnDraft)
-    } else {
-        Ok(())
     }
 }

@@ -8,11 +8,12 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Shadow};
+use crate::policy::draft::DraftId;
 use crate::policy::explain::Explanation;
 use crate::policy::model::Revision;
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml::{Asking, Question};
-use crate::snapshot::load_revision;
+use crate::snapshot::{NOTHING, load_revision};
 
 /// What came of a question.
 #[derive(Clone, Debug)]
@@ -47,6 +48,9 @@ pub enum ExplainError {
     /// No such decision was recorded.
     #[error("no decision {0} is recorded")]
     UnknownDecision(String),
+    /// There is no such draft.
+    #[error("there is no draft {}", .0.0)]
+    UnknownDraft(DraftId),
     /// The revision cannot be read.
     #[error(transparent)]
     Revisions(#[from] RevisionsError),
@@ -61,6 +65,32 @@ impl Revisions {
         now: Timestamp,
     ) -> Result<Answer, ExplainError> {
         let policy = self.compiled(revision).await?;
+        self.answer(&policy, question, now).await
+    }
+
+    /// Answers a question by a draft as it stands.
+    pub async fn explain_draft(
+        &self,
+        question: Question,
+        draft: DraftId,
+        now: Timestamp,
+    ) -> Result<Answer, ExplainError> {
+        let found = self.store.draft(draft).await;
+        let found = found.map_err(RevisionsError::from)?;
+        let draft = found.ok_or(ExplainError::UnknownDraft(draft))?;
+        let policy = self.rules.check(&draft.text);
+        let policy = policy.map_err(RevisionsError::Faults)?;
+        let compiled = CompiledPolicy::new(policy, NOTHING, &self.rules.trust_domain);
+        let compiled = compiled.map_err(RevisionsError::Faults)?;
+        self.answer(&compiled, question, now).await
+    }
+
+    async fn answer(
+        &self,
+        policy: &CompiledPolicy,
+        question: Question,
+        now: Timestamp,
+    ) -> Result<Answer, ExplainError> {
         let at = question.at.unwrap_or_else(|| now.to_jiff());
         let is_known = matches!(question.asking, Asking::Known(_));
         let principal = match question.asking {
@@ -88,7 +118,7 @@ impl Revisions {
                 headers: Some(&headers),
                 grants: &grants,
             };
-            found(&policy, &facts)
+            found(policy, &facts)
         });
         Ok(Answer {
             revision: policy.revision,

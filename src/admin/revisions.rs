@@ -211,7 +211,7 @@ impl Revisions {
     }
 
     /// Owners alone say who is owner, and they leave at least one (what they change is what the parent says, or else there is a conflict).
-    async fn check_owners(
+    pub(super) async fn check_owners(
         &self,
         policy: &Policy,
         actor: &Actor,
@@ -229,6 +229,14 @@ impl Revisions {
         Ok(())
     }
 
+    /// Nobody writes beside a file that is followed.
+    pub(super) fn check_not_followed(&self) -> Result<(), RevisionsError> {
+        match &self.follows {
+            Some(file) => Err(RevisionsError::Follows(file.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// The only way to a revision but the followed file's.
     pub(super) async fn write(
         &self,
@@ -237,9 +245,7 @@ impl Revisions {
         actor: &Actor,
         right: Right<'_>,
     ) -> Result<Outcome, RevisionsError> {
-        if let Some(file) = &self.follows {
-            return Err(RevisionsError::Follows(file.clone()));
-        }
+        self.check_not_followed()?;
         let name = actor.name();
         check_note("the author", &name)?;
         check_note("the message", right.message())?;

@@ -341,6 +341,7 @@ impl IntoResponse for Failure {
                 problem_with(StatusCode::CONFLICT, "draft_conflicts", &detail, more)
             }
             DraftsError::ChangesNothing => conflict("changes_nothing"),
+            DraftsError::NotBehind => conflict("not_behind"),
             DraftsError::TooManyDrafts => conflict("too_many_drafts"),
             DraftsError::TooManyComments => conflict("too_many_comments"),
             DraftsError::Comment => bad("bad_comment"),

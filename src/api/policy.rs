@@ -378,6 +378,7 @@ impl From<ExplainError> for Failure {
         match error {
             ExplainError::UnknownPerson(_) => Self::Unknown("unknown_person", said),
             ExplainError::UnknownDecision(_) => Self::Unknown("unknown_decision", said),
+            ExplainError::UnknownDraft(_) => Self::Unknown("no_such_draft", said),
             ExplainError::Revisions(error) => Self::Revisions(error),
         }
     }

@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::admin::actor::NotPermitted;
+use crate::admin::drafts::DraftsError;
 use crate::admin::explain::ExplainError;
 use crate::admin::failure::Failure;
 use crate::admin::revisions::RevisionsError;
@@ -76,11 +77,15 @@ impl From<RevisionsError> for Refused {
             RevisionsError::NotPermitted(refused) => refused.into(),
             RevisionsError::Unknown(_) => Self::NotFound,
             RevisionsError::Snapshot(_) => Self::Internal(error.to_string()),
-            RevisionsError::Note(_) => Self::Unreadable(error.to_string()),
+            RevisionsError::Note(_) => Self::Unreadable(sentence(&error)),
             RevisionsError::Faults(_)
             | RevisionsError::Conflict(_)
             | RevisionsError::Follows(_)
-            | RevisionsError::LastOwner => Self::Conflict(error.to_string()),
+            | RevisionsError::NeedsApprovals(_)
+            | RevisionsError::NotAnOperator
+            | RevisionsError::NoEmergency
+            | RevisionsError::Overtaken
+            | RevisionsError::LastOwner => Self::Conflict(sentence(&error)),
         }
     }
 }
@@ -94,12 +99,46 @@ impl From<Failure> for Refused {
     }
 }
 
+impl From<DraftsError> for Refused {
+    fn from(error: DraftsError) -> Self {
+        match error {
+            DraftsError::Revisions(error) => error.into(),
+            DraftsError::Unknown(_) => Self::NotFound,
+            DraftsError::Comment => Self::Unreadable(sentence(&error)),
+            DraftsError::NotNow(_)
+            | DraftsError::NotAuthor(_)
+            | DraftsError::OwnDraft
+            | DraftsError::NotAPerson
+            | DraftsError::Already
+            | DraftsError::Overtaken(_)
+            | DraftsError::Moved { .. }
+            | DraftsError::Conflicts(_)
+            | DraftsError::ChangesNothing
+            | DraftsError::NotBehind
+            | DraftsError::TooManyDrafts
+            | DraftsError::TooManyComments => Self::Conflict(sentence(&error)),
+        }
+    }
+}
+
 impl From<ExplainError> for Refused {
     fn from(error: ExplainError) -> Self {
         match error {
-            ExplainError::UnknownDecision(_) | ExplainError::UnknownPerson(_) => Self::NotFound,
+            ExplainError::UnknownDecision(_)
+            | ExplainError::UnknownPerson(_)
+            | ExplainError::UnknownDraft(_) => Self::NotFound,
             ExplainError::Revisions(error) => error.into(),
         }
+    }
+}
+
+/// What an error says, as a sentence.
+pub fn sentence(error: &impl std::error::Error) -> String {
+    let said = error.to_string();
+    let mut letters = said.chars();
+    match letters.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),
+        None => said,
     }
 }
 

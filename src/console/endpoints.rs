@@ -4,23 +4,109 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 
+use crate::console::drafts::Step;
 use crate::console::{
-    Console, audit, claim, decision, guard, overview, people, person, sessions, settings,
+    Console, audit, claim, decision, drafts, edit, guard, object, objects, overview, people, person,
+    revisions, sessions, settings, simulator,
 };
 use crate::policy::roles::Permission;
+use crate::store::policy::ObjectKind;
 use crate::web::endpoint::{Access, Endpoint};
 use crate::web::stylesheet;
 
 type Page = Endpoint<Arc<Console>>;
 
 use Access::{SignedIn, With};
-use Permission::{EndSessions, ReadAudit, ReadPolicy, ReadSessions, ReadSettings};
+use Permission::{
+    EndSessions, ReadAudit, ReadPolicy, ReadSessions, ReadSettings, ReviewPolicy, WritePolicy,
+};
+
+const fn page(path: &'static str, handler: fn() -> MethodRouter<Arc<Console>>) -> Page {
+    Page::new("GET", path, Access::With(ReadPolicy), handler)
+}
+
+const fn form(
+    path: &'static str,
+    permission: Permission,
+    handler: fn() -> MethodRouter<Arc<Console>>,
+) -> Page {
+    Page::new("POST", path, Access::With(permission), handler)
+}
 
 /// All of them, on the home host.
 pub const ENDPOINTS: &[Page] = &[
-    Page::new("GET", "/console", With(ReadPolicy), || get(overview::show)),
+    page("/console", || get(overview::show)),
+    page("/console/rules", || objects::list(ObjectKind::Rule)),
+    page("/console/rules/{name}", || object::show(ObjectKind::Rule)),
+    page("/console/routes", || objects::list(ObjectKind::Route)),
+    page("/console/routes/{name}", || object::show(ObjectKind::Route)),
+    page("/console/mappings", || objects::list(ObjectKind::Mapping)),
+    page("/console/mappings/{name}", || {
+        object::show(ObjectKind::Mapping)
+    }),
+    page("/console/named-people", || {
+        objects::list(ObjectKind::People)
+    }),
+    page("/console/named-people/{name}", || {
+        object::show(ObjectKind::People)
+    }),
+    page("/console/route-groups", || {
+        objects::list(ObjectKind::RouteGroup)
+    }),
+    page("/console/route-groups/{name}", || {
+        object::show(ObjectKind::RouteGroup)
+    }),
+    page("/console/roles", || objects::list(ObjectKind::RoleBinding)),
+    page("/console/roles/{name}", || {
+        object::show(ObjectKind::RoleBinding)
+    }),
+    page("/console/tests", || objects::list(ObjectKind::Test)),
+    page("/console/tests/{name}", || object::show(ObjectKind::Test)),
+    Page::new("GET", "/console/edit", Access::With(WritePolicy), || {
+        get(edit::ask)
+    }),
+    form("/console/edit", WritePolicy, || post(edit::preview)),
+    form("/console/edit/save", WritePolicy, || post(edit::save)),
+    page("/console/revisions", || get(revisions::list)),
+    page("/console/revisions/compare", || get(revisions::compare)),
+    page("/console/revisions/{revision}", || get(revisions::show)),
+    Page::new(
+        "GET",
+        "/console/revisions/{revision}/rollback",
+        Access::With(WritePolicy),
+        || get(revisions::ask_rollback),
+    ),
+    form(
+        "/console/revisions/{revision}/rollback",
+        WritePolicy,
+        || post(revisions::rollback),
+    ),
+    page("/console/simulator", || get(simulator::show)),
+    page("/console/drafts", || get(drafts::list)),
+    page("/console/drafts/{draft}", || get(drafts::show)),
+    form("/console/drafts/{draft}/comment", ReviewPolicy, || {
+        drafts::step(Step::Comment)
+    }),
+    form("/console/drafts/{draft}/approve", ReviewPolicy, || {
+        drafts::step(Step::Approve)
+    }),
+    form("/console/drafts/{draft}/reject", ReviewPolicy, || {
+        drafts::step(Step::Reject)
+    }),
+    form("/console/drafts/{draft}/submit", WritePolicy, || {
+        drafts::step(Step::Submit)
+    }),
+    form("/console/drafts/{draft}/rebase", WritePolicy, || {
+        drafts::step(Step::Rebase)
+    }),
+    form("/console/drafts/{draft}/apply", WritePolicy, || {
+        drafts::step(Step::Apply)
+    }),
+    form("/console/drafts/{draft}/discard", WritePolicy, || {
+        drafts::step(Step::Discard)
+    }),
     Page::new("GET", "/console/claim", SignedIn, || get(claim::ask)),
     Page::new("POST", "/console/claim", SignedIn, || post(claim::submit)),
     Page::new("GET", "/console/sessions", With(ReadSessions), || {
@@ -88,5 +174,9 @@ pub fn router(console: Arc<Console>) -> Router {
         .route(
             &stylesheet::SCRIPT_PATH,
             get(async || stylesheet::script_response()),
+        )
+        .route(
+            &stylesheet::EDITOR_PATH,
+            get(async || stylesheet::editor_response()),
         )
 }

@@ -35,6 +35,16 @@ const fn section(
 /// All of them, in the order of the navigation.
 pub const SECTIONS: &[Section] = &[
     section("Edge", "Overview", "/console", Permission::ReadPolicy),
+    policy("Rules", "/console/rules"),
+    policy("Routes", "/console/routes"),
+    policy("Mappings", "/console/mappings"),
+    policy("Named people", "/console/named-people"),
+    policy("Route groups", "/console/route-groups"),
+    policy("Roles", "/console/roles"),
+    policy("Tests", "/console/tests"),
+    change("Drafts", "/console/drafts"),
+    change("Revisions", "/console/revisions"),
+    change("Simulator", "/console/simulator"),
     section(
         "Who",
         "Sessions",
@@ -51,6 +61,14 @@ pub const SECTIONS: &[Section] = &[
     ),
 ];
 
+const fn policy(label: &'static str, path: &'static str) -> Section {
+    section("Policy", label, path, Permission::ReadPolicy)
+}
+
+const fn change(label: &'static str, path: &'static str) -> Section {
+    section("Changes", label, path, Permission::ReadPolicy)
+}
+
 /// Word of what a form did: a fixed text, named by a code in the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
@@ -62,19 +80,28 @@ pub struct Done {
 
 /// All of them.
 pub const DONE: &[Done] = &[
-    Done {
-        code: "ended",
-        text: "Done. The sessions have ended on every edge, and what was open in them is closed.",
-    },
-    Done {
-        code: "verified",
-        text: "The log was verified just now.",
-    },
-    Done {
-        code: "owner",
-        text: "You are owner of this edge.",
-    },
+    done("saved", "The draft was saved."),
+    done("submitted", "The draft was left for review."),
+    done("commented", "Your comment was added."),
+    done("approved", "You approved of this version."),
+    done("rejected", "You rejected the draft."),
+    done(
+        "rebased",
+        "The draft is made against the current revision now.",
+    ),
+    done("discarded", "The draft was discarded."),
+    done(
+        "written",
+        "This is the current revision now. Edges decide by it within two seconds.",
+    ),
+    done("ended", "Done. The sessions have ended on every edge, and what was open in them is closed."),
+    done("verified", "The log was verified just now."),
+    done("owner", "You are owner of this edge."),
 ];
+
+const fn done(code: &'static str, text: &'static str) -> Done {
+    Done { code, text }
+}
 
 /// A link of the navigation.
 #[derive(Clone, Debug)]

@@ -136,7 +136,7 @@ pub async fn admit(
         Err(refused) => bare(&info, audience, &refused),
     };
     let headers = response.headers_mut();
-    // The console alone has a script, and asks for nothing by itself.
+    // The console alone has scripts, which ask for nothing elsewhere.
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(security_headers::WITH_SCRIPT),

@@ -9,9 +9,13 @@ use crate::console::endpoints::ENDPOINTS;
 use crate::console::frame::Frame;
 use crate::console::guard::ProblemPage;
 use crate::console::tests::stage::{Answered, PEOPLE, Stage};
-use crate::console::{audit, claim, decision, overview, people, person, sessions, settings};
+use crate::console::{
+    audit, claim, decision, drafts, edit, object, objects, overview, people, person, revisions,
+    sessions, settings, simulator,
+};
 
 mod pages;
+mod policy;
 mod stage;
 
 const HOSTILE: &str =
@@ -34,8 +38,14 @@ fn samples(text: &str) -> Vec<(&'static str, String)> {
         ("decision", decision::sample(text).render().unwrap()),
         ("settings", settings::sample(text).render().unwrap()),
         ("claim", claim::sample(text).render().unwrap()),
+        ("objects", objects::sample(text).render().unwrap()),
+        ("object", object::sample(text).render().unwrap()),
+        ("simulator", simulator::sample(text).render().unwrap()),
     ];
     all.extend(sessions::samples(text));
+    all.extend(revisions::samples(text));
+    all.extend(drafts::samples(text));
+    all.extend(edit::samples(text));
     all
 }
 

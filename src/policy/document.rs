@@ -14,7 +14,7 @@ use crate::policy::yaml::{PARTS, lines_of_items};
 const EMPTY: &str = "{}\n";
 
 /// Fields in the order in which people write them; others follow.
-const ORDER: [&str; 11] = [
+pub(super) const ORDER: [&str; 11] = [
     "name",
     "action",
     "mode",
@@ -80,9 +80,7 @@ pub fn written(policy: &Policy) -> String {
         }
         text.push_str(&format!("{part}:\n"));
         for object in objects {
-            // A value of JSON can always be written.
-            let yaml = serde_saphyr::to_string(&Ordered(object)).unwrap_or_default();
-            for (number, line) in yaml.trim_end().lines().enumerate() {
+            for (number, line) in written_object(object).lines().enumerate() {
                 let lead = if number == 0 { "  - " } else { "    " };
                 text.push_str(&format!("{lead}{line}\n"));
             }
@@ -92,6 +90,13 @@ pub fn written(policy: &Policy) -> String {
         text.push_str(EMPTY);
     }
     text
+}
+
+/// An object as text, by no author.
+pub fn written_object(object: &Value) -> String {
+    // A value of JSON can always be written.
+    let yaml = serde_saphyr::to_string(&Ordered(object)).unwrap_or_default();
+    format!("{}\n", yaml.trim_end())
 }
 
 /// `None` where the objects do not stand on lines of their own.

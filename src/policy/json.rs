@@ -268,6 +268,13 @@ fn rule(rule: &Rule) -> Value {
         .end()
 }
 
+/// All that a rule says but its name.
+pub(super) fn nameless_rule(rule: &Rule) -> String {
+    let mut said = self::rule(rule);
+    said["name"].take();
+    said.to_string()
+}
+
 fn when(when: &When) -> Value {
     let networks =
         |networks: &Vec<ipnet::IpNet>| networks.iter().map(ToString::to_string).collect::<Value>();

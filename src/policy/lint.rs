@@ -1,11 +1,13 @@
 //! What is allowed to stand in a policy and is hardly meant: said when a change is planned, and never in the way of it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::policy::json;
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Mapping, Mode, Policy, Rule, Source, Target};
 
@@ -31,20 +33,47 @@ pub struct Seen {
 /// All findings, by object in the order of the policy.
 pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
-    findings.routes(policy, now);
+    findings.routes(policy, now, None);
     findings.mappings(&policy.mappings);
-    for (index, rule) in policy.rules.iter().enumerate() {
+    let mut said: HashMap<String, &str> = HashMap::new();
+    for rule in &policy.rules {
         findings.rule(policy, rule, now);
-        let mut earlier = policy.rules.iter().take(index);
-        if let Some(same) = earlier.find(|earlier| is_same(earlier, rule)) {
-            findings.say(
-                "rule",
-                &rule.name,
-                format!("it says the same as rule {}", same.name),
-            );
+        match said.entry(json::nameless_rule(rule)) {
+            Entry::Occupied(first) => findings.same(rule, first.get()),
+            Entry::Vacant(place) => drop(place.insert(&rule.name)),
         }
     }
     findings.groups(policy, seen);
+    findings.0
+}
+
+/// The findings of one object; the cost grows with the number of objects, and not with its square.
+pub fn lint_object(
+    policy: &Policy,
+    now: Timestamp,
+    seen: &Seen,
+    kind: &str,
+    name: &str,
+) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    match kind {
+        "route" => findings.routes(policy, now, Some(name)),
+        "mapping" => findings.mappings(&policy.mappings),
+        "rule" => {
+            let at = policy.rules.iter().position(|rule| *rule.name == *name);
+            if let Some((rule, at)) = at.and_then(|at| Some((policy.rules.get(at)?, at))) {
+                findings.rule(policy, rule, now);
+                let mut earlier = policy.rules.iter().take(at);
+                if let Some(same) = earlier.find(|earlier| is_same(earlier, rule)) {
+                    findings.same(rule, &same.name);
+                }
+            }
+        }
+        _ => {}
+    }
+    findings.groups(policy, seen);
+    let object = format!("{kind} {name}");
+    findings.0.retain(|finding| finding.object == object);
     findings.0
 }
 
@@ -58,8 +87,14 @@ impl Findings {
         });
     }
 
-    fn routes(&mut self, policy: &Policy, now: Timestamp) {
-        for route in &policy.routes {
+    fn same(&mut self, rule: &Rule, other: &str) {
+        let message = format!("it says the same as rule {other}");
+        self.say("rule", &rule.name, message);
+    }
+
+    fn routes(&mut self, policy: &Policy, now: Timestamp, only: Option<&str>) {
+        let is_wanted = |name: &str| only.is_none_or(|only| only == name);
+        for route in policy.routes.iter().filter(|route| is_wanted(&route.name)) {
             let about = |rule: &&Rule| can_apply(rule, now) && is_about(policy, rule, &route.name);
             let counting = policy
                 .rules
@@ -129,7 +164,7 @@ impl Findings {
             self.say("rule", &rule.name, format!("it ends soon, at {until}"));
         }
         let denies = |other: &&Rule| {
-            other.mode == Mode::Enforce && denies_everybody(other) && other.to.is_none()
+            other.to.is_none() && other.mode == Mode::Enforce && denies_everybody(other)
         };
         if let Some(deny) = policy.rules.iter().find(denies)
             && rule.action == Action::Allow
@@ -191,11 +226,17 @@ impl Findings {
 }
 
 fn is_same(a: &Rule, b: &Rule) -> bool {
-    let renamed = Rule {
-        name: b.name.clone(),
-        ..a.clone()
-    };
-    renamed == *b
+    let Rule {
+        name: _,
+        action,
+        mode,
+        from,
+        to,
+        when,
+        require,
+    } = a;
+    (action, mode, from) == (&b.action, &b.mode, &b.from)
+        && (to, when, require) == (&b.to, &b.when, &b.require)
 }
 
 fn is_everybody_signed_in(source: &Source) -> bool {
@@ -267,7 +308,8 @@ fn may_be_about_something(target: &Target) -> bool {
     !lists.contains(&Some(0))
 }
 
-fn is_about(policy: &Policy, rule: &Rule, route: &str) -> bool {
+/// Whether a rule is about requests to a route, by the routes that it names.
+pub fn is_about(policy: &Policy, rule: &Rule, route: &str) -> bool {
     let in_group = |name: &std::sync::Arc<str>| {
         let mut groups = policy
             .route_groups

@@ -23,8 +23,9 @@ use crate::policy::yaml;
 mod naive;
 pub(super) mod strategies;
 
+pub(crate) use strategies::policies;
 use strategies::*;
-pub(super) use strategies::{compile, facts, policies};
+pub(super) use strategies::{compile, facts};
 
 fn outcome(verdict: &Verdict) -> u8 {
     match verdict {

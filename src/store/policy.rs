@@ -13,7 +13,10 @@ use crate::store::dialect::{Transaction, Turn, args};
 use crate::store::drafts::{Approval, Draft};
 use crate::store::{Store, StoreError, within};
 
+mod history;
 mod positions;
+
+pub use history::ObjectVersion;
 
 /// The kind of a policy object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,6 +154,20 @@ impl From<RevisionRow> for RevisionRecord {
 }
 
 impl ObjectKind {
+    /// The kind of a stable name, of those that are objects.
+    pub fn parse(name: &str) -> Option<Self> {
+        let objects = [
+            Self::Route,
+            Self::RouteGroup,
+            Self::People,
+            Self::Mapping,
+            Self::Rule,
+            Self::RoleBinding,
+            Self::Test,
+        ];
+        objects.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// A stable name.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -407,16 +407,29 @@ impl Store {
         Ok(None)
     }
 
-    /// Every group that anybody of the sessions used last is in; `None` when no session says anything of groups.
-    pub async fn groups_seen(&self) -> Result<Option<BTreeSet<String>>, StoreError> {
+    /// Everybody of the sessions used last, each as they were last, the latest first.
+    pub async fn people_seen(&self) -> Result<Vec<Principal>, StoreError> {
+        let mut known = std::collections::HashSet::new();
+        let mut seen = self.sessions_seen().await?;
+        seen.retain(|principal| known.insert(principal.person_id()));
+        Ok(seen)
+    }
+
+    async fn sessions_seen(&self) -> Result<Vec<Principal>, StoreError> {
         let rows: Vec<SessionRow> = within(self.database.fetch(
             sessions_that!("ORDER BY last_seen DESC LIMIT $1"),
             args![SESSIONS_LOOKED_AT],
         ))
         .await?;
+        let principal = |row| SessionRecord::try_from(row).map(|record| record.principal);
+        rows.into_iter().map(principal).collect()
+    }
+
+    /// Every group that anybody of the sessions used last is in; `None` when no session says anything of groups.
+    pub async fn groups_seen(&self) -> Result<Option<BTreeSet<String>>, StoreError> {
         let mut seen: Option<BTreeSet<String>> = None;
-        for row in rows {
-            if let Groups::Known(names) = SessionRecord::try_from(row)?.principal.groups {
+        for principal in self.sessions_seen().await? {
+            if let Groups::Known(names) = principal.groups {
                 let names = names.iter().map(|name| name.to_string());
                 seen.get_or_insert_default().extend(names);
             }

@@ -13,6 +13,8 @@ const CONSOLE: &str = include_str!("../../static/console.css");
 
 const SCRIPT: &str = include_str!("../../static/console.js");
 
+const EDITOR: &str = include_str!("../../static/editor.js");
+
 const ICON: &str = include_str!("../../static/wayleave.svg");
 
 /// What lies under it is the same for everybody and on every host: pages of ours can appear on hosts that nobody knows.
@@ -32,6 +34,9 @@ pub static CONSOLE_PATH: LazyLock<String> = LazyLock::new(|| path("console", CON
 /// Path of the console's script, on the home host.
 pub static SCRIPT_PATH: LazyLock<String> = LazyLock::new(|| path("console", SCRIPT, "js"));
 
+/// Path of the script of the console's editor, on the home host.
+pub static EDITOR_PATH: LazyLock<String> = LazyLock::new(|| path("editor", EDITOR, "js"));
+
 fn path(name: &str, text: &str, kind: &str) -> String {
     let hash = hex::encode(sha256(text.as_bytes()));
     format!("{STATIC_PREFIX}{name}.{}.{kind}", &hash[..16])
@@ -49,8 +54,17 @@ pub fn console_response() -> Response<Body> {
 
 /// The console's script.
 pub fn script_response() -> Response<Body> {
+    script(SCRIPT)
+}
+
+/// The script of the console's editor.
+pub fn editor_response() -> Response<Body> {
+    script(EDITOR)
+}
+
+fn script(text: &'static str) -> Response<Body> {
     let kind = "text/javascript; charset=utf-8";
-    let mut response = fixed(SCRIPT, kind, FOR_EVER);
+    let mut response = fixed(text, kind, FOR_EVER);
     let nosniff = HeaderValue::from_static("nosniff");
     let name = header::X_CONTENT_TYPE_OPTIONS;
     response.headers_mut().insert(name, nosniff);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::parts::command::command;
 use crate::parts::program::{Demo, Program};
-use crate::parts::served::Parties;
+use crate::parts::served::{CONFIGURATION, Parties, stores, with_postgres};
 
 /// Runs one script, and hands over what it reports.
 async fn run(script: &str, input: Value, log: impl Fn() -> String) -> Value {
@@ -86,6 +87,36 @@ async fn over_tls_cookies_are_bound_to_their_host() {
 async fn pages_fit_narrow_screens_and_are_drawn() {
     let (_demo, report) = look("pages.mjs", |_| json!({ "shots": shots() })).await;
     assert!(report["pages"].as_array().unwrap().len() >= 8, "{report}");
+}
+
+/// An edge that follows no file and asks for one approval, with two people who may write policy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_people_change_policy_in_the_console() {
+    for url in stores().await {
+        let parties = match url.starts_with("sqlite") {
+            true => Parties::gather().await,
+            false => with_postgres(&url).await,
+        };
+        let file = "[policy]\nfile = \"policy.yaml\"\n";
+        parties.edit(CONFIGURATION, file, "[policy]\napprovals = 1\n");
+        let (from, to) = (
+            "- name: auditors\n    role: auditor",
+            "- name: admins\n    role: admin",
+        );
+        parties.edit("policy.yaml", from, to);
+        let edge = parties.serve().await;
+        let document = parties.stage.path("policy.yaml");
+        let arguments = ["apply", document.to_str().unwrap(), "-m", "the first"];
+        let arguments = [&arguments[..], &["--yes", "--emergency"]].concat();
+        let applied = command(&parties, "policy", &arguments).await.expect_done();
+        assert!(applied.out.contains("Revision 1"), "{}", applied.out);
+        let ports = parties.stage.ports;
+        let ports = json!({ "http": ports.http, "https": ports.https, "provider": ports.identity_provider });
+        let input = json!({ "ports": ports, "shots": shots() });
+        let report = run("policy.mjs", input, || edge.err()).await;
+        assert_eq!(report["pages"].as_array().unwrap().len(), 108, "{report}");
+        parties.leave().await;
+    }
 }
 
 #[tokio::test]

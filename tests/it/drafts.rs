@@ -10,9 +10,11 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use wayleave::admin::actor::Actor;
 use wayleave::admin::drafts::{DraftsError, Saving, Seen};
+use wayleave::admin::objects::Touch;
 use wayleave::admin::policy_rules::PolicyRules;
 use wayleave::admin::review::Needed;
 use wayleave::admin::revisions::{Revisions, RevisionsError, Writing};
+use wayleave::audit::decision::{Decided, Decision};
 use wayleave::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use wayleave::config::checked::StoreConfig;
 use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
@@ -26,6 +28,7 @@ use wayleave::snapshot;
 use wayleave::store::Store;
 use wayleave::store::audit::EventFilter;
 use wayleave::store::drafts::DraftRecord;
+use wayleave::store::policy::ObjectKind;
 
 use crate::parts::program::eventually;
 use crate::parts::served::database;
@@ -245,7 +248,85 @@ on_both!(
     only_its_author_changes_a_draft_and_nobody_one_that_is_over,
     drafts_and_comments_have_limits,
     k8_approvals_make_nobody_owner,
+    what_became_of_an_object_and_who_uses_it_is_known,
 );
+
+async fn what_became_of_an_object_and_who_uses_it_is_known(is_postgres: bool) {
+    let desk = Desk::at(is_postgres, 0).await;
+    let revisions = &desk.revisions;
+    let writes = async |text: &str, parent: i64| {
+        let (operator, writing) = (operator(), writing(Some(parent)));
+        let written = revisions.apply(text, &operator, &writing).await;
+        written.unwrap();
+    };
+    let changed = POLICY.replace("groups: [one]", "groups: [uno]");
+    writes(&changed, 1).await;
+    let without = changed.replace(
+        "  # The first.\n  - { name: one, action: allow, from: [{ groups: [uno] }] }\n",
+        "",
+    );
+    writes(&without, 2).await;
+    writes(&changed, 3).await;
+    let past = revisions.past(ObjectKind::Rule, "one").await.unwrap();
+    let told: Vec<(Touch, i64)> = past
+        .changes
+        .iter()
+        .map(|(touch, record)| (*touch, record.revision.0))
+        .collect();
+    let expected = [
+        (Touch::Made, 4),
+        (Touch::Removed, 3),
+        (Touch::Changed, 2),
+        (Touch::Made, 1),
+    ];
+    assert_eq!(told, expected);
+    let text = "# The first.\n{ name: one, action: allow, from: [{ groups: [uno] }] }\n";
+    assert_eq!(past.text.as_deref(), Some(text));
+    // Where it stands in the list is none of its own changes.
+    let past = revisions.past(ObjectKind::Rule, "two").await.unwrap();
+    assert_eq!(past.changes.len(), 1, "{:?}", past.changes);
+    let nothing = revisions.past(ObjectKind::Rule, "three").await.unwrap();
+    assert_eq!((nothing.text, nothing.changes.len()), (None, 0));
+
+    // Who was seen, and what rules did.
+    desk.described(principal("bob", &["one", "two"]), "first")
+        .await;
+    desk.described(principal("bob", &["two"]), "second").await;
+    assert_eq!(revisions.names().await.unwrap().groups, ["two"]);
+    let now = desk.clock.now();
+    let decided = |rule: &str, id: &str| Decided {
+        principal: None,
+        decision: Decision {
+            id: id.to_owned(),
+            is_allowed: true,
+            reason: "\"rule\":\"one\"".to_owned(),
+            rule: Some(rule.into()),
+            revision: 1,
+            route: "wiki".into(),
+            host: "wiki.example".to_owned(),
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            template: "/".to_owned(),
+            peer: [192, 0, 2, 1].into(),
+            session: None,
+            mesh_identity: None,
+        },
+        count: 3,
+        first_at: now.micros(),
+        last_at: now.micros(),
+    };
+    let all = [
+        decided("one", "a"),
+        decided("o_e", "b"),
+        decided("one-more", "c"),
+    ];
+    desk.store().take_in("part", &all).await.unwrap();
+    let used = revisions.rule_use("one", now).await.unwrap();
+    assert_eq!((used.count, used.last_at), (3, Some(now)));
+    assert_eq!(revisions.rule_use("o_e", now).await.unwrap().count, 3);
+    let unused = revisions.rule_use("two", now).await.unwrap();
+    assert_eq!((unused.count, unused.last_at), (0, None));
+}
 
 async fn a_draft_becomes_a_revision_once_two_others_approved(is_postgres: bool) {
     let desk = Desk::at(is_postgres, 2).await;

@@ -1,5 +1,6 @@
 //! A console over a store of its own, and people of every role, without an edge around it.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +106,7 @@ impl Inspect for Told {
 
 pub(super) struct Stage {
     pub(super) console: Arc<Console>,
-    pub(super) clock: Arc<ManualClock>,
+    clock: Arc<ManualClock>,
     router: Router,
     _folder: tempfile::TempDir,
 }
@@ -131,6 +132,11 @@ impl Stage {
     }
 
     pub(super) async fn with_policy(policy: &str) -> Self {
+        Self::with(policy, 0, None).await
+    }
+
+    /// Where so many have to approve, or a file is followed.
+    pub(super) async fn with(policy: &str, approvals: usize, follows: Option<PathBuf>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_900_000_000)));
         let shared: SharedClock = clock.clone();
@@ -162,7 +168,8 @@ impl Stage {
         let revisions = Revisions {
             store: store.clone(),
             rules,
-            follows: None,
+            follows,
+            approvals,
         };
         let snapshots = Snapshots::new(compiled);
         let console = Arc::new(Console {

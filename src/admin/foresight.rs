@@ -1,0 +1,55 @@
+//! What would come of a document, before it is written: everything that somebody should see first, in one step.
+
+use std::time::Duration;
+
+use crate::admin::objects::WINDOW;
+use crate::admin::replay::{Replayed, Window};
+use crate::admin::revisions::{Plan, Revisions, RevisionsError};
+use crate::clock::Timestamp;
+use crate::policy::yaml::PolicyFault;
+
+/// Longer nobody waits for a replay.
+const REPLAY_DEADLINE: Duration = Duration::from_secs(4);
+
+/// What would come of a document that has no faults.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    /// What it would change, and what is odd about it.
+    pub plan: Plan,
+    /// How many tests of its own it passes: all there are.
+    pub tests: usize,
+    /// Who would lose or gain what, by what people did lately; `None` if that took too long.
+    pub replayed: Option<Replayed>,
+}
+
+impl Revisions {
+    /// Tells what would come of a document, or all that is wrong with it, failing tests included.
+    pub async fn foresee(
+        &self,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Result<Foreseen, Vec<PolicyFault>>, RevisionsError> {
+        let plan = match self.plan(text, now).await {
+            Ok(plan) => plan,
+            Err(RevisionsError::Faults(faults)) => return Ok(Err(faults)),
+            Err(error) => return Err(error),
+        };
+        let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
+        let window = Window {
+            since: now.minus(WINDOW),
+            until: now,
+        };
+        let replayed = match plan.changes.is_empty() {
+            true => None,
+            false => {
+                let replay = tokio::time::timeout(REPLAY_DEADLINE, self.replay(text, window));
+                replay.await.ok().transpose()?
+            }
+        };
+        Ok(Ok(Foreseen {
+            plan,
+            tests: policy.tests.len(),
+            replayed,
+        }))
+    }
+}
