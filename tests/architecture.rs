@@ -21,9 +21,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "api", "console", "edge", "sign_in", "oauth", "portal", "web", "admin", "oidc", "token",
-            "session", "mesh", "snapshot", "store", "policy", "audit", "identity", "config",
-            "address",
+            "api", "console", "edge", "sign_in", "oauth", "portal", "web", "admin", "oidc",
+            "token", "session", "mesh", "snapshot", "store", "policy", "audit", "identity",
+            "config", "address",
         ],
     ),
     (
@@ -73,7 +73,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "session", "snapshot", "store", "access", "policy", "audit", "identity", "config", "address",
+            "session", "snapshot", "store", "access", "policy", "audit", "identity", "config",
+            "address",
         ],
     ),
     (
@@ -118,7 +119,10 @@ const LIBRARY_HOMES: &[(&str, &[&str])] = &[
         "reqwest",
         &["token/outbound", "oidc", "cli/client", "cli/person/home"],
     ),
-    ("askama", &["web", "console", "sign_in", "oauth", "portal", "demo"]),
+    (
+        "askama",
+        &["web", "console", "sign_in", "oauth", "portal", "demo"],
+    ),
 ];
 
 /// Modules that must stay pure: no runtime, no HTTP stack, no store, no clock.

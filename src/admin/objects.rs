@@ -7,7 +7,6 @@ use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::clock::Timestamp;
 use crate::identity::principal::{Groups, Principal};
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{Facts, Verdict};
 use crate::policy::edit::shown;
 use crate::policy::lint::{Finding, Seen, lint_object};
 use crate::policy::model::Policy;
@@ -94,36 +93,21 @@ impl Revisions {
         Ok(self.store.rule_use(rule, now.minus(WINDOW)).await?)
     }
 
-    /// Who of those that were seen may open the beginning of a route now; from where they would come is not known.
+    /// Who of those that were seen may open the beginning of a route now; from where they would come is not known, and grants are not counted.
     pub async fn reach(
         &self,
         policy: &CompiledPolicy,
         route: &str,
         now: Timestamp,
     ) -> Result<Vec<Reach>, RevisionsError> {
-        let mut routes = policy.routes().iter();
-        let Some(route) = routes.find(|known| *known.route.name == *route) else {
-            return Ok(Vec::new());
-        };
         let reach = |principal: Principal| {
-            let verdict = policy.decide(&Facts {
-                principal: Some(&principal),
-                route,
-                method: "GET",
-                path: &route.route.prefix,
-                now: now.to_jiff(),
-                peer: None,
-                headers: None,
-            });
-            let (rule, steps_up) = match verdict {
-                Verdict::Allow { rule } => (rule, false),
-                Verdict::StepUp { rule, .. } => (rule, true),
-                Verdict::SignIn | Verdict::Deny(_) => return None,
-            };
+            let all = policy.reach(&principal, now.to_jiff(), None, &[]);
+            let here = all.iter().find(|reach| *reach.route.route.name == *route)?;
+            let (rule, steps_up) = here.opened_by()?;
             Some(Reach {
-                rule: rule.to_string(),
-                principal,
+                rule: rule.to_owned(),
                 steps_up,
+                principal: principal.clone(),
             })
         };
         let seen = self.store.people_seen().await?;

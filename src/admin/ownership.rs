@@ -139,6 +139,7 @@ impl Ownership {
         let writing = Writing {
             parent,
             message: "the first owner, by the server's one-time code".to_owned(),
+            is_emergency: false,
         };
         let outcome = self.revisions.apply(&text, &actor, &writing).await?;
         // Whoever comes second with the same code is told of the first by the revision; then the code is gone.

@@ -8,7 +8,6 @@ use crate::audit::decision::Decided;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{Facts, Verdict};
 use crate::policy::roles::Permission;
 use crate::store::Store;
 use crate::store::people::{PeopleAfter, PersonId, PersonRecord};
@@ -108,30 +107,18 @@ fn uses(decisions: &[Decided]) -> Vec<LastUse> {
     uses
 }
 
-/// The routes whose beginning somebody may open now, by the policy's own decision; where they would come from is not known.
+/// The routes whose beginning somebody may open now, by the policy's own decision; where they would come from is not known, and grants are not counted.
 pub fn reachable(policy: &CompiledPolicy, principal: &Principal, now: Timestamp) -> Vec<Reachable> {
-    let mut all = Vec::new();
-    for route in policy.routes() {
-        let verdict = policy.decide(&Facts {
-            principal: Some(principal),
-            route,
-            method: "GET",
-            path: &route.route.prefix,
-            now: now.to_jiff(),
-            peer: None,
-            headers: None,
-        });
-        let (rule, steps_up) = match verdict {
-            Verdict::Allow { rule } => (rule, false),
-            Verdict::StepUp { rule, .. } => (rule, true),
-            Verdict::SignIn | Verdict::Deny(_) => continue,
-        };
-        all.push(Reachable {
-            route: route.route.name.to_string(),
-            address: format!("{}{}", route.route.host, route.route.prefix),
-            rule: rule.to_string(),
+    let reach = policy.reach(principal, now.to_jiff(), None, &[]);
+    let open = reach.iter().filter_map(|reach| {
+        let (rule, steps_up) = reach.opened_by()?;
+        let route = &reach.route.route;
+        Some(Reachable {
+            route: route.name.to_string(),
+            address: format!("{}{}", route.host, route.prefix),
+            rule: rule.to_owned(),
             steps_up,
-        });
-    }
-    all
+        })
+    });
+    open.collect()
 }

@@ -381,7 +381,7 @@ impl Parts {
         Ok(Self {
             attention: Attention::new(store(), base.snapshots.clone(), clock()),
             inspector: Inspector::new(config, inspected),
-            minter,
+            minter: minter.clone(),
             bearer: BearerVerifier::new(config.trusted_issuers.clone(), clock()),
             oauth: Arc::new(OAuth {
                 store: store(),

@@ -120,7 +120,7 @@ fn told(config: &Config, parts: &Inspected) -> Settings {
         } else {
             "PostgreSQL"
         },
-        policy_file: config.policy_file.clone(),
+        policy_file: config.policy.file.clone(),
         policy_file_is_good: true,
         signing_keys: Vec::new(),
     }

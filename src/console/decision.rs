@@ -86,10 +86,13 @@ pub(super) async fn show(
 
 fn verdict(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Allow { rule } => format!("Rule {rule} allows it."),
+        Verdict::Allow { rule, .. } => format!("Rule {rule} allows it."),
         Verdict::SignIn => "Nobody is signed in; somebody who is might be allowed.".to_owned(),
         Verdict::StepUp { rule, .. } => {
             format!("Rule {rule} would allow it after signing in again as it asks.")
+        }
+        Verdict::Ask { rule, .. } => {
+            format!("Rule {rule} would allow it once somebody else has approved.")
         }
         Verdict::Deny(DenyReason::Rule { rule }) => format!("Rule {rule} denies it."),
         Verdict::Deny(DenyReason::NoRule) => "No rule allows it.".to_owned(),

@@ -8,8 +8,8 @@ use axum::routing::{MethodRouter, any, get, post};
 
 use crate::console::drafts::Step;
 use crate::console::{
-    Console, audit, claim, decision, drafts, edit, guard, object, objects, overview, people, person,
-    revisions, sessions, settings, simulator,
+    Console, audit, claim, decision, drafts, edit, guard, object, objects, overview, people,
+    person, revisions, sessions, settings, simulator,
 };
 use crate::policy::roles::Permission;
 use crate::store::policy::ObjectKind;

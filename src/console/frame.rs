@@ -94,7 +94,10 @@ pub const DONE: &[Done] = &[
         "written",
         "This is the current revision now. Edges decide by it within two seconds.",
     ),
-    done("ended", "Done. The sessions have ended on every edge, and what was open in them is closed."),
+    done(
+        "ended",
+        "Done. The sessions have ended on every edge, and what was open in them is closed.",
+    ),
     done("verified", "The log was verified just now."),
     done("owner", "You are owner of this edge."),
 ];

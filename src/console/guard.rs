@@ -207,6 +207,7 @@ fn bare(info: &RequestInfo, audience: Audience, refused: &Refused) -> Response<B
         authenticate: None,
         retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(5),
         sign_in_path: (status == StatusCode::UNAUTHORIZED).then(|| "/.wayleave/sign-in".to_owned()),
+        ask_url: None,
     };
     problem.into_response(audience)
 }

@@ -159,6 +159,7 @@ fn said(change: Change) -> (&'static str, &'static str, &'static str) {
     match change {
         Change::Loses => ("bad", "loses", "would lose access"),
         Change::SignsIn => ("warn", "signs in again", "would have to sign in again"),
+        Change::Asks => ("warn", "has to ask", "would have to ask for access"),
         Change::Gains => ("good", "gains", "would gain access"),
         Change::Renamed => ("warn", "other identity", "would have another mesh identity"),
     }
@@ -169,6 +170,7 @@ impl Replay {
         let kinds = [
             Change::Loses,
             Change::SignsIn,
+            Change::Asks,
             Change::Gains,
             Change::Renamed,
         ];

@@ -282,7 +282,7 @@ fn person(principal: &Principal) -> Vec<(&'static str, String)> {
 
 fn outcome(found: Found, person: Vec<(&'static str, String)>, of: String) -> Outcome {
     let (badge, verdict, why, rule) = match &found.explanation.verdict {
-        Verdict::Allow { rule } => ("good", "Allowed", "this rule allows it", Some(rule)),
+        Verdict::Allow { rule, .. } => ("good", "Allowed", "this rule allows it", Some(rule)),
         Verdict::SignIn => (
             "warn",
             "Asked to sign in",
@@ -293,6 +293,12 @@ fn outcome(found: Found, person: Vec<(&'static str, String)>, of: String) -> Out
             "warn",
             "Asked to sign in again",
             "the rule asks for another sign-in",
+            Some(rule),
+        ),
+        Verdict::Ask { rule, .. } => (
+            "warn",
+            "May ask for access",
+            "the rule asks for somebody else's approval",
             Some(rule),
         ),
         Verdict::Deny(DenyReason::Rule { rule }) => (
@@ -383,6 +389,7 @@ fn hints(found: &Found) -> Vec<String> {
             )]
         }
         Verdict::StepUp { rule, .. } => vec![format!("A sign-in as rule {rule} asks for.")],
+        Verdict::Ask { rule, .. } => vec![format!("An approval as rule {rule} asks for.")],
         Verdict::SignIn => vec!["Signing in, as somebody whom a rule allows.".to_owned()],
         Verdict::Deny(DenyReason::NoRule) => {
             let hints: Vec<String> = allowing.take(5).collect();

@@ -121,7 +121,7 @@ async fn k4_every_endpoint_is_for_the_roles_that_the_table_says() {
         cookies.push((name, Some(stage.sign_in(name).await)));
     }
     for endpoint in ENDPOINTS {
-        let path = endpoint.path.replace('{', "").replace('}', "");
+        let path = endpoint.path.replace(['{', '}'], "");
         let mut line = format!("{} {}:", endpoint.method, endpoint.path);
         for (name, cookie) in &cookies {
             let answered = stage

@@ -53,7 +53,7 @@ pub(super) async fn routes(
     let principal = caller.principal();
     let grants = oauth.grants.current();
     let now = oauth.clock.now().to_jiff();
-    let reach = policy.reach(principal, now, info.client, grants.of(principal));
+    let reach = policy.reach(principal, now, Some(info.client), grants.of(principal));
     let routes: Vec<Value> = reach
         .iter()
         .map(|reach| {

@@ -96,7 +96,7 @@ impl OAuth {
         let policy = self.snapshots.current();
         let now = self.clock.now().to_jiff();
         let grants = self.grants.current();
-        let reach = policy.reach(principal, now, info.client, grants.of(principal));
+        let reach = policy.reach(principal, now, Some(info.client), grants.of(principal));
         let mut at_host = reach.iter().filter(|reach| {
             let host = reach.route.route.host.clone();
             info.origin.at_host(host).to_string() == *origin

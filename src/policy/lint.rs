@@ -234,9 +234,11 @@ fn is_same(a: &Rule, b: &Rule) -> bool {
         to,
         when,
         require,
+        approval,
     } = a;
     (action, mode, from) == (&b.action, &b.mode, &b.from)
-        && (to, when, require) == (&b.to, &b.when, &b.require)
+        && (to, when) == (&b.to, &b.when)
+        && (require, approval) == (&b.require, &b.approval)
 }
 
 fn is_everybody_signed_in(source: &Source) -> bool {

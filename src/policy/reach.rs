@@ -19,8 +19,17 @@ pub struct Reach<'a> {
 impl Reach<'_> {
     /// Whether it opens; signing in once more is no obstacle.
     pub fn is_open(&self) -> bool {
-        let may = matches!(self.verdict, Verdict::Allow { .. } | Verdict::StepUp { .. });
-        may && self.unmapped.is_none()
+        self.opened_by().is_some()
+    }
+
+    /// The rule that opens it, and whether only after another sign-in.
+    pub fn opened_by(&self) -> Option<(&str, bool)> {
+        match &self.verdict {
+            _ if self.unmapped.is_some() => None,
+            Verdict::Allow { rule, .. } => Some((rule, false)),
+            Verdict::StepUp { rule, .. } => Some((rule, true)),
+            Verdict::SignIn | Verdict::Ask { .. } | Verdict::Deny(_) => None,
+        }
     }
 
     /// Why it does not open, as a code and in words.
@@ -36,12 +45,12 @@ impl Reach<'_> {
 }
 
 impl CompiledPolicy {
-    /// Every route, in the policy's order, for somebody who has these grants.
+    /// Every route, in the policy's order, for somebody who has these grants. An address that is not known counts against them.
     pub fn reach(
         &self,
         principal: &Principal,
         now: jiff::Timestamp,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
         grants: &[Grant],
     ) -> Vec<Reach<'_>> {
         let unmapped = self.mesh_identity(Some(principal)).err();
@@ -53,7 +62,7 @@ impl CompiledPolicy {
                 method: "GET",
                 path: &route.route.prefix,
                 now,
-                peer: Some(peer),
+                peer,
                 headers: None,
                 grants,
             };

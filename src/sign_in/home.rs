@@ -106,7 +106,7 @@ impl SignIn {
         let grants = self.grants.current();
         let now = self.clock.now().to_jiff();
         let (mut open, mut askable) = (Vec::new(), Vec::new());
-        for reach in policy.reach(principal, now, info.client, grants.of(principal)) {
+        for reach in policy.reach(principal, now, Some(info.client), grants.of(principal)) {
             let route = &reach.route.route;
             let name = route.name.to_string();
             if reach.is_open() {

@@ -154,6 +154,7 @@ impl Desk {
             id: SessionId(id.into()),
             principal,
             provider_sid: None,
+            peer: None,
             created_at: now,
             last_seen: now,
             expires_at: now.plus(Duration::from_secs(3600)),

@@ -116,6 +116,7 @@ async fn post(visitor: &mut Visitor, page: &Page, more: &[(&str, &str)]) -> Page
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn people_sign_in_and_their_tools_reach_routes() {
     let parties = Parties::gather().await;
     let edge = parties.serve().await;

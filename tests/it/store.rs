@@ -948,6 +948,8 @@ async fn what_was_over_long_ago_is_forgotten(place: Place) {
     store.sweep().await.unwrap();
     assert_eq!(store.grant(&granted.asked.id).await.unwrap(), None);
     assert_eq!(store.access_request(&granted.asked.id).await.unwrap(), None);
+}
+
 async fn people_and_counts_are_kept_where_they_happen(place: Place) {
     let (store, began) = (place.open().await, place.clock.now());
     session(&store, &place.clock, "s").await;
@@ -1019,9 +1021,9 @@ async fn sessions_are_listed_and_revoked(place: Place) {
         last_seen: two.last_seen.micros(),
         id: two.id.0.to_string(),
     };
-    assert_eq!(ids(&all, Some(&after)).await, [one.id.clone()]);
+    assert_eq!(ids(&all, Some(&after)).await, std::slice::from_ref(&one.id));
     let later = SessionFilter::since(two.created_at);
-    assert_eq!(ids(&later, None).await, [two.id.clone()]);
+    assert_eq!(ids(&later, None).await, std::slice::from_ref(&two.id));
     for (filter, expected) in [
         (
             SessionFilter {

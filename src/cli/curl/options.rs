@@ -214,8 +214,7 @@ fn short<'a>(
     rest: &mut impl Iterator<Item = &'a str>,
     seen: &mut Seen,
 ) -> Result<(), String> {
-    let mut letters = options.char_indices().skip(1);
-    while let Some((at, letter)) = letters.next() {
+    for (at, letter) in options.char_indices().skip(1) {
         let option = format!("-{letter}");
         let known = KNOWN.iter().find(|(name, ..)| *name == option);
         let Some((_, long, takes_value, effect)) = known else {

