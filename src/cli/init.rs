@@ -102,7 +102,8 @@ mod tests {
 
         let demo = include_str!("../../demo/policy.yaml")
             .replace("@DASHBOARDS_PORT@", "7001")
-            .replace("@PAYROLL_PORT@", "7002");
+            .replace("@PAYROLL_PORT@", "7002")
+            .replace("@CONSOLE_PORT@", "7003");
         let okta = include_str!("../../deploy/examples/okta-istio/policy.yaml");
         for (text, trust_domain) in [
             (POLICY, "cluster.local"),

@@ -623,6 +623,16 @@ async fn broken_glass_is_swept_up_by_somebody_else() {
     assert_eq!(kinds(&told)[..], ["access_break_glass", "access_reviewed"]);
     assert_eq!(told[1]["note"], "it burned");
 
+    // One of those who review does not review themselves.
+    let (mut alice, page) = refused(&house, "alice", "/").await;
+    ask(&mut alice, &page, &fields).await;
+    let own = house.store().grants_to_review().await.unwrap();
+    let path = format!("/access/grants/{}/review", own[0].id.0);
+    let mine = alice.go(&house.url("access", "/access/mine")).await;
+    let said = send(&mut alice, &mine, &path, &[("note", "fine")]).await;
+    assert_eq!(said.page.status, StatusCode::FORBIDDEN);
+    assert_eq!(house.store().grants_to_review().await.unwrap().len(), 1);
+
     // Where the rule does not have it, there is none.
     house
         .put_in_force(|text| text.replacen(", break_glass: true", "", 1))
