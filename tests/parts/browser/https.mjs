@@ -15,7 +15,7 @@ await run(async (browser) => {
   }
   const answer = await page.goto(`${home}/`);
   assert(answer.headers()["strict-transport-security"], "no HSTS");
-  await page.click("a.button");
+  await page.click("a[href='/.wayleave/sign-out']");
   await page.click("button");
   await page.waitForURL((now) => now.pathname === "/.wayleave/signed-out");
   alice.calm();
