@@ -15,6 +15,7 @@ use wayleave::clock::{Clock, SystemClock};
 use wayleave::demo::authority::Authority;
 use wayleave::demo::stage::HOSTS;
 
+use crate::parts::client::raw;
 use crate::parts::program::{eventually, is_free};
 use crate::parts::served::{
     CONFIGURATION, OwnPostgres, Parties, alice, database, end, status, with_postgres,
@@ -41,6 +42,39 @@ async fn a_faulty_configuration_is_refused_with_every_fault() {
         assert!(said.contains(fault), "no word of {fault}: {said}");
     }
     assert!(is_free(parties.stage.ports.http) && is_free(parties.stage.ports.admin));
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn clients_faults_are_no_warnings() {
+    let parties = Parties::gather().await;
+    let edge = parties.serve().await;
+    let port = parties.stage.ports.http;
+    let address = ([127, 0, 0, 1], port).into();
+    let warnings = || edge.err().matches("WARN").count();
+    let before = warnings();
+    let host = format!("Host: grafana.localhost:{port}\r\nConnection: close");
+    let home = format!("Host: access.localhost:{port}\r\nConnection: close");
+    let logout = "POST /.wayleave/backchannel-logout/demo HTTP/1.1";
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 14";
+    for (head, expected) in [
+        (format!("BREW / HTTP/1.1\r\n{host}\r\n\r\n"), 501),
+        (format!("GET / HTTP/1.2\r\n{host}\r\n\r\n"), 505),
+        (
+            format!("GET / HTTP/1.1\r\n{host}\r\nVia: 1.1 wayleave\r\n\r\n"),
+            508,
+        ),
+        (
+            format!("{logout}\r\n{home}\r\n{form}\r\n\r\nlogout_token=x"),
+            400,
+        ),
+    ] {
+        let answer = raw(address, head.as_bytes()).await;
+        let status = format!("HTTP/1.1 {expected} ");
+        assert!(answer.starts_with(&status), "{head}: {answer}");
+    }
+    assert_eq!(warnings(), before, "{}", edge.err());
+    end(edge).await;
     parties.leave().await;
 }
 
