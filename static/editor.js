@@ -82,6 +82,21 @@ if (editor) {
     if (of !== edits) send();
   };
 
+  // Enter in a field asks for the preview at once, and in a suggestion takes it over.
+  editor.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.target.closest(".adder")) return;
+    event.preventDefault();
+    event.target.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+  editor.addEventListener("submit", (event) => {
+    if (!document.documentElement.classList.contains("scripted")) return;
+    event.preventDefault();
+    side ??= "form";
+    edits += 1;
+    wait();
+    send();
+  });
+
   editor.addEventListener("input", (event) => {
     if (event.target.closest(".adder")) return;
     side = event.target === yaml ? "yaml" : "form";

@@ -64,8 +64,7 @@ await run(async (browser) => {
   // A suggestion becomes a line.
   const adder = hers.locator(".adder[data-for='f.from.0.groups'] input");
   await adder.fill("contractors");
-  await adder.press("Enter").catch(() => {});
-  await adder.blur();
+  await adder.press("Enter");
   await hers.waitForFunction(() => document.querySelector("#yaml").value.includes("contractors"));
   await hers.waitForSelector("#outcome:not([aria-busy]) #save");
   await groups.fill("sre");
@@ -106,7 +105,7 @@ await run(async (browser) => {
   await plains.fill("textarea[name='f.from.0.groups']", "sre\nstaff");
   await plains.click("text=Preview the form");
   await includes(plains, "What changes");
-  await plains.fill("#yaml", (await plains.inputValue("#yaml")).replace("- GET", "- POST"));
+  await plains.fill("#yaml", (await plains.inputValue("#yaml")).replace("GET", "POST"));
   await plains.click("text=Preview the YAML");
   assert((await plains.inputValue("textarea[name='f.to.0.methods']")).includes("POST"), "the form did not follow");
   plain.calm();
