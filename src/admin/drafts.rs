@@ -13,7 +13,7 @@ use crate::admin::steps::{
 use crate::audit::event::drafts::DraftStep;
 use crate::clock::Timestamp;
 use crate::policy::diff::{Change, diff};
-use crate::policy::draft::{DraftId, DraftState, NotNow};
+use crate::policy::draft::{DraftId, DraftState};
 use crate::policy::json::to_json;
 use crate::policy::model::Revision;
 use crate::policy::roles::Permission;

@@ -213,6 +213,10 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
                 rule.require
                     .map(|require| one("If they came", vec![require])),
             );
+            said.extend(
+                rule.approval
+                    .map(|approval| one("With the approval", vec![approval])),
+            );
             said
         }
         ObjectKind::Route => policy.routes.get(index).map_or_else(Vec::new, |route| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::identity::principal::{PrincipalKind, Requirement};
 use crate::policy::matcher::TextMatch;
-use crate::policy::model::{Action, Mode, Route, Rule, Source, Target, Transport, When};
+use crate::policy::model::{Action, Approval, Mode, Route, Rule, Source, Target, Transport, When};
 
 /// A rule in plain words. Items of a list are alternatives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Words {
     pub when: Vec<String>,
     /// How they must have signed in.
     pub require: Option<String>,
+    /// Who has to approve, and for how long at most.
+    pub approval: Option<String>,
     /// It counts.
     pub is_enforced: bool,
 }
@@ -41,6 +43,7 @@ pub fn rule(rule: &Rule) -> Words {
         },
         when: rule.when.as_ref().map(when).unwrap_or_default(),
         require: rule.require.as_ref().map(requirement),
+        approval: rule.approval.as_ref().map(approval),
         is_enforced: rule.mode == Mode::Enforce,
     }
 }
@@ -168,6 +171,16 @@ fn requirement(requirement: &Requirement) -> String {
         said.0.push(format!("signed in at most {age} ago"));
     }
     said.or_else("in any way")
+}
+
+fn approval(approval: &Approval) -> String {
+    let who = or(&from(&approval.from));
+    let at_most = humantime::format_duration(approval.at_most);
+    let glass = match approval.break_glass {
+        true => "; whoever breaks the glass does not wait for that",
+        false => "",
+    };
+    format!("of {who}, for at most {at_most}{glass}")
 }
 
 /// Says where a route leads, and what has to be proven there.

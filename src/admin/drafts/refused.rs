@@ -42,6 +42,9 @@ pub enum DraftsError {
     /// Both the draft and the policy changed these.
     #[error("the policy moved on, and both changed {}", .0.join(", "))]
     Conflicts(Vec<String>),
+    /// There is nothing to bring it onto.
+    #[error("the draft is made against the current revision already")]
+    NotBehind,
     /// It says what is current.
     #[error("the draft changes nothing of the current revision")]
     ChangesNothing,

@@ -463,7 +463,7 @@ const TEST: &[Section] = &[
                 "expect",
                 "Comes to",
                 "",
-                Choice(&["allow", "deny", "sign_in", "step_up"]),
+                Choice(&["allow", "deny", "sign_in", "step_up", "ask"]),
                 Nothing,
             ),
             field(
@@ -482,6 +482,7 @@ const TEST: &[Section] = &[
             field("as.provider", "Provider", "", Line, Providers),
             field("as.email", "E-mail", "", Line, Emails),
             field("as.groups", "Groups", "", Lines, Groups),
+            rare("granted", "Rules granted to them", "", Lines, Nothing),
             rare("as.subject", "Subject", "", Line, Nothing),
             rare(
                 "as.kind",

@@ -106,7 +106,7 @@ await run(async (browser) => {
   await plains.click("text=Preview the form");
   await includes(plains, "What changes");
   await plains.fill("#yaml", (await plains.inputValue("#yaml")).replace("GET", "POST"));
-  await plains.click("text=Preview the YAML");
+  await Promise.all([plains.waitForEvent("domcontentloaded"), plains.click("text=Preview the YAML")]);
   assert((await plains.inputValue("textarea[name='f.to.0.methods']")).includes("POST"), "the form did not follow");
   plain.calm();
 
