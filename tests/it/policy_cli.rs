@@ -154,7 +154,7 @@ async fn what_cannot_be_applied_is_said_with_what_to_do() {
     assert!(
         faulty
             .err
-            .contains("line 32: rules[1].action: it must be one of allow, deny"),
+            .contains("line 41: rules[1].action: it must be one of allow, deny"),
         "{}",
         faulty.err
     );
