@@ -16,6 +16,7 @@ use wayleave::edge::body::EdgeBody;
 use wayleave::edge::upstream::pools::Pools;
 use wayleave::identity::spiffe_id::MeshIdentity;
 use wayleave::policy::compile::CompiledPolicy;
+use wayleave::policy::decide::Verdict;
 use wayleave::policy::istio::WorkloadExport;
 use wayleave::policy::model::UpstreamProtocol;
 use wayleave::secret::{Sealer, random};
@@ -51,6 +52,8 @@ fn policies() -> usize {
     wanted.map_or(60, |wanted| wanted.parse().unwrap())
 }
 
+/// Policies of one Envoy: with more it takes long to start.
+const AT_ONCE: usize = 60;
 /// Requests for each policy.
 const REQUESTS: usize = 30;
 
@@ -114,8 +117,7 @@ fn listener(port: u16, cases: &[Case]) -> Value {
 }
 
 struct Stage {
-    _folder: tempfile::TempDir,
-    authority: Authority,
+    folder: tempfile::TempDir,
     minter: Arc<Minter>,
     pools: Pools<EdgeBody>,
 }
@@ -141,13 +143,8 @@ impl Stage {
         Self {
             pools: pools(folder.path(), &authority, ""),
             minter: minter.await.unwrap(),
-            authority,
-            _folder: folder,
+            folder,
         }
-    }
-
-    fn folder(&self) -> &std::path::Path {
-        self._folder.path()
     }
 
     /// Sends what the edge would; the status.
@@ -182,49 +179,64 @@ impl Stage {
     }
 }
 
+#[derive(Default)]
+struct Tally {
+    allowed: usize,
+    refused: usize,
+    /// The edge decided otherwise, and a note says why.
+    differences: usize,
+}
+
+/// Asks one Envoy and the edge about so many policies.
+async fn compare(stage: &Stage, runner: &mut TestRunner, policies: usize, tally: &mut Tally) {
+    let [port] = free_ports();
+    let jwks = stage.minter.jwks();
+    let cases: Vec<Case> = (0..policies).map(|_| case(runner, port, &jwks)).collect();
+    let _envoy = Envoy::start_as(stage.folder.path(), &[listener(port, &cases)]).await;
+    for (number, case) in cases.iter().enumerate() {
+        for asked in &case.requests {
+            let Some(passage) = asked.pass(&case.policy, port) else {
+                continue;
+            };
+            let status = stage.send(asked, &passage.seen, number).await;
+            assert!(matches!(status, 200 | 403), "{status}: {asked:?}");
+            let is_allowed = status == 200;
+            let meant = meaning::is_allowed(&case.manifests, &passage.seen);
+            let text = || case.export.text("The manifests");
+            assert_eq!(is_allowed, meant, "{:?}\n{}", passage.seen, text());
+            let wrong = unexplained(&case.policy, &case.export, &passage, is_allowed);
+            assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+            *if is_allowed {
+                &mut tally.allowed
+            } else {
+                &mut tally.refused
+            } += 1;
+            let at_the_edge = matches!(passage.verdict, Verdict::Allow { .. });
+            tally.differences += usize::from(at_the_edge != is_allowed);
+        }
+    }
+}
+
 #[tokio::test]
 async fn j7_envoy_decides_by_the_manifests_as_the_edge_does_by_the_policy() {
     let test = async {
         let stage = Stage::set().await;
-        let [port] = free_ports();
         let mut runner = TestRunner::default();
-        let jwks = stage.minter.jwks();
-        let cases: Vec<Case> = (0..policies())
-            .map(|_| case(&mut runner, port, &jwks))
-            .collect();
-        let envoy = Envoy::start_as(stage.folder(), &[listener(port, &cases)]).await;
-        let (mut allowed, mut refused, mut differences) = (0, 0, 0);
-        for (number, case) in cases.iter().enumerate() {
-            for asked in &case.requests {
-                let Some(passage) = asked.pass(&case.policy, port) else {
-                    continue;
-                };
-                let status = stage.send(asked, &passage.seen, number).await;
-                assert!(matches!(status, 200 | 403), "{status}: {asked:?}");
-                let is_allowed = status == 200;
-                let meant = meaning::is_allowed(&case.manifests, &passage.seen);
-                let text = || case.export.text("The manifests");
-                assert_eq!(is_allowed, meant, "{:?}\n{}", passage.seen, text());
-                let wrong = unexplained(&case.policy, &case.export, &passage, is_allowed);
-                assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
-                *if is_allowed {
-                    &mut allowed
-                } else {
-                    &mut refused
-                } += 1;
-                let at_the_edge = matches!(
-                    passage.verdict,
-                    wayleave::policy::decide::Verdict::Allow { .. }
-                );
-                differences += usize::from(at_the_edge != is_allowed);
-            }
+        let mut tally = Tally::default();
+        let mut left = policies();
+        while left > 0 {
+            let together = left.min(AT_ONCE);
+            left -= together;
+            compare(&stage, &mut runner, together, &mut tally).await;
         }
+        let Tally {
+            allowed,
+            refused,
+            differences,
+        } = tally;
         let told = format!("{allowed} allowed, {refused} refused, {differences} told by a note");
         assert!(allowed > policies() && refused > policies(), "{told}");
         println!("{told}");
-        drop(envoy);
-        // It stays beside the pools until here.
-        assert!(!stage.authority.mesh_bundle().is_empty());
     };
     LocalSet::new().run_until(test).await;
 }
@@ -294,7 +306,7 @@ async fn b13_paths_that_pass_the_edge_read_the_same_in_every_mode_of_istio() {
                 json!({ "name": format!("mode-{port}"), "port": port, "manager": manager })
             })
             .collect();
-        let _envoy = Envoy::start_as(stage.folder(), &listeners).await;
+        let _envoy = Envoy::start_as(stage.folder.path(), &listeners).await;
         let identity = MeshIdentity::parse("spiffe://demo.wayleave/ns/people/sa/a").unwrap();
         let svid = stage.pools.svid(&identity).unwrap();
         let paths = paths_of_the_edge();
