@@ -250,6 +250,11 @@ impl Revisions {
         check_note("the author", &name)?;
         check_note("the message", right.message())?;
         let parent = right.parent();
+        // Who is owner is judged by the parent, so that has to be what is current, now and when it is written.
+        let current = self.store.current_revision().await?;
+        if current != parent {
+            return Err(self.conflict(current).await?);
+        }
         self.check_owners(policy, actor, parent).await?;
         let cleared = self.cleared(right, actor).await?;
         let doer = actor.doer(&name);
@@ -272,15 +277,17 @@ impl Revisions {
                 revision,
                 is_new: false,
             }),
-            Written::Conflict(current) => {
-                let current = match current {
-                    Some(current) => self.store.revision(current).await?,
-                    None => None,
-                };
-                Err(RevisionsError::Conflict(current.map(Box::new)))
-            }
+            Written::Conflict(current) => Err(self.conflict(current).await?),
             Written::Overtaken => Err(RevisionsError::Overtaken),
         }
+    }
+
+    async fn conflict(&self, current: Option<Revision>) -> Result<RevisionsError, StoreError> {
+        let current = match current {
+            Some(current) => self.store.revision(current).await?,
+            None => None,
+        };
+        Ok(RevisionsError::Conflict(current.map(Box::new)))
     }
 
     pub(super) async fn record(

@@ -287,7 +287,7 @@ fn can_apply(rule: &Rule, now: Timestamp) -> bool {
         && to.is_none_or(|to| to.iter().any(may_be_about_something))
 }
 
-fn may_mean_somebody(source: &Source) -> bool {
+pub(super) fn may_mean_somebody(source: &Source) -> bool {
     let lists = [
         source.emails.as_ref().map(Vec::len),
         source.email_domains.as_ref().map(Vec::len),

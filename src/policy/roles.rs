@@ -3,12 +3,14 @@
 //! They are part of the policy, so that giving somebody a role is a revision like any other. Unknown facts count against whoever asks, as in an allow rule.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::model::{Action, People, Policy, RoleBinding};
+use crate::policy::lint::may_mean_somebody;
+use crate::policy::model::{Action, People, Policy, RoleBinding, Source};
 use crate::policy::source::{self, CompiledSource, Named};
 
 /// What somebody is to the edge. The later ones include nothing of the earlier: [`Role::permits`] says what each may do.
@@ -147,8 +149,16 @@ pub fn owners_differ(before: &Policy, after: &Policy) -> bool {
 
 /// Whether anybody can be owner.
 pub fn has_owner(policy: &Policy) -> bool {
+    let is_named = |name: &Arc<str>| {
+        let mut people = policy.people.iter();
+        people.any(|people| people.name == *name && people.from.iter().any(may_mean_somebody))
+    };
+    let is_meant = |source: &Source| {
+        let named = source.people.as_ref();
+        may_mean_somebody(source) && named.is_none_or(|names| names.iter().any(is_named))
+    };
     let mut bindings = policy.role_bindings.iter();
-    bindings.any(|binding| binding.role == Role::Owner && !binding.from.is_empty())
+    bindings.any(|binding| binding.role == Role::Owner && binding.from.iter().any(is_meant))
 }
 
 /// The bindings of owners, and all named people if any of them is named there.
@@ -215,6 +225,20 @@ role_bindings:
         ] {
             let after = yaml::parse(&TEXT.replace(from, to)).unwrap();
             assert_eq!(owners_differ(&before, &after), differ, "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn k8_an_owner_is_somebody() {
+        for (from, is_owned) in [
+            ("{ people: [chiefs] }", true),
+            ("{ groups: [] }", false),
+            ("{ people: [nobody] }", false),
+        ] {
+            let text = TEXT
+                .replace("{ people: [chiefs] }", from)
+                .replace("people:\n", "people:\n  - { name: nobody, from: [] }\n");
+            assert_eq!(has_owner(&yaml::parse(&text).unwrap()), is_owned, "{from}");
         }
     }
 
