@@ -1,27 +1,32 @@
 //! The HTTP API: translates between HTTP and use cases, and decides nothing.
 //!
 //! [`endpoints`] is the whole of it in one table, [`guard`] says who comes in, [`answer`] how it says no. It is on the admin listener for
-//! operators. Handlers find the [`crate::admin::actor::Actor`] who asks among the request's extensions; only guards put one there.
+//! operators, and on the home host for people's programs. Handlers find the [`crate::admin::actor::Actor`] who asks among the request's extensions; only guards put one there.
 
 use std::sync::Arc;
 
+use crate::admin::access::Access;
 use crate::admin::revisions::Revisions;
 use crate::api::istio::FrontDoors;
 use crate::store::Store;
 use crate::token::assertion::Minter;
 
+pub mod access;
 pub mod answer;
 pub mod audit;
 pub mod drafts;
 pub mod endpoints;
 pub mod guard;
 pub mod istio;
+pub mod person;
 pub mod policy;
 
 /// What the endpoints work with.
 pub struct Api {
     /// The policy's use cases.
     pub revisions: Revisions,
+    /// Requests for access, and grants.
+    pub access: Access,
     /// Where events are.
     pub store: Store,
     /// Whose keys sign checkpoints.

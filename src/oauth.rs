@@ -25,6 +25,7 @@ use crate::token::assertion::Minter;
 use crate::token::dpop::{self, Proofs, Proven};
 use crate::web::csrf::is_form;
 use crate::web::parameters::Parameters;
+use crate::web::receive;
 use crate::web::request_info::RequestInfo;
 
 pub mod api;
@@ -82,9 +83,9 @@ impl Asked {
                 "the body must be application/x-www-form-urlencoded",
             ));
         }
-        let body = axum::body::to_bytes(body, FORM_LIMIT)
-            .await
-            .map_err(|_| OAuthFault::InvalidRequest("the body is too long or broken off"))?;
+        let body = receive::body(body, FORM_LIMIT).await.map_err(|_| {
+            OAuthFault::InvalidRequest("the body is too long, too slow or broken off")
+        })?;
         let form = Parameters::parse(&body, FORM_LIMIT)
             .map_err(|_| OAuthFault::InvalidRequest("a parameter is given twice"))?;
         Ok(Self {

@@ -13,8 +13,6 @@ use crate::identity::principal::Principal;
 use crate::secret::TokenHash;
 use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Session, SessionError, Sessions};
-use crate::snapshot::Snapshots;
-use crate::snapshot::grants::LiveGrants;
 use crate::web::csrf::{CsrfFault, form_token};
 use crate::web::reply::ReplyFault;
 use crate::web::request_info::RequestInfo;
@@ -35,10 +33,6 @@ pub struct Portal {
     pub access: Access,
     /// Signed-in people.
     pub sessions: Arc<Sessions>,
-    /// The policy in force.
-    pub snapshots: Arc<Snapshots>,
-    /// What is granted to whom.
-    pub grants: Arc<LiveGrants>,
 }
 
 /// Why a page is not shown, or a form not followed. For the log; people see fixed texts.

@@ -7,6 +7,7 @@ pub mod csrf;
 pub mod endpoint;
 pub mod parameters;
 pub mod problem;
+pub mod receive;
 pub mod reply;
 pub mod request_info;
 pub mod security_headers;

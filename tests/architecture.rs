@@ -29,8 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "api",
         &[
-            "web", "admin", "token", "session", "snapshot", "store", "policy", "audit", "identity",
-            "config", "address",
+            "oauth", "web", "admin", "access", "token", "session", "snapshot", "store", "policy",
+            "audit", "identity", "config", "address",
         ],
     ),
     (

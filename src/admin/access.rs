@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use crate::access::{
     AccessId, Asked, EndOfGrant, GrantRecord, OpenRequest, Place, Request, is_same_person,
 };
@@ -14,8 +16,11 @@ use crate::identity::principal::Principal;
 use crate::policy::model::Approval;
 use crate::secret::random;
 use crate::snapshot::Snapshots;
+use crate::snapshot::grants::LiveGrants;
 use crate::store::access::Opened;
 use crate::store::{Store, StoreError};
+
+pub mod standing;
 
 /// How long a request can be decided.
 pub const OPEN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -35,6 +40,8 @@ pub struct Access {
     pub store: Store,
     /// The policy in force.
     pub snapshots: Arc<Snapshots>,
+    /// What is granted to whom, as this process has heard.
+    pub grants: Arc<LiveGrants>,
     /// The time.
     pub clock: SharedClock,
 }
@@ -114,6 +121,25 @@ pub enum AccessError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl AccessError {
+    /// The HTTP status and the stable word of the answer to it.
+    pub const fn answer(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unknown => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NotToAsk(_) | Self::NoBreakGlass(_) => {
+                (StatusCode::FORBIDDEN, "nothing_to_ask_for")
+            }
+            Self::NotApprover => (StatusCode::FORBIDDEN, "not_an_approver"),
+            Self::Oneself => (StatusCode::FORBIDDEN, "own_request"),
+            Self::Reason => (StatusCode::BAD_REQUEST, "bad_reason"),
+            Self::Lasting(_) => (StatusCode::BAD_REQUEST, "bad_duration"),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Self::Over => (StatusCode::CONFLICT, "over"),
+            Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "access_unavailable"),
+        }
+    }
 }
 
 impl Access {

@@ -2,13 +2,14 @@
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::admin::actor::NotPermitted;
 use crate::clock::Timestamp;
 use crate::store::StoreError;
+use crate::web::receive::ReceiveFault;
 
 /// A request that cannot be read.
 pub struct Unreadable(StatusCode, String);
@@ -24,12 +25,24 @@ impl From<JsonRejection> for Unreadable {
     fn from(rejection: JsonRejection) -> Self {
         let status = rejection.status();
         let detail = match status {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                "the body is larger than 4 MiB; a policy document has at most 1 MiB".to_owned()
-            }
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
             _ => rejection.body_text(),
         };
         Self(status, detail)
+    }
+}
+
+fn too_large() -> String {
+    "the body is larger than 4 MiB; a policy document has at most 1 MiB".to_owned()
+}
+
+impl From<ReceiveFault> for Unreadable {
+    fn from(fault: ReceiveFault) -> Self {
+        match fault {
+            ReceiveFault::TooLong => Self(StatusCode::PAYLOAD_TOO_LARGE, too_large()),
+            ReceiveFault::TooSlow => Self(StatusCode::REQUEST_TIMEOUT, fault.to_string()),
+            ReceiveFault::BrokenOff => Self(StatusCode::BAD_REQUEST, fault.to_string()),
+        }
     }
 }
 
@@ -112,5 +125,22 @@ pub fn problem_with(status: StatusCode, code: &'static str, detail: &str, more: 
         (CONTENT_TYPE, "application/problem+json"),
         (CACHE_CONTROL, "no-store"),
     ];
-    (status, headers, members.to_string()).into_response()
+    let mut response = (status, headers, members.to_string()).into_response();
+    response.extensions_mut().insert(Members(members));
+    response
+}
+
+/// What a problem says, for whoever knows the request's id better.
+#[derive(Clone)]
+struct Members(Value);
+
+/// The same problem under the id that the edge gave the request, which is in its log; anything else as it is.
+pub fn under_id(mut response: Response, request_id: &str) -> Response {
+    let Some(Members(mut members)) = response.extensions_mut().remove() else {
+        return response;
+    };
+    members["request_id"] = request_id.into();
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, members.to_string().into())
 }

@@ -6,12 +6,12 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::api::{Api, audit, drafts, guard, istio, policy};
+use crate::api::{Api, access, audit, drafts, guard, istio, policy};
 use crate::policy::roles::Permission;
 use crate::web::endpoint::{Access, Endpoint};
 
 /// A document of 1 MiB as a JSON text.
-const LARGEST_BODY: usize = 4 * 1024 * 1024;
+pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
 
 const fn endpoint(
     method: &'static str,
@@ -23,6 +23,14 @@ const fn endpoint(
 }
 
 use Permission::{ReadAudit, ReadPolicy, ReviewPolicy, WritePolicy};
+
+const fn anybody(
+    method: &'static str,
+    path: &'static str,
+    handler: fn() -> MethodRouter<Arc<Api>>,
+) -> Endpoint<Arc<Api>> {
+    Endpoint::new(method, path, Access::SignedIn, handler)
+}
 
 /// All of them; paths are below the API's prefix.
 pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
@@ -94,6 +102,29 @@ pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
     endpoint("GET", "/audit/events", ReadAudit, || get(audit::events)),
     endpoint("GET", "/audit/checkpoints", ReadAudit, || {
         get(audit::checkpoints)
+    }),
+    // Who may do what of these is judged by the rule that each request is about.
+    anybody("GET", "/access/own", || get(access::own)),
+    anybody("GET", "/access/to-decide", || get(access::to_decide)),
+    anybody("POST", "/access/requests", || post(access::ask)),
+    anybody("GET", "/access/requests/{id}", || get(access::show)),
+    anybody("POST", "/access/requests/{id}/approve", || {
+        post(access::approve)
+    }),
+    anybody("POST", "/access/requests/{id}/refuse", || {
+        post(access::refuse)
+    }),
+    anybody("POST", "/access/requests/{id}/withdraw", || {
+        post(access::withdraw)
+    }),
+    anybody("POST", "/access/grants/{id}/revoke", || {
+        post(access::revoke)
+    }),
+    anybody("POST", "/access/grants/{id}/give-back", || {
+        post(access::give_back)
+    }),
+    anybody("POST", "/access/grants/{id}/review", || {
+        post(access::review)
     }),
 ];
 

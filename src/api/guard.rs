@@ -1,18 +1,27 @@
 //! Who comes in to the API, and who may use an endpoint.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use subtle::ConstantTimeEq;
 
 use crate::admin::actor::Actor;
-use crate::api::answer::{not_permitted, problem};
+use crate::api::answer::{Unreadable, not_permitted, problem, under_id};
+use crate::api::endpoints::LARGEST_BODY;
+use crate::api::person::Person;
+use crate::oauth::OAuth;
+use crate::oauth::caller::ApiCaller;
 use crate::secret::{ExposeSecret, SecretString, TokenHash};
+use crate::snapshot::Snapshots;
 use crate::web::endpoint::Access;
+use crate::web::request_info::RequestInfo;
+use crate::web::{receive, security_headers};
 
 /// Only browsers send it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -35,8 +44,14 @@ async fn permit(State(access): State<Access>, request: Request, next: Next) -> R
         Access::With(permission) => actor.check(permission),
     };
     match checked {
-        Ok(()) => next.run(request).await,
-        Err(refused) => not_permitted(refused),
+        Ok(()) => {}
+        Err(refused) => return not_permitted(refused),
+    }
+    // Only of those who may is a body received.
+    let (head, body) = request.into_parts();
+    match receive::body(body, LARGEST_BODY).await {
+        Ok(body) => next.run(Request::from_parts(head, body.into())).await,
+        Err(fault) => Unreadable::from(fault).into_response(),
     }
 }
 
@@ -72,6 +87,41 @@ async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         .extensions_mut()
         .insert(Actor::Operator { name: None });
     next.run(request).await
+}
+
+/// How it is found out who calls with an access token of theirs, and what they may do.
+#[derive(Clone)]
+pub struct People {
+    /// Who gave the token.
+    pub oauth: Arc<OAuth>,
+    /// The policy in force, which says their roles.
+    pub snapshots: Arc<Snapshots>,
+}
+
+/// Puts endpoints behind people's access tokens for the home host.
+pub fn people(endpoints: Router, people: People) -> Router {
+    endpoints.route_layer(from_fn_with_state(people, admit_person))
+}
+
+/// Lets people in. Cookies do not count, so that no page of another origin can make a browser call this.
+async fn admit_person(State(people): State<People>, request: Request, next: Next) -> Response {
+    let (mut head, body) = request.into_parts();
+    let caller = match ApiCaller::from_request_parts(&mut head, &people.oauth).await {
+        Ok(caller) => caller,
+        Err(refusal) => return refusal,
+    };
+    let Some(info) = head.extensions.get::<RequestInfo>().cloned() else {
+        let detail = "The request did not come through the edge.";
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
+    };
+    let principal = Arc::new(caller.principal().clone());
+    let actor = Actor::person(principal, &people.snapshots.current());
+    head.extensions.insert(actor);
+    head.extensions.insert(Person::new(caller.session, &info));
+    let response = next.run(Request::from_parts(head, body)).await;
+    let mut response = under_id(response, &info.request_id);
+    security_headers::apply(response.headers_mut(), info.origin.scheme);
+    response
 }
 
 fn is_presented(headers: &HeaderMap, token: TokenHash) -> bool {

@@ -58,6 +58,8 @@ use crate::token::dpop::Proofs;
 
 /// Where operators find the API on the admin listener.
 const OPERATORS_API: &str = "/api/v1";
+/// Where people's programs find it on the home host.
+const PEOPLES_API: &str = "/.wayleave/api/v1";
 
 /// Why the edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +155,7 @@ pub async fn start(
     let home = home_origin(&config, &listeners);
 
     let keys = (certificates.clone(), svids.clone());
-    let parts = Parts::of(&config, &foundation, home.clone(), keys).await?;
+    let parts = Parts::of(&config, &foundation, doors, home.clone(), keys).await?;
     let policy = Arc::clone(&foundation.snapshots.current());
     console::offer_ownership(&foundation.revisions, policy.policy(), &home, now).await?;
     let edge = Arc::new(parts.edge(&config, &foundation, access_log));
@@ -168,13 +170,7 @@ pub async fn start(
         &foundation.metrics,
     );
     let metrics = foundation.metrics.clone();
-    let api = Arc::new(Api {
-        revisions: foundation.revisions.clone(),
-        store: foundation.store.clone(),
-        minter: parts.minter.clone(),
-        front_doors: FrontDoors::new(&config, doors, home),
-    });
-    let api = endpoints::router(api, OPERATORS_API);
+    let api = endpoints::router(parts.api.clone(), OPERATORS_API);
     let api = guard::operators(api, config.operator_token.clone());
     let door = admin_listener::Door {
         address: config.admin,
@@ -350,6 +346,7 @@ struct Parts {
     sign_in: Arc<SignIn>,
     portal: Arc<Portal>,
     oauth: Arc<OAuth>,
+    api: Arc<Api>,
     attention: Arc<Attention>,
     inspector: Arc<Inspector>,
 }
@@ -361,6 +358,7 @@ impl Parts {
     async fn of(
         config: &Config,
         base: &Foundation,
+        doors: Vec<(Scheme, u16)>,
         home: String,
         (certificates, svids): Keys,
     ) -> Result<Self, StartError> {
@@ -376,9 +374,22 @@ impl Parts {
             providers: providers.clone(),
             minter: minter.clone(),
             policy_file: base.policy_file_metric.clone(),
-            home,
+            home: home.clone(),
+        };
+        let access = Access {
+            store: store(),
+            snapshots: base.snapshots.clone(),
+            grants: base.grants.clone(),
+            clock: clock(),
         };
         Ok(Self {
+            api: Arc::new(Api {
+                revisions: base.revisions.clone(),
+                access: access.clone(),
+                store: store(),
+                minter: minter.clone(),
+                front_doors: FrontDoors::new(config, doors, home),
+            }),
             attention: Attention::new(store(), base.snapshots.clone(), clock()),
             inspector: Inspector::new(config, inspected),
             minter: minter.clone(),
@@ -407,14 +418,8 @@ impl Parts {
                 writes: PendingWrites::new(&base.metrics),
             }),
             portal: Arc::new(Portal {
-                access: Access {
-                    store: store(),
-                    snapshots: base.snapshots.clone(),
-                    clock: clock(),
-                },
+                access,
                 sessions: sessions.clone(),
-                snapshots: base.snapshots.clone(),
-                grants: base.grants.clone(),
             }),
             sessions,
             providers,
@@ -432,10 +437,16 @@ impl Parts {
             latency: metrics.latency.clone(),
             clock: base.clock.clone(),
         });
+        let people = guard::People {
+            oauth: self.oauth.clone(),
+            snapshots: base.snapshots.clone(),
+        };
+        let api = endpoints::router(self.api.clone(), PEOPLES_API);
         let pages = self.sign_in.clone().home_router();
         pages
             .merge(self.portal.clone().router())
             .merge(self.oauth.clone().router())
+            .merge(guard::people(api, people))
             .merge(jwks::router(&self.minter))
             .merge(console)
     }

@@ -9,9 +9,10 @@ use axum::extract::{RawQuery, State};
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use crate::access::Place;
+use crate::admin::access::standing::{Askable, Standing};
 use crate::admin::access::{LONGEST_REASON, Wish};
 use crate::portal::lengths::{self, Length};
-use crate::portal::standing::{self, Askable, Standing};
+use crate::portal::standing;
 use crate::portal::{Portal, PortalError, Visitor, reply};
 use crate::web::ask::{ASK_PATH, Wanted};
 use crate::web::csrf::Protected;

@@ -97,38 +97,18 @@ fn words(error: &PortalError) -> Words {
 }
 
 fn access_words(error: &AccessError) -> Words {
-    let said = |status, code, title| (status, code, title, sentence(error));
-    match error {
-        AccessError::Unknown => said(StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
-        AccessError::NotToAsk(_) | AccessError::NoBreakGlass(_) => said(
-            StatusCode::FORBIDDEN,
-            "nothing_to_ask_for",
-            "There is nothing to ask for",
-        ),
-        AccessError::NotApprover => said(
-            StatusCode::FORBIDDEN,
-            "not_an_approver",
-            "This is not for you to decide",
-        ),
-        AccessError::Oneself => said(
-            StatusCode::FORBIDDEN,
-            "own_request",
-            "This is not for you to decide",
-        ),
-        AccessError::Reason => said(StatusCode::BAD_REQUEST, "bad_reason", "A reason is needed"),
-        AccessError::Lasting(_) => said(
-            StatusCode::BAD_REQUEST,
-            "bad_duration",
-            "This is no time to ask for",
-        ),
-        AccessError::TooMany => said(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_requests",
-            "You have asked for much already",
-        ),
-        AccessError::Over => said(StatusCode::CONFLICT, "over", "This is over"),
-        AccessError::Store(_) => unavailable(),
-    }
+    let title = match error {
+        AccessError::Unknown => "There is nothing here",
+        AccessError::NotToAsk(_) | AccessError::NoBreakGlass(_) => "There is nothing to ask for",
+        AccessError::NotApprover | AccessError::Oneself => "This is not for you to decide",
+        AccessError::Reason => "A reason is needed",
+        AccessError::Lasting(_) => "This is no time to ask for",
+        AccessError::TooMany => "You have asked for much already",
+        AccessError::Over => "This is over",
+        AccessError::Store(_) => return unavailable(),
+    };
+    let (status, code) = error.answer();
+    (status, code, title, sentence(error))
 }
 
 fn unavailable() -> Words {

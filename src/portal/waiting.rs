@@ -9,7 +9,8 @@ use axum::extract::{Path, State};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::access::{AccessId, Asked, Request};
-use crate::portal::standing::{self, Standing};
+use crate::admin::access::standing::Standing;
+use crate::portal::standing;
 use crate::portal::{Portal, PortalError, Visitor, lengths, reply};
 use crate::web::request_info::RequestInfo;
 use crate::web::{self, stylesheet};
@@ -156,7 +157,7 @@ impl Portal {
                 format!("You may do it until {until}. Do it again now."),
                 None,
             )
-        } else if self.has_heard_of(principal, &asked.rule) {
+        } else if self.access.has_heard_of(principal, &asked.rule) {
             (
                 format!(
                     "It is granted until {until}, but the access rules do not let you in now for another reason."

@@ -51,8 +51,11 @@ impl Wanted {
     /// Reads what [`Self::ask_url`] wrote; `None` if it is of another scheme or port, or no request could look like that.
     pub fn read(parameters: &Parameters, home: &Origin) -> Option<Self> {
         let method = parameters.one("method").unwrap_or("GET");
-        // Letter for letter as it was written: nothing is repaired that a browser would read in another way.
-        let to = parameters.one("to")?;
+        Self::parse(method, parameters.one("to")?, home)
+    }
+
+    /// Reads a method and an address; `None` as with [`Self::read`]. Letter for letter: nothing is repaired that others would read in another way.
+    pub fn parse(method: &str, to: &str, home: &Origin) -> Option<Self> {
         let (_, rest) = to.split_once("://")?;
         let (authority, _) = rest.split_once('/')?;
         let (host, _) = Host::parse_authority(authority).ok()?;

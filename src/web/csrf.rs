@@ -1,7 +1,5 @@
 //! Forms that change something: read only after origin, fetch metadata and token are verified.
 
-use std::time::Duration;
-
 use aws_lc_rs::hmac;
 use axum::body::Body;
 use base64::Engine;
@@ -11,12 +9,10 @@ use http::{HeaderMap, Request, header};
 use crate::address::origin::Origin;
 use crate::secret::TokenHash;
 use crate::web::parameters::{ParameterFault, Parameters};
+use crate::web::receive::{self, ReceiveFault};
 
 /// Largest form, in bytes.
 pub const FORM_LIMIT: usize = 64 * 1024;
-
-/// Longest wait for a whole form; shorter than the wait for the page that reads it.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
 
 /// The form field that carries the token.
 pub const FIELD: &str = "csrf";
@@ -84,11 +80,10 @@ pub async fn receive_form(request: Request<Body>) -> Result<(HeaderMap, bytes::B
     if !is_form(&head.headers) {
         return Err(CsrfFault::NotAForm);
     }
-    let receiving = axum::body::to_bytes(body, FORM_LIMIT);
-    match tokio::time::timeout(ARRIVES_WITHIN, receiving).await {
-        Ok(Ok(body)) => Ok((head.headers, body)),
-        Ok(Err(_)) => Err(CsrfFault::NotAForm),
-        Err(_) => Err(CsrfFault::TooSlow),
+    match receive::body(body, FORM_LIMIT).await {
+        Ok(body) => Ok((head.headers, body)),
+        Err(ReceiveFault::TooSlow) => Err(CsrfFault::TooSlow),
+        Err(ReceiveFault::TooLong | ReceiveFault::BrokenOff) => Err(CsrfFault::NotAForm),
     }
 }
 
@@ -116,27 +111,4 @@ fn check_origin(headers: &HeaderMap, origin: &Origin) -> Result<(), CsrfFault> {
         None => sent_is_ours,
     };
     if good { Ok(()) } else { Err(CsrfFault::Origin) }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::body::Body;
-    use http::Request;
-
-    use super::{CsrfFault, receive_form};
-
-    #[tokio::test(start_paused = true)]
-    async fn d10_a_form_that_does_not_arrive_is_not_waited_for() {
-        let began = tokio::time::Instant::now();
-        let pieces = futures_util::stream::unfold((), |()| async {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            Some((Ok::<_, std::io::Error>("a"), ()))
-        });
-        let request = Request::post("/")
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(Body::from_stream(pieces));
-        let received = receive_form(request.unwrap()).await;
-        assert_eq!(received.err(), Some(CsrfFault::TooSlow));
-        assert_eq!(began.elapsed().as_secs(), 20);
-    }
 }
