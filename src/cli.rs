@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::person::PersonArguments;
 
+pub mod access;
 pub mod audit;
 pub mod check;
 pub mod client;
@@ -26,6 +27,7 @@ pub mod man;
 pub mod person;
 pub mod policy;
 mod refusal;
+pub mod request;
 pub mod routes;
 pub mod serve;
 pub mod token;
@@ -65,6 +67,10 @@ enum Command {
     Whoami(PersonArguments),
     /// List what you may open, and why not the rest.
     Routes(PersonArguments),
+    /// Ask for access for a time, and wait until somebody has decided.
+    Request(Box<request::RequestArguments>),
+    /// Requests for access and grants: list, approve, refuse, withdraw, revoke, give back, review.
+    Access(Box<access::AccessArguments>),
     /// Print an access token for one route.
     Token(token::TokenArguments),
     /// Run curl against a route, signed in.
@@ -115,6 +121,8 @@ pub fn run() -> ExitCode {
         Command::Logout(arguments) => Ok(logout::run(&arguments)),
         Command::Whoami(arguments) => Ok(whoami::run(&arguments)),
         Command::Routes(arguments) => Ok(routes::run(&arguments)),
+        Command::Request(arguments) => request::run(&arguments),
+        Command::Access(arguments) => access::run(&arguments),
         Command::Token(arguments) => Ok(token::run(&arguments)),
         Command::Curl(arguments) => Ok(curl::run(&arguments)),
         Command::Env(arguments) => Ok(env::run(&arguments)),
@@ -174,6 +182,15 @@ mod tests {
             "wayleave logout --output json",
             "wayleave whoami --profile corp",
             "wayleave routes",
+            "wayleave policy plan policy.yaml --profile corp",
+            "wayleave request payroll/reports -m why --for 30m -X POST --no-wait",
+            "wayleave request payroll -m why --break-glass --output json",
+            "wayleave access",
+            "wayleave access list --profile corp",
+            "wayleave access approve 0a1b --for 1h",
+            "wayleave access refuse 0a1b -m no",
+            "wayleave access give-back 0a1b",
+            "wayleave access review 0a1b -m seen",
             "wayleave token grafana --bearer",
             "wayleave token grafana --headers GET /api/health",
             "wayleave curl grafana/api/health -- -s -X POST -d x",
@@ -196,6 +213,9 @@ mod tests {
             "wayleave policy draft save policy.yaml",
             "wayleave login --device --no-browser",
             "wayleave token",
+            "wayleave request payroll",
+            "wayleave request payroll -m why --for ever",
+            "wayleave access refuse 0a1b",
             "wayleave token grafana --bearer --headers GET /",
             "wayleave env grafana",
             "wayleave completions nosh",

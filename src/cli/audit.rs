@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::audit::chain::{Break, Entry};
 use crate::audit::export as lines;
 use crate::audit::verify::{Verified, Verifier};
-use crate::cli::client::{Client, Failure, ServerArguments};
+use crate::cli::client::{self, Client, Failure, ServerArguments};
 
 /// The log is not whole.
 const BROKEN: u8 = 3;
@@ -128,9 +128,9 @@ pub fn run(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
     {
         return told(verify_file(file, &read_keys(keys)?)?, arguments.json);
     }
-    let client = Client::new(&arguments.server)?;
-    let outcome = crate::cli::runtime()?.block_on(ask(&client, arguments));
-    outcome.or_else(|failure| failure.told(arguments.json))
+    client::ask(&arguments.server, arguments.json, async |client| {
+        ask(&client, arguments).await
+    })
 }
 
 async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Failure> {

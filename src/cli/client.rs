@@ -1,4 +1,4 @@
-//! The command line's way to a running edge: its operators' API.
+//! The command line's way to a running edge: its API, as somebody who is signed in, or with the operator token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,25 +10,34 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
+use crate::cli::person::access::Access;
+use crate::cli::person::fault::Fault;
+use crate::cli::person::home::{Call, Home};
+use crate::cli::person::profile::Folders;
+use crate::cli::person::{Output, PersonArguments};
 use crate::cli::refusal;
 use crate::config::Config;
 use crate::secret::{ExposeSecret, SecretString};
 
+/// Where an operator's configuration is, if nothing says where.
+const CONFIG: &str = "wayleave.toml";
+/// What to do when it is not known who asks.
+const WHO: &str = "wayleave login --edge https://access.corp.example, to do it as yourself; or as operator: --config FILE, or --server URL";
+
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Which edge, and as whom.
+/// Which edge, and as whom: as yourself where you are signed in (`wayleave login`), or as operator.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServerArguments {
-    /// The configuration of the edge on this machine: says where its admin listener is, and the operator token.
-    #[arg(
-        long,
-        default_value = "wayleave.toml",
-        value_name = "FILE",
-        global = true
-    )]
-    config: PathBuf,
-    /// The admin listener of an edge elsewhere (instead of --config), like `http://127.0.0.1:9901`.
+    /// As yourself, with what your roles let you do, at the edge of this profile. Without it and without the next three: the one that you signed in to last, or
+    /// else as operator by ./wayleave.toml.
+    #[arg(long, env = "WAYLEAVE_PROFILE", value_name = "NAME", global = true)]
+    profile: Option<String>,
+    /// As operator: the configuration of the edge on this machine, which says where its admin listener is, and the operator token.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// As operator: the admin listener of an edge elsewhere (instead of --config), like `http://127.0.0.1:9901`.
     #[arg(long, env = "WAYLEAVE_SERVER", value_name = "URL", global = true)]
     server: Option<Url>,
     /// A file with the operator token of that edge; or put it into WAYLEAVE_OPERATOR_TOKEN.
@@ -37,10 +46,15 @@ pub struct ServerArguments {
 }
 
 /// An edge that can be asked.
-pub(super) struct Client {
-    http: reqwest::Client,
-    base: Url,
-    token: SecretString,
+pub(super) enum Client {
+    /// As operator, at its admin listener.
+    Operator {
+        http: reqwest::Client,
+        base: Url,
+        token: SecretString,
+    },
+    /// As somebody who is signed in, at its home host.
+    Person(Access, Home),
 }
 
 /// What the edge refused, as RFC 9457 has it.
@@ -70,6 +84,12 @@ impl From<ClientError> for Failure {
     }
 }
 
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Client(fault.into())
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Other(error)
@@ -85,6 +105,10 @@ impl Failure {
                 let next = "does the edge run, and is this its admin listener? (--server URL, or --config FILE)";
                 complain(&format!("{why}\n  {next}"));
                 return Ok(ExitCode::from(UNREACHABLE));
+            }
+            Self::Client(ClientError::Person(fault)) => {
+                let output = if json { Output::Json } else { Output::Text };
+                return Ok(fault.tell(output));
             }
             Self::Client(ClientError::Refused(refusal)) => refusal,
         };
@@ -105,6 +129,17 @@ pub(super) fn complain(message: &str) {
     anstream::eprintln!("{style}error{style:#}: {message}");
 }
 
+/// Asks an edge, tells what is wrong if it cannot be asked or says no, and says how the process ends.
+pub(super) fn ask(
+    server: &ServerArguments,
+    json: bool,
+    asking: impl AsyncFnOnce(Client) -> Result<ExitCode, Failure>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = crate::cli::runtime()?;
+    let asked = runtime.block_on(async { asking(Client::new(server)?).await });
+    asked.or_else(|failure| failure.told(json))
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum ClientError {
@@ -112,13 +147,42 @@ pub(super) enum ClientError {
     Unreachable(String),
     /// It says no.
     Refused(Refusal),
+    /// Whoever asks is not signed in, or something is wrong on their machine.
+    Person(Fault),
+}
+
+impl From<Fault> for ClientError {
+    fn from(fault: Fault) -> Self {
+        Self::Person(fault)
+    }
 }
 
 impl Client {
-    pub(super) fn new(arguments: &ServerArguments) -> anyhow::Result<Self> {
+    fn new(arguments: &ServerArguments) -> Result<Self, Failure> {
+        if arguments.server.is_none() && arguments.config.is_none() {
+            let folders = Folders::find()?;
+            let named = arguments.profile.as_deref();
+            match folders.profile(named) {
+                Ok(profile) => return Ok(Self::person(Access { folders, profile })?),
+                // Whoever has signed in nowhere may still have a configuration.
+                Err(fault) if named.is_some() || !Path::new(CONFIG).exists() => {
+                    return Err(fault.next(WHO).into());
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(Self::operator(arguments)?)
+    }
+
+    fn person(access: Access) -> Result<Self, Fault> {
+        let home = Home::new(&access.profile)?;
+        Ok(Self::Person(access, home))
+    }
+
+    fn operator(arguments: &ServerArguments) -> anyhow::Result<Self> {
         let (base, token) = match &arguments.server {
             Some(server) => (server.clone(), presented_token(arguments)?),
-            None => of_config(arguments)?,
+            None => of_config(arguments.config.as_deref().unwrap_or(Path::new(CONFIG)))?,
         };
         refuse_plain(&base)?;
         let http = reqwest::Client::builder()
@@ -128,7 +192,12 @@ impl Client {
             .no_proxy()
             .build()
             .context("no HTTP client can be made")?;
-        Ok(Self { http, base, token })
+        Ok(Self::Operator { http, base, token })
+    }
+
+    /// As somebody who is signed in, whatever else there is.
+    pub(super) fn as_person(arguments: &PersonArguments) -> Result<Self, Fault> {
+        Self::person(Access::open(arguments)?)
     }
 
     pub(super) async fn get(
@@ -136,50 +205,65 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Value, ClientError> {
-        let mut url = self.url(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.send(Method::GET, url, None).await
+        let call = Call {
+            method: Method::GET,
+            path,
+            query,
+            body: None,
+        };
+        self.send(&call).await
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        self.send(Method::POST, self.url(path), Some(body)).await
-    }
-
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("/api/v1/{path}"));
-        url
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        url: Url,
-        body: Option<&Value>,
-    ) -> Result<Value, ClientError> {
-        let unreachable = |error: &dyn std::fmt::Display| {
-            ClientError::Unreachable(format!("{} does not answer: {error}", self.base))
+        let call = Call {
+            method: Method::POST,
+            path,
+            query: &[],
+            body: Some(body),
         };
-        let mut request = self
-            .http
-            .request(method, url)
-            .bearer_auth(self.token.expose_secret());
-        if let Some(body) = body {
-            request = request.json(body);
+        self.send(&call).await
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Result<Value, ClientError> {
+        match self {
+            Self::Operator { http, base, token } => send_as_operator(http, base, token, call).await,
+            Self::Person(access, home) => {
+                let answer = access.call(home, call).await?;
+                answer.map_err(ClientError::Refused)
+            }
         }
-        let response = request.send().await.map_err(|error| unreachable(&error))?;
-        let status = response.status();
-        let text = response.text().await.map_err(|error| unreachable(&error))?;
-        let said: Option<Value> = serde_json::from_str(&text).ok();
-        match said {
-            Some(value) if status.is_success() => Ok(value),
-            Some(problem) => Err(ClientError::Refused(Refusal { status, problem })),
-            None => Err(unreachable(&format!(
-                "what it says ({status}) is not from an edge of this release"
-            ))),
-        }
+    }
+}
+
+async fn send_as_operator(
+    http: &reqwest::Client,
+    base: &Url,
+    token: &SecretString,
+    call: &Call<'_>,
+) -> Result<Value, ClientError> {
+    let unreachable = |error: &dyn std::fmt::Display| {
+        ClientError::Unreachable(format!("{base} does not answer: {error}"))
+    };
+    let mut url = base.clone();
+    url.set_path(&format!("/api/v1/{}", call.path));
+    if !call.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(call.query);
+    }
+    let request = http.request(call.method.clone(), url);
+    let mut request = request.bearer_auth(token.expose_secret());
+    if let Some(body) = call.body {
+        request = request.json(body);
+    }
+    let response = request.send().await.map_err(|error| unreachable(&error))?;
+    let status = response.status();
+    let text = response.text().await.map_err(|error| unreachable(&error))?;
+    let said: Option<Value> = serde_json::from_str(&text).ok();
+    match said {
+        Some(value) if status.is_success() => Ok(value),
+        Some(problem) => Err(ClientError::Refused(Refusal { status, problem })),
+        None => Err(unreachable(&format!(
+            "what it says ({status}) is not from an edge of this release"
+        ))),
     }
 }
 
@@ -201,9 +285,9 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
-fn of_config(arguments: &ServerArguments) -> anyhow::Result<(Url, SecretString)> {
-    let path = arguments.config.display();
-    let config = match Config::load(&arguments.config) {
+fn of_config(file: &Path) -> anyhow::Result<(Url, SecretString)> {
+    let path = file.display();
+    let config = match Config::load(file) {
         Ok(config) => config,
         Err(faults) => {
             let faults: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();

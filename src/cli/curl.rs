@@ -51,8 +51,7 @@ fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
     let access = Access::open(&arguments.person)?;
     let (address, token) = wait(async {
         let home = Home::new(&access.profile)?;
-        let (route, path) = found(&access, &home, &arguments.target).await?;
-        let address = Address::of(&route, &path)?;
+        let (route, address) = address(&access, &home, &arguments.target).await?;
         if intent.sends_a_file && address.url.path().ends_with('/') {
             let message = "curl would add the file's name to a path that ends in a slash";
             return Err(Fault::usage(message).next("give the whole path that the file is to have"));
@@ -81,6 +80,17 @@ fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
         config.push(("cacert", file.display().to_string()));
     }
     curl(&config, &arguments.options)
+}
+
+/// What a route's name and a path, or a whole URL, lead to.
+pub(super) async fn address(
+    access: &Access,
+    home: &Home,
+    target: &str,
+) -> Result<(Route, Address), Fault> {
+    let (route, path) = found(access, home, target).await?;
+    let address = Address::of(&route, &path)?;
+    Ok((route, address))
 }
 
 /// The route that a target names, and the path below it.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::client::{Client, ClientError, Failure, ServerArguments};
+use crate::cli::client::{self, Client, ClientError, ServerArguments};
 
 /// Say why somebody may or may not do something, rule by rule.
 #[derive(Debug, clap::Args)]
@@ -62,14 +62,15 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 
 /// Asks, and prints the answer.
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&arguments.server)?;
-    let runtime = crate::cli::runtime()?;
-    match runtime.block_on(ask(&client, arguments)) {
-        Ok(answer) if arguments.json => anstream::println!("{answer:#}"),
-        Ok(answer) => anstream::print!("{}", text(&answer)),
-        Err(error) => return Failure::from(error).told(arguments.json),
-    }
-    Ok(ExitCode::SUCCESS)
+    client::ask(&arguments.server, arguments.json, async |client| {
+        let answer = ask(&client, arguments).await?;
+        if arguments.json {
+            anstream::println!("{answer:#}");
+        } else {
+            anstream::print!("{}", text(&answer));
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 async fn ask(client: &Client, arguments: &ExplainArguments) -> Result<Value, ClientError> {

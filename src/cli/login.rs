@@ -65,7 +65,7 @@ fn sign_in(arguments: &LoginArguments) -> Result<ExitCode, Fault> {
     })?;
     let access = Access { folders, profile };
     keep(&access, &home, key, &answer)?;
-    let me = wait(access.ask(&home, "/.wayleave/api/v1/me"))?;
+    let me = wait(access.ask(&home, "me"))?;
     tell(&access.profile, &me, arguments.person.output);
     Ok(ExitCode::SUCCESS)
 }

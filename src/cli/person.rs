@@ -30,10 +30,10 @@ pub enum Output {
 #[derive(Clone, Debug, clap::Args)]
 pub struct PersonArguments {
     /// The profile: which edge, and who you are there. Default: the one that you signed in to last.
-    #[arg(long, env = "WAYLEAVE_PROFILE", value_name = "NAME")]
+    #[arg(long, env = "WAYLEAVE_PROFILE", value_name = "NAME", global = true)]
     pub(in crate::cli) profile: Option<String>,
     /// Text for people, or JSON for programs.
-    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    #[arg(long, value_enum, default_value_t, value_name = "FORM", global = true)]
     pub(in crate::cli) output: Output,
 }
 

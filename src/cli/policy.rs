@@ -14,7 +14,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::cli::audit::moment;
-use crate::cli::client::{Client, ClientError, Failure, ServerArguments};
+use crate::cli::client::{self, Client, ClientError, Failure, ServerArguments};
 use crate::cli::policy::istio::IstioArguments;
 use crate::policy::yaml::LARGEST_DOCUMENT;
 
@@ -134,14 +134,10 @@ struct NoteArguments {
 
 /// Does what the arguments say.
 pub fn run(arguments: &PolicyArguments) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&arguments.server)?;
-    let runtime = crate::cli::runtime()?;
-    let command = Command {
-        client,
-        json: arguments.json,
-    };
-    let outcome = runtime.block_on(command.run(&arguments.command));
-    outcome.or_else(|failure| failure.told(arguments.json))
+    let json = arguments.json;
+    client::ask(&arguments.server, json, async |client| {
+        Command { client, json }.run(&arguments.command).await
+    })
 }
 
 type Outcome = Result<ExitCode, Failure>;

@@ -17,7 +17,7 @@ pub fn run(arguments: &PersonArguments) -> ExitCode {
 fn show(arguments: &PersonArguments) -> Result<ExitCode, Fault> {
     let access = Access::open(arguments)?;
     let home = Home::new(&access.profile)?;
-    let mut me = wait(access.ask(&home, "/.wayleave/api/v1/me"))?;
+    let mut me = wait(access.ask(&home, "me"))?;
     match arguments.output {
         Output::Json => {
             me["edge"] = access.profile.edge.as_str().into();

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use http::{Method, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::cli::client::Refusal;
 use crate::cli::person::PersonArguments;
 use crate::cli::person::credentials::{Credentials, Lock};
 use crate::cli::person::fault::Fault;
-use crate::cli::person::home::{CLIENT, Home, Refusal, TOKEN};
+use crate::cli::person::home::{CLIENT, Call, Called, Home, TOKEN, TokenRefusal};
 use crate::cli::person::profile::{Folders, Profile};
 use crate::cli::person::token_cache::{Kept, Route, TokenCache, now};
 use crate::token::dpop::prover::Prover;
@@ -92,7 +94,7 @@ impl Access {
         Ok((token, credentials.key))
     }
 
-    fn ended(&self, refusal: &Refusal) -> Fault {
+    fn ended(&self, refusal: &TokenRefusal) -> Fault {
         // What is not good any more is not tried again.
         let _forgotten = Credentials::forget(&self.folders, &self.profile.name);
         self.signed_out(&refusal.description)
@@ -107,12 +109,38 @@ impl Access {
             .next(format!("wayleave login --profile {}", self.profile.name))
     }
 
-    /// Asks the API.
+    /// Asks the API what it tells of the caller.
     pub(in crate::cli) async fn ask(&self, home: &Home, path: &str) -> Result<Value, Fault> {
+        let call = Call {
+            method: Method::GET,
+            path,
+            query: &[],
+            body: None,
+        };
+        match self.call(home, &call).await? {
+            Ok(answer) => Ok(answer),
+            Err(Refusal { status, problem }) => {
+                let detail = problem["detail"].as_str().unwrap_or_default().to_owned();
+                Err(match status {
+                    StatusCode::FORBIDDEN => Fault::denied(detail),
+                    _ => Fault::unreachable(detail).next("try again in a moment"),
+                })
+            }
+        }
+    }
+
+    /// Asks the API anything.
+    pub(in crate::cli) async fn call(
+        &self,
+        home: &Home,
+        call: &Call<'_>,
+    ) -> Result<Result<Value, Refusal>, Fault> {
         for is_last in [false, true] {
             let (token, key) = self.home_token(home).await?;
-            if let Some(answer) = home.get(path, &key, &token).await? {
-                return Ok(answer);
+            match home.call(call, &key, &token).await? {
+                Called::Done(answer) => return Ok(Ok(answer)),
+                Called::Refused(refusal) => return Ok(Err(refusal)),
+                Called::NotSignedIn => {}
             }
             // It looked good from here: the session may have ended, which a refresh finds out.
             self.update(TokenCache::clear)?;
@@ -132,7 +160,7 @@ impl Access {
         if !is_fresh && let Some(known) = self.cache().known() {
             return Ok(known.to_vec());
         }
-        let answer = self.ask(home, "/.wayleave/api/v1/routes").await?;
+        let answer = self.ask(home, "routes").await?;
         let routes: Vec<Route> =
             serde_json::from_value(answer["routes"].clone()).map_err(|_| incomplete())?;
         self.update(|cache| cache.set_known(routes.clone()))?;

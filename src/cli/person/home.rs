@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap};
-use reqwest::{RequestBuilder, StatusCode, redirect};
+use reqwest::{Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use url::Url;
 
+use crate::cli::client::Refusal;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::profile::{Profile, is_loopback};
 use crate::clock::{Clock, SystemClock};
@@ -21,6 +22,8 @@ const CLOCKS: i64 = 45;
 
 /// Where tokens are had.
 pub(in crate::cli) const TOKEN: &str = "/.wayleave/oauth/token";
+/// The API for people's programs.
+const API: &str = "/.wayleave/api/v1";
 /// The id that the edge knows us by.
 pub(in crate::cli) const CLIENT: &str = "wayleave-cli";
 
@@ -32,9 +35,27 @@ pub(in crate::cli) struct Home {
 
 /// What an endpoint for tokens refused.
 #[derive(Debug)]
-pub(in crate::cli) struct Refusal {
+pub(in crate::cli) struct TokenRefusal {
     pub(in crate::cli) code: String,
     pub(in crate::cli) description: String,
+}
+
+/// Something to ask of the API.
+pub(in crate::cli) struct Call<'a> {
+    pub(in crate::cli) method: Method,
+    /// Below the API's own.
+    pub(in crate::cli) path: &'a str,
+    pub(in crate::cli) query: &'a [(&'a str, String)],
+    pub(in crate::cli) body: Option<&'a Value>,
+}
+
+/// What the API says.
+pub(in crate::cli) enum Called {
+    Done(Value),
+    /// A problem (RFC 9457).
+    Refused(Refusal),
+    /// The token is not good any more.
+    NotSignedIn,
 }
 
 /// An answer that is JSON.
@@ -115,7 +136,7 @@ impl Home {
         path: &str,
         key: &Prover,
         fields: &[(&str, &str)],
-    ) -> Result<Result<Value, Refusal>, Fault> {
+    ) -> Result<Result<Value, TokenRefusal>, Fault> {
         let url = self.url(path);
         let proof = proof(key, "POST", url.as_str(), None)?;
         let request = self.http.post(url).header("dpop", proof).form(fields);
@@ -124,7 +145,7 @@ impl Home {
             return Ok(Ok(answer.body));
         }
         let text = |name: &str| answer.body[name].as_str().unwrap_or_default().to_owned();
-        let refusal = Refusal {
+        let refusal = TokenRefusal {
             code: text("error"),
             description: text("error_description"),
         };
@@ -138,26 +159,40 @@ impl Home {
         }
     }
 
-    /// Asks the API with a token; `None` when the token is not good any more.
-    pub(in crate::cli) async fn get(
+    /// Asks the API with a token.
+    pub(in crate::cli) async fn call(
         &self,
-        path: &str,
+        call: &Call<'_>,
         key: &Prover,
         token: &str,
-    ) -> Result<Option<Value>, Fault> {
-        let url = self.url(path);
-        let proof = proof(key, "GET", url.as_str(), Some(token))?;
-        let request = self.http.get(url).header("dpop", proof);
-        let request = request.header("authorization", format!("DPoP {token}"));
-        let answer = self.answer(request).await?;
-        let text = |name: &str| answer.body[name].as_str().unwrap_or_default().to_owned();
-        match (answer.status, text("code").as_str()) {
-            (status, _) if status.is_success() => Ok(Some(answer.body)),
-            (_, "invalid_dpop_proof") => Err(clock_or(&answer.headers, text("detail"))),
-            (StatusCode::UNAUTHORIZED, _) => Ok(None),
-            (StatusCode::FORBIDDEN, _) => Err(Fault::denied(text("detail"))),
+    ) -> Result<Called, Fault> {
+        let mut url = self.url(&format!("{API}/{}", call.path));
+        // Proofs are of an address without its query (RFC 9449 §4.2).
+        let proof = proof(key, call.method.as_str(), url.as_str(), Some(token))?;
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
+        }
+        let request = self.http.request(call.method.clone(), url);
+        let request = request.header("dpop", proof);
+        let mut request = request.header("authorization", format!("DPoP {token}"));
+        if let Some(body) = call.body {
+            request = request.json(body);
+        }
+        let Answer {
+            status,
+            headers,
+            body,
+        } = self.answer(request).await?;
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        match (status, text("code").as_str()) {
+            (status, _) if status.is_success() => Ok(Called::Done(body)),
+            (_, "invalid_dpop_proof") => Err(clock_or(&headers, text("detail"))),
+            (StatusCode::UNAUTHORIZED, _) => Ok(Called::NotSignedIn),
             (status, "") => Err(self.is_no_edge(&format!("it says {status}"))),
-            _ => Err(Fault::unreachable(text("detail")).next("try again in a moment")),
+            _ => Ok(Called::Refused(Refusal {
+                status,
+                problem: body,
+            })),
         }
     }
 

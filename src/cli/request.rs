@@ -1,0 +1,156 @@
+//! `wayleave request`: asks for access that a rule gives for a time, and waits until somebody has decided.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::access::{clock_time, length, length_of, short};
+use crate::cli::client::{Client, ClientError, Failure, Refusal, complain};
+use crate::cli::curl::address;
+use crate::cli::person::{Output, PersonArguments};
+
+/// Between two looks at what became of it.
+const AGAIN: Duration = Duration::from_secs(2);
+/// It was refused.
+const DENIED: u8 = 4;
+
+/// Ask for access for a time, and wait until somebody has decided.
+#[derive(Debug, clap::Args)]
+pub struct RequestArguments {
+    /// A route's name and a path below it, like `payroll/reports`; or a whole URL of a route.
+    #[arg(value_name = "ROUTE/PATH")]
+    target: String,
+    /// Why; whoever decides reads it.
+    #[arg(short = 'm', long)]
+    reason: String,
+    /// For how long, like 30m or 4h; as long as the rule allows, if it is left out.
+    #[arg(long = "for", value_name = "DURATION", value_parser = length)]
+    lasting: Option<Duration>,
+    /// What to do there, if it is not to look at it.
+    #[arg(short = 'X', long, default_value = "GET")]
+    method: String,
+    /// Take it at once, where the rule lets that be: everybody hears of it, and it is looked at afterwards.
+    #[arg(long)]
+    break_glass: bool,
+    /// Do not wait.
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    person: PersonArguments,
+}
+
+/// Asks, waits, and tells what became of it.
+pub fn run(arguments: &RequestArguments) -> anyhow::Result<ExitCode> {
+    let is_json = arguments.person.output == Output::Json;
+    let runtime = crate::cli::runtime()?;
+    let done = runtime.block_on(request(arguments));
+    done.or_else(|failure| failure.told(is_json))
+}
+
+async fn request(arguments: &RequestArguments) -> Result<ExitCode, Failure> {
+    let client = Client::as_person(&arguments.person)?;
+    let Client::Person(access, home) = &client else {
+        return Err(anyhow::anyhow!("only people can ask").into());
+    };
+    let (_, address) = address(access, home, &arguments.target).await?;
+    let body = json!({
+        "url": address.url.as_str(),
+        "method": arguments.method.to_ascii_uppercase(),
+        "reason": arguments.reason,
+        "seconds": arguments.lasting.map(|lasting| lasting.as_secs()),
+        "break_glass": arguments.break_glass,
+    });
+    let mut said = match client.post("access/requests", &body).await {
+        Ok(said) => said,
+        Err(ClientError::Refused(refusal)) if refusal.problem["code"] == "open_already" => {
+            anstream::println!("You may open it already; there is nothing to ask for.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let id = said["request"]["id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    if !is_settled(&said) && !arguments.no_wait {
+        let waiting = format!(
+            "Asked for {} until somebody decides. Ctrl-C leaves it open; `wayleave access withdraw {}` takes it back.",
+            length_of(&said["request"]["seconds"]),
+            short(&id),
+        );
+        anstream::eprintln!("{waiting}");
+        said = settled(&client, &id).await?;
+    }
+    Ok(tell(arguments, &said))
+}
+
+/// Looks again until it is decided. What does not answer for a while is asked again.
+async fn settled(client: &Client, id: &str) -> Result<Value, ClientError> {
+    let path = format!("access/requests/{id}");
+    loop {
+        match client.get(&path, &[]).await {
+            Ok(said) if is_settled(&said) => return Ok(said),
+            Err(ClientError::Person(fault)) if !fault.is_passing() => return Err(fault.into()),
+            Err(ClientError::Refused(Refusal { status, problem })) if !status.is_server_error() => {
+                return Err(ClientError::Refused(Refusal { status, problem }));
+            }
+            Ok(_) | Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
+/// Whether there is no more to wait for: a grant has to have reached this edge as well.
+fn is_settled(said: &Value) -> bool {
+    match said["request"]["state"].as_str() {
+        Some("open") => false,
+        Some("granted") => said["in_force"] == true || said["grant"]["live"] == false,
+        Some(_) | None => true,
+    }
+}
+
+fn tell(arguments: &RequestArguments, said: &Value) -> ExitCode {
+    let state = said["request"]["state"].as_str().unwrap_or_default();
+    let is_live = said["grant"]["live"] == true;
+    if arguments.person.output == Output::Json {
+        anstream::println!("{said:#}");
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (told, code) = match state {
+        "open" => {
+            let id = text(&said["request"]["id"]);
+            let told = format!(
+                "Asked ({}); `wayleave access` tells what becomes of it.",
+                short(&id)
+            );
+            (Ok(told), ExitCode::SUCCESS)
+        }
+        "granted" if is_live => {
+            let until = clock_time(&said["grant"]["until"]);
+            let how = if said["grant"]["break_glass"] == true {
+                "Taken without an approval".to_owned()
+            } else {
+                format!("Granted by {}", text(&said["grant"]["by"]))
+            };
+            (Ok(format!("{how}, until {until}.")), ExitCode::SUCCESS)
+        }
+        "refused" => {
+            let (by, why) = (&said["request"]["decided_by"], &said["request"]["why"]);
+            let told = format!("{} refused it: {}", text(by), text(why));
+            (Err(told), ExitCode::from(DENIED))
+        }
+        "expired" => (
+            Err("nobody decided it in time".to_owned()),
+            ExitCode::FAILURE,
+        ),
+        "withdrawn" => (Err("it was taken back".to_owned()), ExitCode::FAILURE),
+        _ => (Err("the grant is over".to_owned()), ExitCode::FAILURE),
+    };
+    if arguments.person.output == Output::Text {
+        match told {
+            Ok(told) => anstream::println!("{told}"),
+            Err(told) => complain(&told),
+        }
+    }
+    code
+}
