@@ -30,6 +30,7 @@ mod oauth_device;
 mod oidc;
 mod outbound;
 mod parts;
+mod people_api;
 mod policy_cli;
 mod policy_writes;
 mod process;

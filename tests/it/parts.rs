@@ -3,6 +3,7 @@
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod command;
+pub(crate) mod desk;
 pub(crate) mod envoy;
 pub(crate) mod files;
 pub(crate) mod frames;

@@ -25,6 +25,13 @@ mappings:
   - name: nobody
     from: [{{ anyone: true }}]
     spiffe_id: "spiffe://demo.wayleave/ns/people/sa/anonymous"
+role_bindings:
+  - name: owners
+    role: owner
+    from: [{{ emails: [alice@demo.example] }}]
+  - name: auditors
+    role: auditor
+    from: [{{ emails: [bob@demo.example] }}]
 rules:
   - name: no-admin
     action: deny
