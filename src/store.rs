@@ -1,6 +1,6 @@
 //! All SQL and migrations: rows in, domain types out. Postgres and SQLite differ only in here.
 //!
-//! Knows no HTTP and decides nothing. Every call ends within [`CALL_DEADLINE`], whatever the database does; a call that
+//! Knows no HTTP and decides nothing. Every call ends by a deadline ([`CALL_DEADLINE`]), whatever the database does; a call that
 //! returned `Ok` survives a crash. Secrets rest sealed, each under a purpose that names its row, so that a sealed value
 //! moved to another row does not open.
 
@@ -37,7 +37,7 @@ pub mod signing_keys;
 pub mod token_families;
 pub mod usage;
 
-/// No call takes longer than this.
+/// No call takes longer than this, but for the writing of a revision.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(6);
 
 /// The store, on either database. Cheap to clone.
@@ -116,7 +116,15 @@ fn unseal(sealer: &Sealer, purpose: &str, sealed: &str) -> Result<Zeroizing<Vec<
 
 /// Gives up on `work` at the deadline; a transaction under way is rolled back by being dropped.
 async fn within<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(CALL_DEADLINE, work)
+    within_time(CALL_DEADLINE, work).await
+}
+
+/// The same for what may take longer.
+async fn within_time<T>(
+    deadline: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(deadline, work)
         .await
         .unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
 }

@@ -233,8 +233,8 @@ mod tests {
             read(&path).await,
             Err(PolicyFileError::Unreadable(_))
         ));
-        std::fs::write(&path, "x".repeat(3 * 1024 * 1024)).unwrap();
-        assert_eq!(read(&path).await.unwrap().len(), 1024 * 1024 + 1);
+        std::fs::write(&path, "x".repeat(LARGEST_DOCUMENT + 2)).unwrap();
+        assert_eq!(read(&path).await.unwrap().len(), LARGEST_DOCUMENT + 1);
         std::fs::write(&path, [0xff]).unwrap();
         assert!(matches!(
             read(&path).await,

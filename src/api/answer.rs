@@ -33,7 +33,7 @@ impl From<JsonRejection> for Unreadable {
 }
 
 fn too_large() -> String {
-    "the body is larger than 4 MiB; a policy document has at most 1 MiB".to_owned()
+    "the body is larger than 48 MiB; a policy document has at most 32 MiB".to_owned()
 }
 
 impl From<ReceiveFault> for Unreadable {

@@ -8,10 +8,11 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::api::{Api, access, audit, drafts, guard, istio, policy};
 use crate::policy::roles::Permission;
+use crate::policy::yaml::LARGEST_DOCUMENT;
 use crate::web::endpoint::{Access, Endpoint};
 
-/// A document of 1 MiB as a JSON text.
-pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
+/// A document as a JSON text, with every line's end and quote escaped.
+pub const LARGEST_BODY: usize = LARGEST_DOCUMENT + LARGEST_DOCUMENT / 2;
 
 const fn endpoint(
     method: &'static str,

@@ -337,7 +337,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
     };
     read.with_context(|| format!("{name} cannot be read"))?;
     if bytes.len() > LARGEST_DOCUMENT {
-        bail!("{name} is larger than 1 MiB, which is the most that a policy document may have");
+        bail!("{name} is larger than 32 MiB, which is the most that a policy document may have");
     }
     String::from_utf8(bytes).with_context(|| format!("{name} cannot be read"))
 }

@@ -111,12 +111,12 @@ impl fmt::Display for PolicyFault {
 }
 
 /// Bytes of the largest document.
-pub const LARGEST_DOCUMENT: usize = 1024 * 1024;
+pub const LARGEST_DOCUMENT: usize = 32 * 1024 * 1024;
 
 /// Reads a document. Unknown keys, unreadable values, references to what does not exist: all are faults, and one fault refuses the whole document.
 /// Only a fault of the YAML itself hides others.
 ///
-/// A document has at most 1 MiB, nesting of at most 16, and no anchors, aliases, merge keys, unknown tags or second document.
+/// A document has at most 32 MiB (some hundred thousand rules), nesting of at most 16, and no anchors, aliases, merge keys, unknown tags or second document.
 pub fn parse(text: &str) -> Result<Policy, Vec<PolicyFault>> {
     let root = tree::from_yaml(text).map_err(|fault| vec![fault])?;
     let (policy, mut faults) = read(&root);

@@ -21,6 +21,9 @@ pub(in crate::store) use look::look;
 /// The channel that wakes the followers of the change feed.
 const CHANNEL: &str = "wayleave_changes";
 
+/// As many rows go with one statement.
+const BULK: usize = 5_000;
+
 /// A value bound to a placeholder.
 pub(in crate::store) enum Arg {
     Text(Option<String>),
@@ -135,6 +138,44 @@ impl Turn {
         }
     }
 }
+
+/// A statement about many rows at once, which come as one JSON array: the one place where the two databases write differently what we would
+/// otherwise have to send row by row.
+pub(in crate::store) struct Bulk {
+    pub(in crate::store) sqlite: &'static str,
+    pub(in crate::store) postgres: &'static str,
+}
+
+/// A [`Bulk`] of a statement with `{rows}` in it: rows with these columns, of an array of objects with these members, which is `$1`.
+macro_rules! bulk {
+    ($head:literal, ($($column:ident $kind:ident),+ $(,)?), $tail:literal) => {
+        $crate::store::dialect::Bulk {
+            sqlite: concat!(
+                $head,
+                $crate::store::dialect::columns!(" SELECT ", ", ", $("value ->> '", stringify!($column), "'");+),
+                " FROM json_each($1)",
+                $tail
+            ),
+            postgres: concat!(
+                $head,
+                $crate::store::dialect::columns!(" SELECT ", ", ", $(stringify!($column), "", "");+),
+                " FROM json_to_recordset($1::json) AS given",
+                $crate::store::dialect::columns!(" (", ", ", $(stringify!($column), " ", stringify!($kind));+),
+                ")",
+                $tail
+            ),
+        }
+    };
+}
+pub(in crate::store) use bulk;
+
+/// Texts of three parts, with something before the first and between any two.
+macro_rules! columns {
+    ($before:literal, $between:literal, $a:expr, $b:expr, $c:expr $(; $x:expr, $y:expr, $z:expr)*) => {
+        concat!($before, $a, $b, $c $(, $between, $x, $y, $z)*)
+    };
+}
+pub(in crate::store) use columns;
 
 /// The connections to one of the two databases.
 #[derive(Clone)]
@@ -303,6 +344,35 @@ impl Transaction {
                 .await?
                 .rows_affected(),
         })
+    }
+
+    /// Runs a statement about all of these rows.
+    pub(in crate::store) async fn execute_bulk(
+        &mut self,
+        bulk: &Bulk,
+        rows: &[serde_json::Value],
+        more: Option<i64>,
+    ) -> Result<(), StoreError> {
+        for some in rows.chunks(BULK) {
+            let json = serde_json::Value::from(some).to_string();
+            match self {
+                Self::Sqlite { transaction, .. } => {
+                    sqlx::query(bulk.sqlite)
+                        .bind(json)
+                        .bind(more)
+                        .execute(&mut **transaction)
+                        .await?;
+                }
+                Self::Postgres(transaction) => {
+                    sqlx::query(bulk.postgres)
+                        .bind(json)
+                        .bind(more)
+                        .execute(&mut **transaction)
+                        .await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits until no other transaction has this turn; held until the transaction ends.

@@ -1,6 +1,9 @@
 //! Policy as revision-numbered rows: each row knows from which revision until which it holds.
 
 use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::audit::event::Event;
 use crate::audit::event::drafts::Doer;
@@ -9,9 +12,9 @@ use crate::identity::principal::Principal;
 use crate::policy::draft::{DraftId, DraftState};
 use crate::policy::model::Revision;
 use crate::store::changes::Change;
-use crate::store::dialect::{Transaction, Turn, args};
+use crate::store::dialect::{Bulk, Transaction, Turn, args, bulk};
 use crate::store::drafts::{Approval, Draft};
-use crate::store::{Store, StoreError, within};
+use crate::store::{Store, StoreError, within, within_time};
 
 mod history;
 mod positions;
@@ -214,6 +217,23 @@ impl TryFrom<ObjectRow> for PolicyObject {
     }
 }
 
+/// A revision of a hundred thousand objects takes longer than other calls may.
+const WRITE_DEADLINE: Duration = Duration::from_secs(25);
+
+/// Objects that a revision has no more.
+const END: Bulk = bulk!(
+    "UPDATE policy_objects SET valid_until = $2 WHERE valid_until IS NULL AND (kind, name) IN (",
+    (kind text, name text),
+    ")"
+);
+
+/// Objects that a revision is the first to have.
+const BEGIN: Bulk = bulk!(
+    "INSERT INTO policy_objects (kind, name, position, body, text, valid_from)",
+    (kind text, name text, position bigint, body text, text text, valid_from bigint),
+    ""
+);
+
 const NEWEST: &str = "SELECT MAX(revision) FROM revisions";
 
 fn newest(rows: &[(Option<i64>,)]) -> Option<Revision> {
@@ -292,7 +312,7 @@ impl Store {
     /// Writes a revision whose parent must still be the current one; only rows that differ are touched.
     /// Two objects of one kind and name are refused by the table's key.
     pub async fn write(&self, new: &NewRevision<'_>) -> Result<Written, StoreError> {
-        within(async {
+        within_time(WRITE_DEADLINE, async {
             let mut transaction = self.database.begin().await?;
             transaction.take_turn(Turn::WriteRevision).await?;
             let current = newest(&transaction.fetch(NEWEST, args![]).await?);
@@ -405,29 +425,21 @@ impl Transaction {
         gone: &[&PolicyObject],
         new: &[&PolicyObject],
     ) -> Result<(), StoreError> {
-        for object in gone {
-            self.execute(
-                "UPDATE policy_objects SET valid_until = $1 \
-                 WHERE kind = $2 AND name = $3 AND valid_until IS NULL",
-                args![revision.0, object.kind.as_str(), object.name.as_str()],
-            )
-            .await?;
-        }
-        for object in new {
-            self.execute(
-                "INSERT INTO policy_objects (kind, name, position, body, text, valid_from) \
-                 VALUES ($1, $2, $3, $4, $5, $6)",
-                args![
-                    object.kind.as_str(),
-                    object.name.as_str(),
-                    object.position,
-                    object.body.as_str(),
-                    object.text.as_str(),
-                    revision.0
-                ],
-            )
-            .await?;
-        }
-        Ok(())
+        let named =
+            |object: &&PolicyObject| json!({ "kind": object.kind.as_str(), "name": object.name });
+        let gone: Vec<Value> = gone.iter().map(named).collect();
+        self.execute_bulk(&END, &gone, Some(revision.0)).await?;
+        let whole = |object: &&PolicyObject| {
+            json!({
+                "kind": object.kind.as_str(),
+                "name": object.name,
+                "position": object.position,
+                "body": object.body,
+                "text": object.text,
+                "valid_from": revision.0,
+            })
+        };
+        let new: Vec<Value> = new.iter().map(whole).collect();
+        self.execute_bulk(&BEGIN, &new, None).await
     }
 }

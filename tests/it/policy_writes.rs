@@ -18,6 +18,7 @@ use wayleave::identity::spiffe_id::TrustDomain;
 use wayleave::policy::check::Known;
 use wayleave::policy::document::written;
 use wayleave::policy::model::Revision;
+use wayleave::policy::yaml::LARGEST_DOCUMENT;
 use wayleave::secret::{Sealer, random};
 use wayleave::store::Store;
 
@@ -425,15 +426,15 @@ async fn j6_an_export_applies_to_nothing_and_a_rollback_is_what_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn j5_a_document_over_a_mebibyte_is_refused_at_file_api_and_command() {
+async fn j5_a_document_that_is_too_large_is_refused_at_file_api_and_command() {
     let [(parties, _), (other, _)] = on_both().await;
     other.leave().await;
     let edge = parties.serve().await;
     let operator = Operator::of(&parties);
     let comment = |bytes: usize| format!("# {}\n", "é".repeat(bytes / 2));
     for (bytes, code, words) in [
-        (1024 * 1024, 422, "larger than 1 MiB"),
-        (5 * 1024 * 1024, 413, "at most 1 MiB"),
+        (LARGEST_DOCUMENT, 422, "larger than 32 MiB"),
+        (2 * LARGEST_DOCUMENT, 413, "at most 32 MiB"),
     ] {
         // A server that has said no may not read on.
         let Some((found, said)) = operator
@@ -447,13 +448,17 @@ async fn j5_a_document_over_a_mebibyte_is_refused_at_file_api_and_command() {
         assert!(said.to_string().contains(words), "{said}");
     }
     let file = parties.stage.path("large.yaml");
-    for bytes in [1024 * 1024, 5 * 1024 * 1024] {
+    for bytes in [LARGEST_DOCUMENT, 2 * LARGEST_DOCUMENT] {
         std::fs::write(&file, comment(bytes)).unwrap();
         let file = file.to_str().unwrap();
         for arguments in [&["plan", file][..], &["apply", file, "-m", "x", "--yes"]] {
             let refused = command(&parties, "policy", arguments).await;
             assert_eq!(refused.code, Some(1));
-            assert!(refused.err.contains("larger than 1 MiB"), "{}", refused.err);
+            assert!(
+                refused.err.contains("larger than 32 MiB"),
+                "{}",
+                refused.err
+            );
         }
     }
     end(edge).await;
@@ -465,19 +470,19 @@ async fn j5_a_document_over_a_mebibyte_is_refused_at_file_api_and_command() {
         "[policy]\nfile = \"policy.yaml\"\n\n[log]",
     );
     let good = parties.read("policy.yaml");
-    let large = format!("{good}\n{}", comment(1024 * 1024));
+    let large = format!("{good}\n{}", comment(LARGEST_DOCUMENT));
     std::fs::write(parties.stage.path("policy.yaml"), &large).unwrap();
     let mut refused = parties.try_serve();
     assert_ne!(refused.ended().await.code(), Some(0));
     assert!(
-        refused.err().contains("larger than 1 MiB"),
+        refused.err().contains("larger than 32 MiB"),
         "{}",
         refused.err()
     );
     std::fs::write(parties.stage.path("policy.yaml"), &good).unwrap();
     let mut edge = parties.serve().await;
     std::fs::write(parties.stage.path("policy.yaml"), &large).unwrap();
-    edge.logs("larger than 1 MiB").await;
+    edge.logs("larger than 32 MiB").await;
     end(edge).await;
     parties.leave().await;
 }

@@ -106,6 +106,7 @@ on_both!(
     one_taker_of_fifty,
     l6_several_are_kept_in_one_transaction_and_the_oldest_give_way,
     one_revision_of_fifty,
+    many_objects_are_written_together_and_a_small_change_is_of_few_rows,
     one_lease,
     acknowledged_is_there_without_close,
     nothing_revives,
@@ -249,6 +250,43 @@ async fn one_revision_of_fifty(place: Place) {
         .unwrap();
     assert_eq!(next, Written::Revision(Revision(2)));
     assert_eq!(store.policy_objects(Revision(1)).await.unwrap(), kept);
+}
+
+async fn many_objects_are_written_together_and_a_small_change_is_of_few_rows(place: Place) {
+    let store = place.open().await;
+    let object = |n: i64| PolicyObject {
+        kind: ObjectKind::Rule,
+        name: format!("r{n}"),
+        position: n << 20,
+        body: format!("{{\"name\": \"r{n}\"}}"),
+        text: format!("- name: r{n} # \u{e9}\\ '\"\n\t"),
+    };
+    // More than go with one statement, twice.
+    let mut objects: Vec<_> = (0..12_001).map(object).collect();
+    let first = store
+        .write_revision(None, "a", "m", &objects)
+        .await
+        .unwrap();
+    assert_eq!(first, Written::Revision(Revision(1)));
+    let before = store.policy_objects(Revision(1)).await.unwrap();
+    assert_eq!(before, objects);
+
+    objects[7_000].body = "{}".to_owned();
+    objects.remove(3_000);
+    let parent = Some(Revision(1));
+    let second = store
+        .write_revision(parent, "a", "m", &objects)
+        .await
+        .unwrap();
+    assert_eq!(second, Written::Revision(Revision(2)));
+    assert_eq!(store.policy_objects(Revision(2)).await.unwrap(), objects);
+    assert_eq!(store.policy_objects(Revision(1)).await.unwrap(), before);
+    for (name, versions) in [("r7000", 2), ("r3000", 1), ("r0", 1), ("r12000", 1)] {
+        let found = store.object_versions(ObjectKind::Rule, name).await.unwrap();
+        assert_eq!(found.len(), versions, "{name}");
+        let is_over = found.last().unwrap().until == Some(Revision(2));
+        assert_eq!(is_over, matches!(name, "r7000" | "r3000"), "{name}");
+    }
 }
 
 async fn one_lease(place: Place) {

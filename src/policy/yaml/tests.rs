@@ -260,7 +260,7 @@ fn upstream_addresses_have_one_reading() {
 #[test]
 fn j5_documents_are_bounded() {
     let deep = format!("rules: {}{}", "[".repeat(5000), "]".repeat(5000));
-    let large = format!("rules: []\n# {}", "x".repeat(1024 * 1024));
+    let large = format!("rules: []\n# {}", "x".repeat(LARGEST_DOCUMENT));
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n";
     let faulty = format!("rules: [{}]", "1,".repeat(100_000));
     for text in [&deep, &large, bomb] {

@@ -107,7 +107,7 @@ pub(super) fn from_yaml(text: &str) -> Result<Node, PolicyFault> {
         message,
     };
     if text.len() > LARGEST_DOCUMENT {
-        return Err(fault(None, "the document is larger than 1 MiB".to_owned()));
+        return Err(fault(None, "the document is larger than 32 MiB".to_owned()));
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {

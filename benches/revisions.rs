@@ -1,0 +1,132 @@
+//! What a policy of a hundred thousand rules costs to write, to change by one rule, and to put in force: `cargo bench --bench revisions`.
+//! On PostgreSQL with its URL in `WAYLEAVE_BENCH_STORE`; an empty database, please.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark has no one to tell but whoever runs it"
+)]
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wayleave::admin::actor::Actor;
+use wayleave::admin::policy_rules::PolicyRules;
+use wayleave::admin::revisions::{Revisions, Writing};
+use wayleave::clock::{Clock, SystemClock};
+use wayleave::config::checked::StoreConfig;
+use wayleave::identity::spiffe_id::TrustDomain;
+use wayleave::policy::check::Known;
+use wayleave::policy::model::Revision;
+use wayleave::secret::{Sealer, random};
+use wayleave::snapshot;
+use wayleave::store::Store;
+
+const RULES: usize = 100_000;
+const ROUTES: usize = 1_000;
+
+/// A document; `changed` is the rule that says something else.
+fn document(changed: Option<usize>) -> String {
+    let mut text = "routes:\n".to_owned();
+    for route in 0..ROUTES {
+        let _fits = writeln!(
+            text,
+            "  - {{ name: r{route}, host: r{route}.example, upstream: {{ addresses: [\"u:1\"], tls: {{ server_name: u }} }} }}"
+        );
+    }
+    text.push_str("rules:\n");
+    for rule in 0..RULES {
+        let method = if changed == Some(rule) { "POST" } else { "GET" };
+        let _fits = writeln!(
+            text,
+            "  - {{ name: rule{rule}, action: allow, from: [{{ groups: [group{rule}] }}], to: [{{ routes: [r{}], methods: [{method}] }}] }}",
+            rule % ROUTES
+        );
+    }
+    text
+}
+
+fn told<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = work();
+    println!("{what}: {:.2?}", begun.elapsed());
+    done
+}
+
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    line.unwrap_or("no VmHWM").to_owned()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the database to use is the caller's to name"
+)]
+fn url(folder: &tempfile::TempDir) -> String {
+    let file = || format!("sqlite://{}/store.db", folder.path().display());
+    std::env::var("WAYLEAVE_BENCH_STORE").unwrap_or_else(|_| file())
+}
+
+fn main() {
+    // `cargo test --all-targets` runs it as well.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let domain = TrustDomain::parse("td").unwrap();
+    let config = StoreConfig {
+        url: url(&folder).into(),
+        key: Arc::new(Sealer::new(&random())),
+        connections: 4,
+    };
+    let store = runtime.block_on(Store::open(&config, Arc::new(SystemClock)));
+    let store = store.unwrap();
+    let revisions = Revisions {
+        store: store.clone(),
+        rules: PolicyRules {
+            trust_domain: domain.clone(),
+            known: Known::default(),
+        },
+        follows: None,
+        approvals: 0,
+    };
+    let operator = Actor::Operator { name: None };
+    let writing = |parent: Option<i64>| Writing {
+        parent: parent.map(Revision),
+        message: "m".to_owned(),
+        is_emergency: false,
+    };
+    let (before, after) = (document(None), document(Some(RULES / 2)));
+    println!("{RULES} rules, {} MiB", before.len() / 1024 / 1024);
+    let plan = |text: &str| {
+        let plan = revisions.plan(text, SystemClock.now());
+        runtime.block_on(plan).unwrap().changes.len()
+    };
+    told("first plan", || plan(&before));
+    told("first apply", || {
+        runtime
+            .block_on(revisions.apply(&before, &operator, &writing(None)))
+            .unwrap();
+    });
+    let policy = told("load and compile", || {
+        runtime.block_on(snapshot::load(&store, &domain)).unwrap()
+    });
+    told("plan of one rule's change", || plan(&after));
+    told("apply of one rule's change", || {
+        runtime
+            .block_on(revisions.apply(&after, &operator, &writing(Some(1))))
+            .unwrap();
+    });
+    told("publish one rule's change", || {
+        runtime.block_on(snapshot::load(&store, &domain)).unwrap()
+    });
+    told("export", || {
+        runtime.block_on(revisions.export(None)).unwrap()
+    });
+    drop(policy);
+    println!("{}", peak());
+}
