@@ -1,6 +1,7 @@
 //! How signing in ends, through a whole edge: by the person, by the provider, by time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Request, StatusCode, header};
@@ -224,6 +225,33 @@ async fn h3_sign_out_ends_the_session_here_at_once_even_if_the_store_cannot_be_t
     .await;
     for host in ["access", "app"] {
         assert!(!house.knows(&alice, host).await, "{host}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_whoever_has_left_a_group_is_out_after_the_next_refresh() {
+    for store in stores().await {
+        let clock = Arc::new(ManualClock::new(SystemClock.now()));
+        let with_groups = |text: String| {
+            let partner = "label = \"Partner\"\n";
+            text.replace(partner, &format!("{partner}groups_claim = \"groups\"\n"))
+        };
+        let house = House::start_as(&store, clock.clone(), with_groups).await;
+        house.issuer.gives_refresh.store(true, Ordering::SeqCst);
+        *house.issuer.groups.lock().unwrap() = vec!["members"];
+        let mut browser = house.at_partner().await;
+        let url = house.url("partner", "/members");
+        assert_eq!(browser.go(&url).await.page.status, StatusCode::OK);
+        *house.issuer.groups.lock().unwrap() = vec!["robots"];
+        // So it is for as long as groups are believed, and no longer.
+        clock.advance(minutes(3));
+        assert_eq!(browser.go(&url).await.page.status, StatusCode::OK);
+        clock.advance(minutes(2));
+        let is_refused = || async {
+            let page = browser.clone().go(&url).await.page;
+            page.status == StatusCode::FORBIDDEN
+        };
+        eventually("they are refused", is_refused).await;
     }
 }
 

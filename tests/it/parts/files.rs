@@ -53,6 +53,10 @@ rules:
     action: allow
     from: [{{ signed_in: true }}]
     to: [{{ routes: [partner] }}]
+  - name: members-only
+    action: deny
+    from: [{{ not_groups: [members] }}]
+    to: [{{ routes: [partner], paths: ["/members"] }}]
   - name: public
     action: allow
     from: [{{ anyone: true }}]

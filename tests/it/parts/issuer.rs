@@ -38,6 +38,10 @@ pub(crate) struct Issuer {
     pub(crate) exchanges: Arc<AtomicUsize>,
     /// Whether it heeds `acr_values` and `max_age`.
     pub(crate) steps_up: Arc<AtomicBool>,
+    /// The groups that its one person is in.
+    pub(crate) groups: Arc<Mutex<Vec<&'static str>>>,
+    /// Whether it gives refresh tokens.
+    pub(crate) gives_refresh: Arc<AtomicBool>,
 }
 
 struct SigningKey {
@@ -68,6 +72,8 @@ impl Issuer {
             answers: Arc::new(watch::Sender::new(true)),
             exchanges: Arc::default(),
             steps_up: Arc::new(AtomicBool::new(true)),
+            groups: Arc::new(Mutex::new(vec!["robots"])),
+            gives_refresh: Arc::default(),
         };
         let keys = this.clone();
         let at = move |place: usize| {
@@ -156,7 +162,8 @@ impl Issuer {
             this.exchanges.fetch_add(1, Ordering::SeqCst);
             let mut answers = this.answers.subscribe();
             answers.wait_for(|answers| *answers).await.unwrap();
-            Json(this.token_answer(&asked["code"]))
+            // There is no code with a refresh.
+            Json(this.token_answer(asked.get("code").map_or("", String::as_str)))
         };
         axum::Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
@@ -197,13 +204,19 @@ impl Issuer {
             }
             claims["aud"] = "wayleave".into();
             claims["sub"] = "partner-1".into();
-            claims["nonce"] = nonce.into();
+            if !nonce.is_empty() {
+                claims["nonce"] = nonce.into();
+            }
+            claims["groups"] = self.groups.lock().unwrap().as_slice().into();
             claims["sid"] = "sid-1".into();
             // As Entra ID tells who somebody is.
             claims["tid"] = "tenant-1".into();
             claims["oid"] = "object-1".into();
         });
-        json!({"access_token": "a", "token_type": "Bearer", "expires_in": 300, "id_token": id_token})
+        let refresh = self.gives_refresh.load(Ordering::SeqCst).then_some("r");
+        json!({
+            "access_token": "a", "token_type": "Bearer", "expires_in": 300, "id_token": id_token, "refresh_token": refresh,
+        })
     }
 
     /// A logout token for the one person (OIDC Back-Channel Logout 1.0 §2.4).
