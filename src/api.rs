@@ -3,12 +3,10 @@
 //! [`endpoints`] is the whole of it in one table, [`guard`] says who comes in, [`answer`] how it says no. It is on the admin listener for
 //! operators. Handlers find the [`crate::admin::actor::Actor`] who asks among the request's extensions; only guards put one there.
 
-use std::sync::Arc;
-
+use crate::admin::keys::Keys;
 use crate::admin::revisions::Revisions;
 use crate::api::istio::FrontDoors;
 use crate::store::Store;
-use crate::token::assertion::Minter;
 
 pub mod answer;
 pub mod audit;
@@ -16,6 +14,7 @@ pub mod drafts;
 pub mod endpoints;
 pub mod guard;
 pub mod istio;
+pub mod keys;
 pub mod policy;
 
 /// What the endpoints work with.
@@ -24,8 +23,8 @@ pub struct Api {
     pub revisions: Revisions,
     /// Where events are.
     pub store: Store,
-    /// Whose keys sign checkpoints.
-    pub minter: Arc<Minter>,
+    /// The signing keys, and who signs with them.
+    pub keys: Keys,
     /// What workloads are told of this edge.
     pub front_doors: FrontDoors,
 }

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::api::{Api, audit, drafts, guard, istio, policy};
+use crate::api::{Api, audit, drafts, guard, istio, keys, policy};
 use crate::policy::roles::Permission;
 use crate::web::endpoint::{Access, Endpoint};
 
@@ -22,7 +22,7 @@ const fn endpoint(
     Endpoint::new(method, path, Access::With(permission), handler)
 }
 
-use Permission::{ReadAudit, ReadPolicy, ReviewPolicy, WritePolicy};
+use Permission::{ReadAudit, ReadPolicy, ReadSettings, ReviewPolicy, RotateKeys, WritePolicy};
 
 /// All of them; paths are below the API's prefix.
 pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
@@ -95,6 +95,9 @@ pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
     endpoint("GET", "/audit/checkpoints", ReadAudit, || {
         get(audit::checkpoints)
     }),
+    endpoint("GET", "/keys", ReadSettings, || get(keys::list)),
+    endpoint("POST", "/keys/rotate", RotateKeys, || post(keys::rotate)),
+    endpoint("POST", "/keys/revoke", RotateKeys, || post(keys::revoke)),
 ];
 
 /// All endpoints below `prefix`. A guard has to be laid around them, or nobody may do anything.

@@ -472,7 +472,7 @@ async fn h4_refused_refresh_ends(place: Place) {
     assert!(one.load(token.hash(), "app").await.unwrap().is_none());
     assert!(session.end.is_cancelled());
     let feed = store.changes_after(ChangeSeq::default()).await.unwrap();
-    assert_eq!(feed[0].1, Change::SessionEnded(session.id.clone()));
+    assert_eq!(feed[0].1, Some(Change::SessionEnded(session.id.clone())));
 }
 
 /// Reads the whole log, and verifies it with what signs its checkpoints.
@@ -747,7 +747,7 @@ async fn grant_changes(store: &Store) -> usize {
     let changes = store.changes_after(ChangeSeq::default()).await.unwrap();
     let granted = changes
         .iter()
-        .filter(|(_, change)| *change == Change::GrantsChanged);
+        .filter(|(_, change)| *change == Some(Change::GrantsChanged));
     granted.count()
 }
 
