@@ -9,7 +9,8 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::policy::roles::Permission;
 use crate::store::{Store, StoreError};
 use crate::token::assertion::Minter;
-use crate::token::ring::{KeyFact, KeyState, LEAD, new_key};
+pub use crate::token::ring::{KeyFact, KeyState};
+use crate::token::ring::{LEAD, new_key};
 
 /// Why nothing was done about a key.
 #[derive(Debug, thiserror::Error)]

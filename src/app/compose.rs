@@ -440,6 +440,7 @@ impl Parts {
             snapshots: base.snapshots.clone(),
             attention: self.attention.clone(),
             inspector: self.inspector.clone(),
+            keys: self.keys.clone(),
             latency: metrics.latency.clone(),
             clock: base.clock.clone(),
         });
