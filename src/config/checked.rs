@@ -140,7 +140,7 @@ pub struct TokensConfig {
     pub allow_unbound: bool,
     /// How many requests for tokens one address may make, in the long run.
     pub requests_per_second: u32,
-    /// How long a key signs assertions, tokens and checkpoints before another one does, from two days to two years.
+    /// How long a key signs assertions, tokens and checkpoints before another one does, from two weeks to two years.
     pub signing_key_lifetime: Duration,
 }
 

@@ -10,10 +10,10 @@ const LIFETIME: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(60 * 60);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Shortest and longest time that a key signs. Within the shortest the key before it is published for as long as what it signed is good, and the next one
-/// for as long as verifiers may keep the keys of before.
+/// Shortest and longest time that a key signs. Within the shortest there is time for the key before it to be published for as long as what it signed is
+/// good, and for the next one to be published before it signs.
 const KEY_LIFETIME: std::ops::RangeInclusive<Duration> =
-    DAY.saturating_mul(2)..=DAY.saturating_mul(730);
+    DAY.saturating_mul(14)..=DAY.saturating_mul(730);
 
 pub(super) fn read(section: &Section<'_>) -> Option<TokensConfig> {
     let defaults = TokensConfig::default();
@@ -38,7 +38,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<TokensConfig> {
         signing_key_lifetime: key_lifetime?,
     };
     if !KEY_LIFETIME.contains(&tokens.signing_key_lifetime) {
-        section.fault("signing_key_lifetime", "this must be from 2d to 730d");
+        section.fault("signing_key_lifetime", "this must be from 14d to 730d");
         return None;
     }
     if !LIFETIME.contains(&tokens.lifetime) {

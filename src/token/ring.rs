@@ -14,8 +14,9 @@ use crate::store::signing_keys::{NewSigningKey, SigningKeyRecord};
 use crate::store::{Store, StoreError};
 use crate::token::jwk::EcKey;
 
-/// How long a key is published before it signs, at least: many times what verifiers may cache the set for.
-pub const LEAD: Duration = Duration::from_secs(60 * 60);
+/// How long a key is published before it signs, at least: not only many times what verifiers may cache the set for, but also long enough for people to renew
+/// copies of it, as Istio's manifests have one.
+pub const LEAD: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long a key is published after it stopped signing: longer than the longest life of what it signed, which is an hour, and than clocks differ.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a private half is kept after it stopped signing, for edges whose clocks are behind.

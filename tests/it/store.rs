@@ -1193,10 +1193,10 @@ async fn keys_are_published_before_they_sign_and_after(place: Place) {
         } else {
             behind.clone()
         };
-        tokio::spawn(async move { keys.keep().await })
+        async move { keys.keep().await }
     });
-    for kept in keeping.collect::<Vec<_>>() {
-        kept.await.unwrap().unwrap();
+    for kept in futures_util::future::join_all(keeping).await {
+        kept.unwrap();
     }
     one.keep().await.unwrap();
     behind.keep().await.unwrap();
