@@ -12,6 +12,7 @@ pub mod failure;
 pub mod foresight;
 mod granted;
 pub mod istio;
+pub mod keys;
 pub mod objects;
 pub mod ownership;
 pub mod people;

@@ -3,13 +3,11 @@
 //! [`endpoints`] is the whole of it in one table, [`guard`] says who comes in, [`answer`] how it says no. It is on the admin listener for
 //! operators, and on the home host for people's programs. Handlers find the [`crate::admin::actor::Actor`] who asks among the request's extensions; only guards put one there.
 
-use std::sync::Arc;
-
 use crate::admin::access::Access;
+use crate::admin::keys::Keys;
 use crate::admin::revisions::Revisions;
 use crate::api::istio::FrontDoors;
 use crate::store::Store;
-use crate::token::assertion::Minter;
 
 pub mod access;
 pub mod answer;
@@ -18,6 +16,7 @@ pub mod drafts;
 pub mod endpoints;
 pub mod guard;
 pub mod istio;
+pub mod keys;
 pub mod person;
 pub mod policy;
 
@@ -29,8 +28,8 @@ pub struct Api {
     pub access: Access,
     /// Where events are.
     pub store: Store,
-    /// Whose keys sign checkpoints.
-    pub minter: Arc<Minter>,
+    /// The signing keys, and who signs with them.
+    pub keys: Keys,
     /// What workloads are told of this edge.
     pub front_doors: FrontDoors,
 }

@@ -12,5 +12,6 @@ pub mod heartbeat;
 pub mod inspect;
 pub mod jwks;
 pub mod reload;
+pub mod rotation;
 pub mod serve;
 pub mod ship;

@@ -21,6 +21,7 @@ pub mod demo;
 pub mod env;
 pub mod explain;
 pub mod init;
+pub mod keys;
 pub mod login;
 pub mod logout;
 pub mod man;
@@ -59,6 +60,8 @@ enum Command {
     Explain(Box<explain::ExplainArguments>),
     /// Look at, export and verify the log of what happened: list, export, verify.
     Audit(Box<audit::AuditArguments>),
+    /// Look at and rotate the keys that sign assertions, access tokens and checkpoints: list, rotate.
+    Keys(Box<keys::KeysArguments>),
     /// Sign in to an edge on this machine.
     Login(Box<login::LoginArguments>),
     /// Give the tokens of this machine back, and forget them.
@@ -115,6 +118,7 @@ pub fn run() -> ExitCode {
         Command::Init { folder } => init::run(&folder),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(ConfigArgument { config }) => check::run(&config),
         Command::Login(arguments) => Ok(login::run(&arguments)),
@@ -177,6 +181,9 @@ mod tests {
             "wayleave policy draft rebase 3",
             "wayleave policy draft apply 3 --yes",
             "wayleave policy draft discard 3",
+            "wayleave keys list --json",
+            "wayleave keys rotate --yes --author carol",
+            "wayleave keys rotate --revoke x --config x.toml",
             "wayleave login --edge https://access.corp.example --profile corp --no-browser --callback-port 7777",
             "wayleave login --device --ca-file root.pem",
             "wayleave logout --output json",
@@ -212,6 +219,8 @@ mod tests {
             "wayleave policy draft approve 3",
             "wayleave policy draft save policy.yaml",
             "wayleave login --device --no-browser",
+            "wayleave keys",
+            "wayleave keys rotate x",
             "wayleave token",
             "wayleave request payroll",
             "wayleave request payroll -m why --for ever",

@@ -12,6 +12,7 @@ use axum::extract::State;
 
 use crate::admin::attention::Attention;
 use crate::admin::events::LastVerification;
+use crate::admin::keys::Keys;
 use crate::admin::ownership::Ownership;
 use crate::admin::revisions::Revisions;
 use crate::admin::sessions::SessionBook;
@@ -35,6 +36,7 @@ pub mod endpoints;
 mod form;
 pub mod frame;
 pub mod guard;
+mod keys;
 mod kinds;
 pub mod link;
 pub mod moment;
@@ -74,6 +76,8 @@ pub struct Console {
     pub verification: LastVerification,
     /// What may be told of configuration and parts.
     pub inspect: Arc<dyn Inspect>,
+    /// The signing keys.
+    pub keys: Keys,
     /// How long requests took on this edge.
     pub latency: Latency,
     /// The time.

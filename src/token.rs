@@ -12,3 +12,4 @@ pub mod jwk;
 pub mod jwks;
 pub mod jws;
 pub mod outbound;
+pub mod ring;

@@ -73,8 +73,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "session", "snapshot", "store", "access", "policy", "audit", "identity", "config",
-            "address",
+            "token", "session", "snapshot", "store", "access", "policy", "audit", "identity",
+            "config", "address",
         ],
     ),
     (

@@ -3,11 +3,10 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use jsonwebtoken::jwk::JwkSet;
-
 use crate::admin::actor::Actor;
 use crate::admin::failure::Failure;
 use crate::audit::chain::{Break, Entry};
+use crate::audit::checkpoint::Keys;
 use crate::audit::verify::{Verified, Verifier};
 use crate::clock::Timestamp;
 use crate::policy::roles::Permission;
@@ -81,7 +80,7 @@ impl LastVerification {
         &self,
         store: &Store,
         actor: &Actor,
-        keys: &JwkSet,
+        keys: &Keys,
         now: Timestamp,
     ) -> Result<Verification, Failure> {
         actor.check(Permission::ReadAudit)?;
@@ -98,7 +97,7 @@ impl LastVerification {
     async fn now(
         &self,
         store: &Store,
-        keys: &JwkSet,
+        keys: &Keys,
         now: Timestamp,
     ) -> Result<Verification, Failure> {
         let verification = Verification {
@@ -111,7 +110,7 @@ impl LastVerification {
     }
 }
 
-async fn outcome(store: &Store, keys: &JwkSet) -> Result<Outcome, Failure> {
+async fn outcome(store: &Store, keys: &Keys) -> Result<Outcome, Failure> {
     // Checkpoints and head before the events: what is written meanwhile is not looked for.
     let checkpoints = store.checkpoints().await?;
     let signed = checkpoints.iter().map(|one| (one.seq, one.token.as_str()));

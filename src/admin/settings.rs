@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jsonwebtoken::jwk::JwkSet;
-
 use crate::admin::actor::{Actor, NotPermitted};
+use crate::audit::checkpoint::Keys;
 use crate::clock::Timestamp;
 use crate::config::checked::SessionConfig;
 use crate::policy::roles::Permission;
@@ -135,8 +134,6 @@ pub struct Settings {
     pub policy_file: Option<PathBuf>,
     /// Its newest content is in force.
     pub policy_file_is_good: bool,
-    /// Ids of the keys that sign assertions and checkpoints.
-    pub signing_keys: Vec<String>,
 }
 
 /// Who knows the settings: the part that put the edge together.
@@ -144,8 +141,8 @@ pub trait Inspect: Send + Sync + 'static {
     /// As they are now. Quick, since pages wait for it.
     fn settings(&self) -> Settings;
 
-    /// The public keys by which assertions and checkpoints are verified.
-    fn keys(&self) -> JwkSet;
+    /// The public keys by which checkpoints are verified, also those that sign no more.
+    fn keys(&self) -> Keys;
 }
 
 /// The settings, for whoever may see them.

@@ -79,6 +79,6 @@ pub(super) async fn checkpoints(State(api): Shared) -> Result<Response, Response
         .iter()
         .map(|one| json!({ "seq": one.seq, "time": one.at.rfc3339(), "token": one.token }))
         .collect();
-    let keys = api.minter.jwks();
+    let keys = api.keys.minter.all_keys();
     Ok(Json(json!({ "checkpoints": checkpoints, "keys": keys })).into_response())
 }

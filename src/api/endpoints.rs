@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::api::{Api, access, audit, drafts, guard, istio, policy};
+use crate::api::{Api, access, audit, drafts, guard, istio, keys, policy};
 use crate::policy::roles::Permission;
 use crate::policy::yaml::LARGEST_DOCUMENT;
 use crate::web::endpoint::{Access, Endpoint};
@@ -23,7 +23,7 @@ const fn endpoint(
     Endpoint::new(method, path, Access::With(permission), handler)
 }
 
-use Permission::{ReadAudit, ReadPolicy, ReviewPolicy, WritePolicy};
+use Permission::{ReadAudit, ReadPolicy, ReadSettings, ReviewPolicy, RotateKeys, WritePolicy};
 
 const fn anybody(
     method: &'static str,
@@ -104,6 +104,9 @@ pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
     endpoint("GET", "/audit/checkpoints", ReadAudit, || {
         get(audit::checkpoints)
     }),
+    endpoint("GET", "/keys", ReadSettings, || get(keys::list)),
+    endpoint("POST", "/keys/rotate", RotateKeys, || post(keys::rotate)),
+    endpoint("POST", "/keys/revoke", RotateKeys, || post(keys::revoke)),
     // Who may do what of these is judged by the rule that each request is about.
     anybody("GET", "/access/own", || get(access::own)),
     anybody("GET", "/access/to-decide", || get(access::to_decide)),

@@ -99,7 +99,7 @@ pub(super) async fn manifests(
         workloads: asked.workloads.into_iter().map(Placement::from).collect(),
     };
     let revision = asked.revision.map(Revision);
-    let edge = api.front_doors.with_keys(api.minter.jwks());
+    let edge = api.front_doors.with_keys(api.keys.minter.jwks());
     let found = api.revisions.istio(revision, &edge, &wanted).await;
     let (revision, found) = match found {
         Ok(found) => found,

@@ -45,7 +45,12 @@ impl Signer {
             .newest_checkpoint()
             .await?
             .unwrap_or((0, Timestamp::from_micros(0)));
-        let is_due = seq - signed >= SIGN_AFTER_EVENTS || self.clock.now().since(at) >= SIGN_AFTER;
+        // What a revoked key signed proves nothing until a good one has signed again.
+        let keys = self.minter.keys();
+        let is_doubtful = keys.iter().any(|key| key.revoked_at >= Some(at));
+        let is_due = seq - signed >= SIGN_AFTER_EVENTS
+            || self.clock.now().since(at) >= SIGN_AFTER
+            || is_doubtful;
         if seq == signed || !is_due {
             return Ok(());
         }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::address::origin::{Origin, Scheme};
 use crate::admin::access::Access;
 use crate::admin::attention::Attention;
+use crate::admin::keys::Keys as SigningKeys;
 use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
@@ -22,7 +24,7 @@ use crate::app::health::Health;
 use crate::app::heartbeat::Heartbeat;
 use crate::app::inspect::{Inspected, Inspector};
 use crate::app::reload::Reloading;
-use crate::app::{admin_listener, console, jwks, ship};
+use crate::app::{admin_listener, console, jwks, rotation, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
@@ -342,6 +344,7 @@ struct Parts {
     bearer: Arc<BearerVerifier>,
     sessions: Arc<Sessions>,
     minter: Arc<Minter>,
+    keys: SigningKeys,
     proofs: Arc<Proofs>,
     sign_in: Arc<SignIn>,
     portal: Arc<Portal>,
@@ -367,6 +370,13 @@ impl Parts {
         let providers = Providers::new(config.identity_providers.clone(), clock());
         let sessions = Sessions::new(store(), clock(), config.session, providers.clone());
         let minter = Minter::load(&base.store, clock(), home.clone()).await?;
+        let keys = SigningKeys {
+            store: store(),
+            minter: minter.clone(),
+            lifetime: config.tokens.signing_key_lifetime,
+            lead: SigningKeys::lead(config.session.max_staleness),
+            clock: clock(),
+        };
         let proofs = Arc::new(Proofs::default());
         let inspected = Inspected {
             certificates,
@@ -387,12 +397,13 @@ impl Parts {
                 revisions: base.revisions.clone(),
                 access: access.clone(),
                 store: store(),
-                minter: minter.clone(),
+                keys: keys.clone(),
                 front_doors: FrontDoors::new(config, doors, home),
             }),
             attention: Attention::new(store(), base.snapshots.clone(), clock()),
             inspector: Inspector::new(config, inspected),
             minter: minter.clone(),
+            keys,
             bearer: BearerVerifier::new(config.trusted_issuers.clone(), clock()),
             oauth: Arc::new(OAuth {
                 store: store(),
@@ -434,6 +445,7 @@ impl Parts {
             snapshots: base.snapshots.clone(),
             attention: self.attention.clone(),
             inspector: self.inspector.clone(),
+            keys: self.keys.clone(),
             latency: metrics.latency.clone(),
             clock: base.clock.clone(),
         });
@@ -500,6 +512,8 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         clock: base.clock.clone(),
     };
     signer.start(lifecycle);
+    let keys_changed = Arc::new(Notify::new());
+    rotation::start(parts.keys.clone(), keys_changed.clone(), lifecycle);
     ship::start(&base.spool, &base.store, &base.metrics, lifecycle);
     let follower = Follower {
         store: base.store.clone(),
@@ -513,7 +527,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
     let sessions = parts.sessions.clone();
     lifecycle.spawn("store's changes", async move {
         follower
-            .follow(|change| follow::apply(&sessions, change))
+            .follow(|change| follow::apply(&sessions, &keys_changed, change))
             .await;
     });
     maintain(

@@ -6,6 +6,7 @@ use axum::Router;
 
 use crate::admin::attention::Attention;
 use crate::admin::events::LastVerification;
+use crate::admin::keys::Keys;
 use crate::admin::ownership::{self, Ownership};
 use crate::admin::revisions::Revisions;
 use crate::admin::sessions::SessionBook;
@@ -31,6 +32,8 @@ pub struct ConsoleParts {
     pub attention: Arc<Attention>,
     /// What may be told of configuration and parts.
     pub inspector: Arc<Inspector>,
+    /// The signing keys.
+    pub keys: Keys,
     /// How long requests took.
     pub latency: Latency,
     /// The time.
@@ -54,6 +57,7 @@ pub fn router(parts: ConsoleParts) -> Router {
         attention: parts.attention,
         verification: LastVerification::default(),
         inspect: parts.inspector,
+        keys: parts.keys,
         latency: parts.latency,
         clock: parts.clock,
     }))

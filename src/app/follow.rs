@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
 
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::AuditConfig;
@@ -19,12 +20,13 @@ const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// Events that are older than they have to be are deleted once in so long, since that is an event itself.
 const PRUNE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Passes what the feed says of sessions on to those who hold them in memory.
-pub fn apply(sessions: &Sessions, change: &Change) {
+/// Passes what the feed says of sessions and keys on to those who hold them in memory.
+pub fn apply(sessions: &Sessions, keys: &Notify, change: &Change) {
     match change {
         Change::SessionEnded(id) => sessions.ended_elsewhere(id),
         Change::SessionRefreshed(id) => sessions.refreshed_elsewhere(id),
         Change::FamilyEnded(id) => sessions.families.ended(id),
+        Change::SigningKeys => keys.notify_one(),
         // The follower has published them already.
         Change::PolicyRevision(_) | Change::GrantsChanged => {}
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use jsonwebtoken::jwk::JwkSet;
 
 use crate::address::origin::Scheme;
 use crate::admin::settings::{
     CertificateFact, Inspect, IssuerFact, Life, ListenerFact, MeshFact, ProviderFact, Settings,
 };
 use crate::app::follow::PolicyFileMetric;
+use crate::audit::checkpoint::Keys;
 use crate::config::Config;
 use crate::config::checked::SvidConfig;
 use crate::edge::tls::certificates::Certificates;
@@ -83,15 +83,12 @@ impl Inspect for Inspector {
         settings.mesh.authority = authority(&parts.svids);
         let file = parts.policy_file.as_ref();
         settings.policy_file_is_good = file.is_none_or(PolicyFileMetric::is_good);
-        let keys = self.keys().keys.into_iter();
-        settings.signing_keys = keys.filter_map(|key| key.common.key_id).collect();
         settings
     }
 
-    fn keys(&self) -> JwkSet {
-        let published = serde_json::from_value(self.parts.minter.jwks());
-        // What we publish ourselves is a key set; an empty one verifies nothing.
-        published.unwrap_or(JwkSet { keys: Vec::new() })
+    fn keys(&self) -> Keys {
+        // What we write ourselves is a key set.
+        Keys::read(&self.parts.minter.all_keys()).unwrap_or_else(Keys::none)
     }
 }
 
@@ -122,7 +119,6 @@ fn told(config: &Config, parts: &Inspected) -> Settings {
         },
         policy_file: config.policy.file.clone(),
         policy_file_is_good: true,
-        signing_keys: Vec::new(),
     }
 }
 

@@ -16,10 +16,13 @@ const CACHE: &str = "public, max-age=300";
 
 /// The one endpoint.
 pub fn router(minter: &Arc<Minter>) -> Router {
-    let set = minter.jwks().to_string();
+    let minter = Arc::clone(minter);
     let headers = [
         (CONTENT_TYPE, "application/jwk-set+json"),
         (CACHE_CONTROL, CACHE),
     ];
-    Router::new().route(PATH, get(async move || (headers, set)))
+    Router::new().route(
+        PATH,
+        get(async move || (headers, minter.jwks().to_string())),
+    )
 }

@@ -7,6 +7,7 @@ use crate::identity::principal::Principal;
 
 pub mod access;
 pub mod drafts;
+pub mod keys;
 
 /// Something that happened, and who did it.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jsonwebtoken::jwk::JwkSet;
-
 use crate::audit::chain::{Break, Entry, Follower, Link, START};
-use crate::audit::checkpoint;
+use crate::audit::checkpoint::{self, Keys, Signed};
 
 /// Reads a log's events in order.
 pub struct Verifier {
@@ -26,18 +24,27 @@ pub struct Verified {
 }
 
 impl Verifier {
-    /// `checkpoints` are signed JWTs with the events that they are said to be about, `keys` what the edge publishes.
+    /// `checkpoints` are signed JWTs with the events that they are said to be about, `keys` what the edge says it has. One that a revoked key signed counts
+    /// only where one that a good key signed comes after it, which the chain between has to lead to: whoever has the revoked key cannot make that.
     pub fn new<'a>(
         checkpoints: impl Iterator<Item = (i64, &'a str)>,
-        keys: &JwkSet,
+        keys: &Keys,
     ) -> Result<Self, Break> {
-        let mut signed = BTreeMap::new();
+        let (mut signed, mut doubtful) = (BTreeMap::new(), Vec::new());
         for (seq, token) in checkpoints {
             let what = "the checkpoint is not signed by a key of this edge, or is another event's";
-            let verified = checkpoint::verify(token, keys).filter(|(of, _)| *of == seq);
-            let (_, link) = verified.ok_or(Break { seq, what })?;
-            signed.insert(seq, link);
+            let verified = checkpoint::verify(token, keys).filter(|signed| signed.seq == seq);
+            let Signed {
+                link, by_revoked, ..
+            } = verified.ok_or(Break { seq, what })?;
+            if by_revoked {
+                doubtful.push((seq, link));
+            } else {
+                signed.insert(seq, link);
+            }
         }
+        let good_until = signed.keys().next_back().copied().unwrap_or(0);
+        signed.extend(doubtful.into_iter().filter(|(seq, _)| *seq < good_until));
         Ok(Self {
             signed,
             follower: None,

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 
 use crate::audit::chain::{Break, Entry};
+use crate::audit::checkpoint::Keys;
 use crate::audit::export as lines;
 use crate::audit::verify::{Verified, Verifier};
 use crate::cli::client::{self, Client, Failure, ServerArguments};
@@ -55,7 +55,7 @@ enum AuditCommand {
         /// A whole log that was exported as jsonl, instead of the edge's.
         #[arg(requires = "keys")]
         file: Option<PathBuf>,
-        /// The edge's public keys: what https://HOME/.wayleave/jwks.json says. By default those that the edge says it has.
+        /// The edge's public keys: what `wayleave keys list --json` says, or https://HOME/.wayleave/jwks.json of a log that no older key signed. By default those that the edge says it has.
         #[arg(long, value_name = "FILE")]
         keys: Option<PathBuf>,
     },
@@ -226,8 +226,7 @@ async fn verify_edge(
     let said = client.get("audit/checkpoints", &[]).await?;
     let keys = match keys {
         Some(file) => read_keys(file)?,
-        None => serde_json::from_value(said["keys"].clone())
-            .context("the edge does not say what its keys are")?,
+        None => Keys::read(&said["keys"]).context("the edge does not say what its keys are")?,
     };
     let mut verifier = match Verifier::new(checkpoints(&said), &keys) {
         Ok(verifier) => verifier,
@@ -248,7 +247,7 @@ async fn verify_edge(
 }
 
 /// A log as [`AuditCommand::Export`] writes it: events, then checkpoints.
-fn verify_file(file: &Path, keys: &JwkSet) -> anyhow::Result<Result<Verified, Break>> {
+fn verify_file(file: &Path, keys: &Keys) -> anyhow::Result<Result<Verified, Break>> {
     let name = file.display();
     let (mut events, mut tokens) = (Vec::new(), Vec::new());
     let opened = File::open(file).with_context(|| format!("{name} cannot be read"))?;
@@ -268,10 +267,12 @@ fn verify_file(file: &Path, keys: &JwkSet) -> anyhow::Result<Result<Verified, Br
     Ok(outcome)
 }
 
-fn read_keys(file: &Path) -> anyhow::Result<JwkSet> {
+fn read_keys(file: &Path) -> anyhow::Result<Keys> {
     let name = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
-    serde_json::from_str(&text).with_context(|| format!("{name} is no JWK set"))
+    let keys = serde_json::from_str(&text).ok();
+    keys.and_then(|keys| Keys::read(&keys))
+        .with_context(|| format!("{name} is no JWK set"))
 }
 
 fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode> {

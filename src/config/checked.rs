@@ -140,6 +140,8 @@ pub struct TokensConfig {
     pub allow_unbound: bool,
     /// How many requests for tokens one address may make, in the long run.
     pub requests_per_second: u32,
+    /// How long a key signs assertions, tokens and checkpoints before another one does, from two weeks to two years.
+    pub signing_key_lifetime: Duration,
 }
 
 impl Default for TokensConfig {
@@ -148,6 +150,7 @@ impl Default for TokensConfig {
             lifetime: Duration::from_secs(300),
             allow_unbound: false,
             requests_per_second: 50,
+            signing_key_lifetime: Duration::from_secs(90 * 24 * 60 * 60),
         }
     }
 }

@@ -9,6 +9,12 @@ use crate::config::section::Section;
 const LIFETIME: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(60 * 60);
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Shortest and longest time that a key signs. Within the shortest there is time for the key before it to be published for as long as what it signed is
+/// good, and for the next one to be published before it signs.
+const KEY_LIFETIME: std::ops::RangeInclusive<Duration> =
+    DAY.saturating_mul(14)..=DAY.saturating_mul(730);
+
 pub(super) fn read(section: &Section<'_>) -> Option<TokensConfig> {
     let defaults = TokensConfig::default();
     let lifetime = section.duration("lifetime", defaults.lifetime);
@@ -24,11 +30,17 @@ pub(super) fn read(section: &Section<'_>) -> Option<TokensConfig> {
     } else {
         Some(defaults.requests_per_second)
     };
+    let key_lifetime = section.duration("signing_key_lifetime", defaults.signing_key_lifetime);
     let tokens = TokensConfig {
         lifetime: lifetime?,
         allow_unbound: allow_unbound?,
         requests_per_second: requests_per_second?,
+        signing_key_lifetime: key_lifetime?,
     };
+    if !KEY_LIFETIME.contains(&tokens.signing_key_lifetime) {
+        section.fault("signing_key_lifetime", "this must be from 14d to 730d");
+        return None;
+    }
     if !LIFETIME.contains(&tokens.lifetime) {
         section.fault("lifetime", "this must be from 1m to 1h");
         return None;

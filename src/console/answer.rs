@@ -9,6 +9,7 @@ use crate::admin::actor::NotPermitted;
 use crate::admin::drafts::DraftsError;
 use crate::admin::explain::ExplainError;
 use crate::admin::failure::Failure;
+use crate::admin::keys::KeysError;
 use crate::admin::revisions::RevisionsError;
 use crate::session::SessionError;
 use crate::store::StoreError;
@@ -86,6 +87,19 @@ impl From<RevisionsError> for Refused {
             | RevisionsError::NoEmergency
             | RevisionsError::Overtaken
             | RevisionsError::LastOwner => Self::Conflict(sentence(&error)),
+        }
+    }
+}
+
+impl From<KeysError> for Refused {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::NotPermitted(refused) => refused.into(),
+            KeysError::Store(error) => error.into(),
+            KeysError::Unknown(_) => Self::NotFound,
+            KeysError::UnderWay(..) | KeysError::Overtaken | KeysError::Revoked => {
+                Self::Conflict(sentence(&error))
+            }
         }
     }
 }

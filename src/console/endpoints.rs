@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, any, get, post};
 
 use crate::console::drafts::Step;
 use crate::console::{
-    Console, audit, claim, decision, drafts, edit, guard, object, objects, overview, people,
+    Console, audit, claim, decision, drafts, edit, guard, keys, object, objects, overview, people,
     person, revisions, sessions, settings, simulator,
 };
 use crate::policy::roles::Permission;
@@ -20,7 +20,8 @@ type Page = Endpoint<Arc<Console>>;
 
 use Access::{SignedIn, With};
 use Permission::{
-    EndSessions, ReadAudit, ReadPolicy, ReadSessions, ReadSettings, ReviewPolicy, WritePolicy,
+    EndSessions, ReadAudit, ReadPolicy, ReadSessions, ReadSettings, ReviewPolicy, RotateKeys,
+    WritePolicy,
 };
 
 const fn page(path: &'static str, handler: fn() -> MethodRouter<Arc<Console>>) -> Page {
@@ -145,6 +146,14 @@ pub const ENDPOINTS: &[Page] = &[
     Page::new("GET", "/console/settings", With(ReadSettings), || {
         get(settings::show)
     }),
+    Page::new("GET", "/console/keys/rotate", With(RotateKeys), || {
+        get(keys::ask_rotate)
+    }),
+    form("/console/keys/rotate", RotateKeys, || post(keys::rotate)),
+    Page::new("GET", "/console/keys/revoke", With(RotateKeys), || {
+        get(keys::ask_revoke)
+    }),
+    form("/console/keys/revoke", RotateKeys, || post(keys::revoke)),
 ];
 
 /// The console's router, with its stylesheet and script.

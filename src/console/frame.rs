@@ -99,6 +99,14 @@ pub const DONE: &[Done] = &[
         "Done. The sessions have ended on every edge, and what was open in them is closed.",
     ),
     done("verified", "The log was verified just now."),
+    done(
+        "rotated",
+        "A new key was made. It is published now, and signs later.",
+    ),
+    done(
+        "revoked",
+        "The key was revoked. Every edge hears of it within two seconds.",
+    ),
     done("owner", "You are owner of this edge."),
 ];
 

@@ -10,7 +10,11 @@ use crate::console::Shared;
 use crate::console::answer::{Answer, page};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
+use crate::console::keys::Row;
+#[cfg(test)]
+use crate::console::keys::sample_row;
 use crate::console::moment::{Moment, length};
+use crate::policy::roles::Permission;
 use crate::store::edges::EdgeRecord;
 
 /// An edge as pages show it.
@@ -98,7 +102,8 @@ struct SettingsPage {
     trust_domain: String,
     namespaces: String,
     facts: Vec<(&'static str, String)>,
-    keys: Vec<String>,
+    keys: Vec<Row>,
+    may_rotate: bool,
     edges: Vec<Edge>,
 }
 
@@ -107,6 +112,7 @@ pub(super) async fn show(State(console): Shared, visit: Visit) -> Answer {
     let now = console.clock.now();
     let settings = settings::settings(&*console.inspect, &visit.actor)?;
     let edges = activity::edges(&console.store, &visit.actor, now).await?;
+    let keys = console.keys.list(&visit.actor).await?;
     let newest = console.snapshots.current().revision.0;
     let listeners = settings.listeners.iter().map(|listener| {
         let names = listener.certificates.iter();
@@ -140,7 +146,8 @@ pub(super) async fn show(State(console): Shared, visit: Visit) -> Answer {
             .collect(),
         home: settings.home,
         providers: settings.providers,
-        keys: settings.signing_keys,
+        may_rotate: visit.actor.may(Permission::RotateKeys),
+        keys: keys.iter().map(|key| Row::of(key, now)).collect(),
     })
 }
 
@@ -227,7 +234,8 @@ pub(super) fn sample(text: &str) -> impl Template + use<> {
         trust_domain: text.to_owned(),
         namespaces: text.to_owned(),
         facts: vec![("Policy", text.to_owned())],
-        keys: vec![text.to_owned()],
+        keys: vec![sample_row(text)],
+        may_rotate: true,
         edges: vec![sample_edge(text)],
     }
 }

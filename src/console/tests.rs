@@ -10,8 +10,8 @@ use crate::console::frame::Frame;
 use crate::console::guard::ProblemPage;
 use crate::console::tests::stage::{Answered, PEOPLE, Stage};
 use crate::console::{
-    audit, claim, decision, drafts, edit, object, objects, overview, people, person, revisions,
-    sessions, settings, simulator,
+    audit, claim, decision, drafts, edit, keys, object, objects, overview, people, person,
+    revisions, sessions, settings, simulator,
 };
 
 mod pages;
@@ -36,6 +36,8 @@ fn samples(text: &str) -> Vec<(&'static str, String)> {
         ("person", person::sample(text).render().unwrap()),
         ("audit", audit::sample(text).render().unwrap()),
         ("decision", decision::sample(text).render().unwrap()),
+        ("keys_rotate", keys::samples(text).remove(0)),
+        ("keys_revoke", keys::samples(text).remove(1)),
         ("settings", settings::sample(text).render().unwrap()),
         ("claim", claim::sample(text).render().unwrap()),
         ("objects", objects::sample(text).render().unwrap()),

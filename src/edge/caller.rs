@@ -221,6 +221,7 @@ impl Caller {
         });
         if let Some(signed) = signed.and_then(|at| memo.assertions.get(at))
             && now < signed.assertion.renew_at
+            && minter.is_signing(&signed.assertion.kid)
         {
             return Some(signed.assertion.value.clone());
         }

@@ -88,11 +88,15 @@ impl Follower {
         let asked_at = self.clock.now();
         for (seq, change) in self.store.changes_after(self.after).await? {
             match change {
-                Change::PolicyRevision(_) => progress.revision_waits = true,
-                Change::GrantsChanged => progress.grants_wait = true,
-                Change::SessionEnded(_) | Change::SessionRefreshed(_) | Change::FamilyEnded(_) => {
-                    on_change(&change)
-                }
+                Some(Change::PolicyRevision(_)) => progress.revision_waits = true,
+                Some(Change::GrantsChanged) => progress.grants_wait = true,
+                Some(
+                    change @ (Change::SessionEnded(_)
+                    | Change::SessionRefreshed(_)
+                    | Change::FamilyEnded(_)
+                    | Change::SigningKeys),
+                ) => on_change(&change),
+                None => {}
             }
             self.after = self.after.max(seq);
         }

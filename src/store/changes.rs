@@ -1,5 +1,9 @@
 //! The feed of changes that every replica follows: new revisions, grants, ended sessions and token families, in commit order.
 //! Written in the transaction of the change itself; Postgres also sends NOTIFY, which only wakes the reader.
+//!
+//! A reader skips kinds that it does not know, so that an edge of a newer release does not stop those of an older one. What an older edge must not miss is
+//! therefore written under a kind that it knows, or a release later than readers learn of it. Releases before this one stop at an unknown kind: that signing keys
+//! changed is written as a change of grants with a subject, which they take for that and nothing more.
 
 use std::time::Duration;
 
@@ -30,7 +34,12 @@ pub enum Change {
     GrantsChanged,
     /// Tokens of this family are no longer good, although its session may be.
     FamilyEnded(FamilyId),
+    /// A signing key was added or revoked: they have to be read again.
+    SigningKeys,
 }
+
+/// The subject of a change of grants that is one of signing keys.
+const KEYS: &str = "signing_keys";
 
 impl Change {
     fn columns(&self) -> (&'static str, String) {
@@ -40,6 +49,7 @@ impl Change {
             Self::SessionRefreshed(id) => ("session_refreshed", id.0.to_string()),
             Self::GrantsChanged => ("grants_changed", String::new()),
             Self::FamilyEnded(id) => ("family_ended", id.0.to_string()),
+            Self::SigningKeys => ("grants_changed", KEYS.to_owned()),
         }
     }
 }
@@ -51,7 +61,8 @@ struct ChangeRow {
     subject: String,
 }
 
-impl TryFrom<ChangeRow> for (ChangeSeq, Change) {
+/// Nothing for a kind that is not known.
+impl TryFrom<ChangeRow> for (ChangeSeq, Option<Change>) {
     type Error = StoreError;
 
     fn try_from(row: ChangeRow) -> Result<Self, StoreError> {
@@ -69,11 +80,18 @@ impl TryFrom<ChangeRow> for (ChangeSeq, Change) {
             }
             "session_ended" => Change::SessionEnded(SessionId(row.subject.as_str().into())),
             "session_refreshed" => Change::SessionRefreshed(SessionId(row.subject.as_str().into())),
+            "grants_changed" if row.subject == KEYS => Change::SigningKeys,
             "grants_changed" => Change::GrantsChanged,
             "family_ended" => Change::FamilyEnded(FamilyId(row.subject.as_str().into())),
-            _ => return Err(senseless("unknown kind")),
+            kind => {
+                tracing::warn!(
+                    kind,
+                    "a newer release tells of a change that this one does not know"
+                );
+                return Ok((ChangeSeq(row.seq), None));
+            }
         };
-        Ok((ChangeSeq(row.seq), change))
+        Ok((ChangeSeq(row.seq), Some(change)))
     }
 }
 
@@ -131,11 +149,11 @@ impl Store {
     }
 
     /// What comes after `after`, in order, 1,000 at most: the feed was read to its end when this returns nothing.
-    /// Rows are kept for a day; a reader that was away for longer has to start anew from [`Self::change_head`].
+    /// A change of a kind that this release does not know is `None`. Rows are kept for a day; a reader that was away for longer has to start anew from [`Self::change_head`].
     pub async fn changes_after(
         &self,
         after: ChangeSeq,
-    ) -> Result<Vec<(ChangeSeq, Change)>, StoreError> {
+    ) -> Result<Vec<(ChangeSeq, Option<Change>)>, StoreError> {
         let rows: Vec<ChangeRow> = within(self.database.fetch(
             "SELECT seq, kind, subject FROM changes WHERE seq > $1 ORDER BY seq LIMIT $2",
             args![after.0, PAGE],

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -17,9 +17,8 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::identity::principal::{Groups, Principal};
 use crate::mesh::svid::Svid;
 use crate::secret;
-use crate::store::signing_keys::SigningKeyRecord;
 use crate::store::{Store, StoreError};
-use crate::token::jwk::EcKey;
+use crate::token::ring::{self, KeyFact, Ring, SigningPair};
 
 /// The header that carries it.
 pub const HEADER: http::HeaderName = http::HeaderName::from_static("wayleave-jwt-assertion");
@@ -32,18 +31,7 @@ const RENEW_BEFORE: Duration = Duration::from_secs(60);
 pub struct Minter {
     issuer: String,
     clock: SharedClock,
-    /// Newest first; the first one signs. Never empty.
-    signing: Key,
-    published: Vec<serde_json::Value>,
-    /// The same keys by their ids, as points.
-    verifying: Vec<(String, [u8; 65])>,
-}
-
-struct Key {
-    kid: String,
-    /// The JWS header of assertions, encoded once.
-    header: String,
-    pair: EcdsaKeyPair,
+    ring: ArcSwap<Ring>,
 }
 
 /// A minted assertion, ready to be sent until `renew_at`.
@@ -53,6 +41,8 @@ pub struct Assertion {
     pub value: http::HeaderValue,
     /// From then on another is to be made.
     pub renew_at: Timestamp,
+    /// The key that signed it. Once another one signs, another is to be made.
+    pub kid: Arc<str>,
 }
 
 #[derive(Serialize)]
@@ -92,48 +82,44 @@ impl Minter {
     ) -> Result<Arc<Self>, StoreError> {
         let mut records = store.signing_keys().await?;
         if records.is_empty() {
-            records = store.ensure_signing_key(new_key(clock.now())?).await?;
+            let now = clock.now();
+            records = store.ensure_signing_key(&ring::new_key(now, now)?).await?;
         }
-        Self::from_records(&records, clock, issuer).map(Arc::new)
+        let ring = ArcSwap::from_pointee(Ring::read(store, records).await?);
+        Ok(Arc::new(Self {
+            issuer,
+            clock,
+            ring,
+        }))
+    }
+
+    /// Reads the keys again. When that fails, those of before stay.
+    pub async fn reload(&self, store: &Store) -> Result<(), StoreError> {
+        let records = store.signing_keys().await?;
+        self.ring.store(Arc::new(Ring::read(store, records).await?));
+        Ok(())
     }
 
     /// One with a key of its own.
     #[cfg(test)]
     pub(in crate::token) fn for_tests(clock: SharedClock, issuer: &str) -> Self {
-        let key = new_key(clock.now()).unwrap();
-        Self::from_records(&[key], clock, issuer.to_owned()).unwrap()
+        let now = clock.now();
+        let ring = Ring::of_new(ring::new_key(now, now).unwrap());
+        Self {
+            issuer: issuer.to_owned(),
+            clock,
+            ring: ArcSwap::from_pointee(ring),
+        }
     }
 
-    fn from_records(
-        records: &[SigningKeyRecord],
-        clock: SharedClock,
-        issuer: String,
-    ) -> Result<Self, StoreError> {
-        let mut signing = None;
-        let mut published = Vec::new();
-        let mut verifying = Vec::new();
-        for record in records {
-            let pair = open_key(&record.private_key).ok_or_else(|| unusable(&record.kid))?;
-            let jwk = public(&pair);
-            if jwk.thumbprint() != record.kid {
-                return Err(unusable(&record.kid));
-            }
-            let point = jwk.point().ok_or_else(|| unusable(&record.kid))?;
-            verifying.push((record.kid.clone(), point));
-            published.push(document(&jwk));
-            if signing.is_none() {
-                let kid = record.kid.clone();
-                let header = header("JWT", &kid);
-                signing = Some(Key { kid, header, pair });
-            }
-        }
-        Ok(Self {
-            issuer,
-            clock,
-            signing: signing.ok_or_else(|| unusable("none"))?,
-            published,
-            verifying,
-        })
+    /// All keys that there ever were.
+    pub fn keys(&self) -> Vec<KeyFact> {
+        self.ring.load().facts(self.clock.now())
+    }
+
+    /// Whether this key still is the one that signs.
+    pub fn is_signing(&self, kid: &str) -> bool {
+        *self.ring.load().signing(self.clock.now()).kid == *kid
     }
 
     /// Signs one: `sub`, `email`, `groups`, `aud` = the route's public origin, `cnf.x5t#S256` = the SVID's thumbprint, five minutes at most, and no
@@ -169,9 +155,12 @@ impl Minter {
                 thumbprint: &svid.thumbprint,
             },
         };
+        let ring = self.ring.load();
+        let key = ring.signing(now);
         Assertion {
-            value: header_value(self.sign(&self.signing.header, &claims)),
+            value: header_value(sign(key, &key.header, &claims)),
             renew_at: expires_at.minus(RENEW_BEFORE),
+            kid: Arc::clone(&key.kid),
         }
     }
 
@@ -189,37 +178,25 @@ impl Minter {
 
     /// Signs claims under a type of their own.
     pub(in crate::token) fn sign_as(&self, typ: &str, claims: &impl Serialize) -> String {
-        self.sign(&header(typ, &self.signing.kid), claims)
+        let ring = self.ring.load();
+        let key = ring.signing(self.clock.now());
+        sign(key, &ring::header(typ, &key.kid), claims)
     }
 
-    /// The public key that an id names.
-    pub(in crate::token) fn public_key(&self, kid: &str) -> Option<&[u8; 65]> {
-        let mut keys = self.verifying.iter();
-        keys.find(|(known, _)| known == kid).map(|(_, point)| point)
-    }
-
-    #[expect(
-        clippy::expect_used,
-        reason = "claims of texts and numbers serialise, and a parsed key signs"
-    )]
-    fn sign(&self, header: &str, claims: &impl Serialize) -> String {
-        let payload = serde_json::to_vec(claims).expect("texts and numbers serialise");
-        let mut token = header.to_owned();
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(payload, &mut token);
-        let signature = self
-            .signing
-            .pair
-            .sign(&SystemRandom::new(), token.as_bytes())
-            .expect("a parsed key signs");
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
-        token
+    /// The public key that an id names, while it verifies.
+    pub(in crate::token) fn public_key(&self, kid: &str) -> Option<[u8; 65]> {
+        self.ring.load().verifying(kid, self.clock.now())
     }
 
     /// The JWK set (RFC 7517) to publish.
     pub fn jwks(&self) -> serde_json::Value {
-        json!({ "keys": self.published })
+        self.ring.load().published(self.clock.now())
+    }
+
+    /// Every key that there ever was as a JWK set: for checkpoints, which are verified for ever. Each says its `state`.
+    pub fn all_keys(&self) -> serde_json::Value {
+        let keys: Vec<_> = self.keys().iter().map(KeyFact::document).collect();
+        json!({ "keys": keys })
     }
 
     /// How long an assertion is good for.
@@ -228,49 +205,25 @@ impl Minter {
     }
 }
 
-/// A JWS header (RFC 7515 §4), encoded.
-fn header(typ: &str, kid: &str) -> String {
-    let header = json!({"alg": "ES256", "typ": typ, "kid": kid}).to_string();
-    URL_SAFE_NO_PAD.encode(header)
+#[expect(
+    clippy::expect_used,
+    reason = "claims of texts and numbers serialise, and a parsed key signs"
+)]
+fn sign(key: &SigningPair, header: &str, claims: &impl Serialize) -> String {
+    let payload = serde_json::to_vec(claims).expect("texts and numbers serialise");
+    let mut token = header.to_owned();
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+    let signature = key
+        .pair
+        .sign(&SystemRandom::new(), token.as_bytes())
+        .expect("a parsed key signs");
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+    token
 }
 
 #[expect(clippy::expect_used, reason = "base64url and dots are a header value")]
 fn header_value(token: String) -> http::HeaderValue {
     http::HeaderValue::try_from(token).expect("base64url and dots are a header value")
-}
-
-/// A key as it is published.
-fn document(key: &EcKey) -> serde_json::Value {
-    let mut document = key.document();
-    document["alg"] = "ES256".into();
-    document["use"] = "sig".into();
-    document["kid"] = key.thumbprint().into();
-    document
-}
-
-fn public(pair: &EcdsaKeyPair) -> EcKey {
-    EcKey::of_point(pair.public_key().as_ref())
-}
-
-fn new_key(now: Timestamp) -> Result<SigningKeyRecord, StoreError> {
-    let failed = || unusable("new");
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| failed())?;
-    let der = pair.to_pkcs8v1().map_err(|_| failed())?;
-    Ok(SigningKeyRecord {
-        kid: public(&pair).thumbprint(),
-        private_key: zeroize::Zeroizing::new(der.as_ref().to_vec()),
-        created_at: now,
-    })
-}
-
-fn open_key(pkcs8: &[u8]) -> Option<EcdsaKeyPair> {
-    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok()
-}
-
-fn unusable(kid: &str) -> StoreError {
-    StoreError::Inconsistent {
-        table: "signing_keys",
-        id: kid.to_owned(),
-        what: "the key is not the P-256 key that its id names".to_owned(),
-    }
 }

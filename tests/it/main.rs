@@ -23,6 +23,7 @@ mod edge_streams;
 mod edge_tokens;
 mod exhaustion;
 mod istio;
+mod keys;
 mod login;
 mod mesh;
 mod oauth;

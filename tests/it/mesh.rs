@@ -19,7 +19,9 @@ use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 use wayleave::address::host::Host;
-use wayleave::clock::{Clock, SystemClock};
+use wayleave::admin::actor::Actor;
+use wayleave::admin::keys::Keys;
+use wayleave::clock::{Clock, SharedClock, SystemClock};
 use wayleave::config::checked::{Limits, MeshConfig, SvidConfig};
 use wayleave::demo::authority::{Authority, Issued};
 use wayleave::edge::body::EdgeBody;
@@ -33,10 +35,12 @@ use wayleave::policy::model::{
     IdentityHeaders, Route, RouteTimeouts, Transport, Upstream, UpstreamAddress, UpstreamProtocol,
 };
 use wayleave::telemetry::metrics::Metrics;
+use wayleave::token::assertion::Minter;
 
-use crate::parts::browser::navigation;
+use crate::parts::browser::{Browser, navigation};
 use crate::parts::envoy::{Assertions, Envoy};
 use crate::parts::house::House;
+use crate::parts::program::eventually;
 use crate::parts::upstream::SPIFFE_ID;
 use crate::parts::{beside, empty, full};
 
@@ -198,6 +202,44 @@ pub(crate) fn payload(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
+/// Has another key made that signs soon, and waits until the edge publishes it.
+async fn rotating(house: &House, issuer: &str) -> Keys {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let minter = Minter::load(house.store(), clock.clone(), issuer.to_owned()).await;
+    let keys = Keys {
+        store: house.store().clone(),
+        minter: minter.unwrap(),
+        lifetime: Duration::from_secs(90 * 24 * 60 * 60),
+        lead: Duration::from_secs(6),
+        clock,
+    };
+    keys.rotate(&Actor::Operator { name: None }).await.unwrap();
+    let set = house.url("access", "/.wayleave/jwks.json");
+    let published = async || {
+        let request = http::Request::get(&set).body(empty()).unwrap();
+        let set: Value = serde_json::from_str(&house.send(request).await.text()).unwrap();
+        set["keys"].as_array().unwrap().len() == 2
+    };
+    eventually("both keys are published", published).await;
+    keys
+}
+
+/// Every request gets through until the new key signs, and with what it signs, by the set that was read before.
+async fn through_a_rotation(browser: &mut Browser, url: &str, keys: &Keys) {
+    let mut ask = async || {
+        let page = browser.fetch(navigation("GET", url, empty())).await;
+        assert_eq!(page.text(), "through", "{}", page.status);
+        page.headers["x-payload"].clone()
+    };
+    let before = keys.minter.keys().remove(1).kid;
+    assert!(keys.minter.is_signing(&before), "it was too late");
+    let by_old = ask().await;
+    while keys.minter.is_signing(&before) {
+        ask().await;
+    }
+    assert_ne!(ask().await, by_old, "an assertion of before goes on");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_verifies_the_assertion_by_the_published_keys() {
     let house = House::start().await;
@@ -220,6 +262,7 @@ async fn envoy_verifies_the_assertion_by_the_published_keys() {
     let bundle = house.authority.mesh_bundle();
     std::fs::write(folder.path().join("bundle.pem"), bundle).unwrap();
     let ours = Some(assertions(audience.unwrap()));
+    let keys = rotating(&house, issuer.unwrap()).await;
     let envoy = Envoy::start(folder.path(), &seen.peer, ours).await;
     let (direct, through) = (
         house.upstream.address.to_string(),
@@ -243,6 +286,7 @@ async fn envoy_verifies_the_assertion_by_the_published_keys() {
         .unwrap();
     let forwarded: Value = serde_json::from_slice(&forwarded).unwrap();
     assert_eq!(forwarded["sub"], claims["sub"]);
+    through_a_rotation(&mut browser, &app, &keys).await;
 
     // Whoever has a certificate of the mesh but no assertion, or not a good one, is refused.
     let identity = MeshIdentity::parse(&seen.peer).unwrap();

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use wayleave::access::{self, AccessId, Asked, EndOfGrant, OpenRequest};
+use wayleave::admin::actor::Actor;
+use wayleave::admin::keys::{KeyState, Keys as SigningKeys, KeysError};
 use wayleave::audit::chain::Break;
+use wayleave::audit::checkpoint::Keys;
 use wayleave::audit::decision::{Decided, Decision};
 use wayleave::audit::verify::{Verified, Verifier};
 use wayleave::clock::{Clock, ManualClock, SharedClock, Timestamp};
@@ -25,6 +28,7 @@ use wayleave::store::people::{PeopleAfter, PersonId};
 use wayleave::store::policy::{ObjectKind, PolicyObject, Written};
 use wayleave::store::revoking::{SessionFilter, SessionsAfter};
 use wayleave::store::{Store, StoreError};
+use wayleave::token::access::AccessToken;
 use wayleave::token::assertion::Minter;
 
 use crate::parts::served::database;
@@ -126,6 +130,10 @@ on_both!(
     people_and_counts_are_kept_where_they_happen,
     sessions_are_listed_and_revoked,
     edges_say_that_they_serve,
+    keys_are_published_before_they_sign_and_after,
+    a_revoked_key_is_good_for_nothing_at_once,
+    keys_of_a_release_without_rotation_are_taken_over,
+    a_change_of_a_kind_that_is_not_known_is_passed_over,
 );
 
 fn principal() -> Principal {
@@ -510,12 +518,12 @@ async fn h4_refused_refresh_ends(place: Place) {
     assert!(one.load(token.hash(), "app").await.unwrap().is_none());
     assert!(session.end.is_cancelled());
     let feed = store.changes_after(ChangeSeq::default()).await.unwrap();
-    assert_eq!(feed[0].1, Change::SessionEnded(session.id.clone()));
+    assert_eq!(feed[0].1, Some(Change::SessionEnded(session.id.clone())));
 }
 
 /// Reads the whole log, and verifies it with what signs its checkpoints.
 async fn verified(store: &Store, minter: &Minter) -> Result<Verified, Break> {
-    let keys = serde_json::from_value(minter.jwks()).unwrap();
+    let keys = Keys::read(&minter.all_keys()).unwrap();
     let signed = store.checkpoints().await.unwrap();
     let signed = signed.iter().map(|one| (one.seq, one.token.as_str()));
     let mut verifier = Verifier::new(signed, &keys)?;
@@ -785,7 +793,7 @@ async fn grant_changes(store: &Store) -> usize {
     let changes = store.changes_after(ChangeSeq::default()).await.unwrap();
     let granted = changes
         .iter()
-        .filter(|(_, change)| *change == Change::GrantsChanged);
+        .filter(|(_, change)| *change == Some(Change::GrantsChanged));
     granted.count()
 }
 
@@ -1153,4 +1161,206 @@ async fn edges_say_that_they_serve(place: Place) {
     };
     store.keep_edge(&other).await.unwrap();
     assert_eq!(store.edges().await.unwrap(), [other]);
+}
+
+/// The signing keys as an edge on this store has them.
+async fn signing_keys(store: &Store, place: &Place) -> SigningKeys {
+    SigningKeys {
+        store: store.clone(),
+        minter: minter(store, place).await,
+        lifetime: Duration::from_secs(90 * DAY),
+        lead: Duration::from_secs(3600),
+        clock: place.clock.clone(),
+    }
+}
+
+const DAY: u64 = 24 * 60 * 60;
+const OPERATOR: Actor = Actor::Operator { name: None };
+
+fn states(keys: &SigningKeys) -> Vec<&'static str> {
+    let all = keys.minter.keys();
+    all.iter().map(|key| key.state.as_str()).collect()
+}
+
+fn published(keys: &SigningKeys) -> Vec<String> {
+    let set = keys.minter.jwks();
+    let all = set["keys"].as_array().unwrap().iter();
+    all.map(|key| key["kid"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn access_token(keys: &SigningKeys, place: &Place) -> String {
+    keys.minter.access_token(&AccessToken {
+        issuer: "https://access.example".to_owned(),
+        audience: "https://app.example".to_owned(),
+        subject: "alice".to_owned(),
+        client: "wayleave-cli".to_owned(),
+        family: "0123".to_owned(),
+        key_thumbprint: None,
+        issued_at: place.clock.now(),
+        expires_at: place.clock.now().plus(Duration::from_secs(3600)),
+    })
+}
+
+fn is_good(keys: &SigningKeys, token: &str, place: &Place) -> bool {
+    let (issuer, audience) = ("https://access.example", "https://app.example");
+    let now = place.clock.now();
+    let read = keys.minter.verify_access(token, issuer, audience, now);
+    read.is_ok()
+}
+
+async fn private_halves(store: &Store) -> usize {
+    let all = store.signing_keys().await.unwrap();
+    all.iter().filter(|key| key.private_key.is_some()).count()
+}
+
+async fn keys_are_published_before_they_sign_and_after(place: Place) {
+    let stores = [place.open().await, place.open().await];
+    let one = signing_keys(&stores[0], &place).await;
+    let behind = signing_keys(&stores[1], &place).await;
+    let day = Duration::from_secs(DAY);
+    one.keep().await.unwrap();
+    assert_eq!(states(&one), ["active"], "it is too early for another");
+    let first = published(&one);
+
+    // Fifty edges find at once that it is time; one makes the key.
+    place.clock.advance(day * 90 - Duration::from_secs(3600));
+    let keeping = (0..50).map(|at| {
+        let keys = if at % 2 == 0 {
+            one.clone()
+        } else {
+            behind.clone()
+        };
+        async move { keys.keep().await }
+    });
+    for kept in futures_util::future::join_all(keeping).await {
+        kept.unwrap();
+    }
+    one.keep().await.unwrap();
+    behind.keep().await.unwrap();
+    assert_eq!(states(&one), ["next", "active"]);
+    assert_eq!(published(&one).len(), 2);
+    let made = EventFilter {
+        kind: Some("signing_key_made".to_owned()),
+        ..EventFilter::default()
+    };
+    let events = stores[0].events_after(0, &made, 10).await.unwrap();
+    assert_eq!(events.len(), 1);
+    let under_way = one.rotate(&OPERATOR).await;
+    assert!(matches!(under_way, Err(KeysError::UnderWay(..))));
+
+    // Until its moment the first one signs; from then on the second, also at an edge that does not reach the store.
+    place.clock.advance(Duration::from_secs(3599));
+    assert!(one.minter.is_signing(&first[0]));
+    sign(&stores[0], &one.minter).await;
+    let early = access_token(&one, &place);
+    place.clock.advance(Duration::from_secs(1));
+    assert_eq!(states(&behind), ["active", "retired"]);
+    assert!(!behind.minter.is_signing(&first[0]));
+    let late = access_token(&behind, &place);
+    for token in [&early, &late] {
+        assert!(is_good(&one, token, &place) && is_good(&behind, token, &place));
+    }
+    place.clock.advance(Duration::from_secs(600));
+    one.keep().await.unwrap();
+    assert_eq!(private_halves(&stores[0]).await, 1);
+    assert_eq!(states(&one), ["active", "retired"]);
+
+    // What it signed has ended by now: it verifies checkpoints and nothing else, for ever.
+    place.clock.advance(day);
+    one.keep().await.unwrap();
+    assert_eq!(states(&one), ["active", "archived"]);
+    assert!(!published(&one).contains(&first[0]));
+    let verified = verified(&stores[0], &one.minter).await.unwrap();
+    assert_eq!(verified.checkpoints, 1);
+    let started = signing_keys(&place.open().await, &place).await;
+    assert_eq!(states(&started), ["active", "archived"]);
+}
+
+async fn a_revoked_key_is_good_for_nothing_at_once(place: Place) {
+    let stores = [place.open().await, place.open().await];
+    let one = signing_keys(&stores[0], &place).await;
+    let other = signing_keys(&stores[1], &place).await;
+    let stolen = published(&one).remove(0);
+    let token = access_token(&one, &place);
+    assert!(is_good(&other, &token, &place));
+    session(&stores[0], &place.clock, "s1").await;
+    sign(&stores[0], &one.minter).await;
+    place.clock.advance(Duration::from_secs(60));
+    let before = stores[1].change_head().await.unwrap();
+
+    assert!(one.revoke(&OPERATOR, &stolen).await.unwrap().signs);
+    let feed = stores[1].changes_after(before).await.unwrap();
+    assert_eq!(feed[0].1, Some(Change::SigningKeys));
+    other.keep().await.unwrap();
+    for keys in [&one, &other] {
+        assert!(!is_good(keys, &token, &place));
+        assert_eq!(states(keys), ["active", "revoked"]);
+        assert!(!published(keys).contains(&stolen));
+        let token = access_token(keys, &place);
+        assert!(is_good(&one, &token, &place) && is_good(&other, &token, &place));
+    }
+    assert_eq!(
+        private_halves(&stores[0]).await,
+        1,
+        "its private half is gone"
+    );
+    let again = one.revoke(&OPERATOR, &stolen).await;
+    assert!(matches!(again, Err(KeysError::Revoked)));
+    let unknown = one.revoke(&OPERATOR, "x").await;
+    assert!(matches!(unknown, Err(KeysError::Unknown(_))));
+
+    // What it signed of the log counts where a good key has signed since.
+    let counted = async || verified(&stores[0], &one.minter).await.unwrap().checkpoints;
+    assert_eq!(counted().await, 0);
+    sign(&stores[0], &one.minter).await;
+    assert_eq!(counted().await, 2);
+
+    // A key that was to sign next does at once when the active one is revoked; one that is revoked before it signs takes nobody's place.
+    one.rotate(&OPERATOR).await.unwrap();
+    let next = published(&one).remove(0);
+    one.revoke(&OPERATOR, &next).await.unwrap();
+    assert_eq!(states(&one), ["revoked", "active", "revoked"]);
+    one.rotate(&OPERATOR).await.unwrap();
+    let active = one
+        .minter
+        .keys()
+        .into_iter()
+        .find(|key| key.state == KeyState::Active);
+    place.clock.advance(Duration::from_secs(1));
+    one.revoke(&OPERATOR, &active.unwrap().kid).await.unwrap();
+    let all = states(&one);
+    assert_eq!(all.iter().filter(|state| **state == "active").count(), 1);
+    assert_eq!(all.iter().filter(|state| **state == "revoked").count(), 3);
+    assert_eq!(all.len(), 4);
+}
+
+async fn keys_of_a_release_without_rotation_are_taken_over(place: Place) {
+    let store = place.open().await;
+    let first = published(&signing_keys(&store, &place).await);
+    place
+        .execute("DELETE FROM signing_key_lives")
+        .await
+        .unwrap();
+    let keys = signing_keys(&store, &place).await;
+    assert_eq!(published(&keys), first);
+    assert_eq!(states(&keys), ["active"]);
+    keys.rotate(&OPERATOR).await.unwrap();
+    assert_eq!(states(&keys), ["next", "active"]);
+    // A release without rotation reads the table that it knows.
+    place
+        .execute("DELETE FROM signing_key_lives")
+        .await
+        .unwrap();
+    assert_eq!(signing_keys(&store, &place).await.minter.keys().len(), 2);
+}
+
+async fn a_change_of_a_kind_that_is_not_known_is_passed_over(place: Place) {
+    let store = place.open().await;
+    place
+        .execute("INSERT INTO changes (seq, kind, subject, at) VALUES (1, 'of_the_future', '', 0)")
+        .await
+        .unwrap();
+    let feed = store.changes_after(ChangeSeq::default()).await.unwrap();
+    assert_eq!(feed, [(ChangeSeq(1), None)]);
 }

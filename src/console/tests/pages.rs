@@ -421,3 +421,54 @@ async fn pages_are_light_at_ten_thousand_rules() {
     }
     let _kept = Arc::clone(&stage.console);
 }
+
+#[tokio::test]
+async fn signing_keys_are_rotated_and_revoked_after_a_page_that_says_what_comes() {
+    let stage = Stage::new().await;
+    let (admin, auditor) = (stage.sign_in("admin").await, stage.sign_in("auditor").await);
+    let get = async |path: &str| stage.ask("GET", path, Some(&admin), None).await;
+    let settings = stage
+        .ask("GET", "/console/settings", Some(&auditor), None)
+        .await;
+    assert!(settings.text.contains("signs since"), "{}", settings.text);
+    assert!(
+        !settings.text.contains("/console/keys/"),
+        "not for auditors"
+    );
+    let kid = stage.console.keys.minter.keys()[0].kid.to_string();
+
+    let asked = get("/console/keys/rotate").await;
+    assert!(asked.text.contains(&kid), "{}", asked.text);
+    let unprotected = Request::post("/console/keys/rotate")
+        .header("accept", "text/html")
+        .header(
+            "cookie",
+            format!(
+                "{}={}",
+                session_cookie_name(crate::address::origin::Scheme::Https),
+                admin.expose()
+            ),
+        )
+        .body(Body::from("csrf=x"));
+    let refused = stage.send(unprotected.unwrap()).await;
+    assert_ne!(refused.status, 303);
+    assert_eq!(stage.console.keys.minter.keys().len(), 1);
+    let done = stage
+        .ask("POST", "/console/keys/rotate", Some(&admin), Some(""))
+        .await;
+    assert_eq!(done.header("location"), "/console/settings?done=rotated");
+    assert!(get("/console/settings").await.text.contains("signs from"));
+    assert_eq!(get("/console/keys/rotate").await.status, 409);
+
+    let path = format!("/console/keys/revoke?key={kid}");
+    assert!(get(&path).await.text.contains("Another key signs at once"));
+    assert_eq!(get("/console/keys/revoke?key=x").await.status, 404);
+    let form = format!("key={kid}");
+    let done = stage
+        .ask("POST", "/console/keys/revoke", Some(&admin), Some(&form))
+        .await;
+    assert_eq!(done.header("location"), "/console/settings?done=revoked");
+    assert_eq!(get(&path).await.status, 409);
+    let told = events(&stage).await;
+    assert!(told[0].contains("signing_key_revoked") && told[0].contains("admin@corp.example"));
+}

@@ -8,11 +8,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, Response};
-use jsonwebtoken::jwk::JwkSet;
 use tower::ServiceExt;
 
 use crate::address::host::Host;
 use crate::address::origin::{Origin, Scheme};
+use crate::admin;
 use crate::admin::attention::Attention;
 use crate::admin::events::LastVerification;
 use crate::admin::ownership::Ownership;
@@ -20,6 +20,7 @@ use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
 use crate::admin::sessions::SessionBook;
 use crate::admin::settings::{Inspect, Life, MeshFact, Settings};
+use crate::audit::checkpoint::Keys;
 use crate::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use crate::config::checked::{SessionConfig, StoreConfig};
 use crate::console::{Console, endpoints};
@@ -36,6 +37,7 @@ use crate::session::{Arrival, ProviderTokens, RefreshFault, Refreshed, Refresher
 use crate::snapshot::Snapshots;
 use crate::store::Store;
 use crate::telemetry::latency::Latency;
+use crate::token::assertion::Minter;
 use crate::web::csrf::form_token;
 use crate::web::request_info::RequestInfo;
 
@@ -99,12 +101,11 @@ impl Inspect for Told {
             store: "SQLite",
             policy_file: None,
             policy_file_is_good: true,
-            signing_keys: vec!["key-1".to_owned()],
         }
     }
 
-    fn keys(&self) -> JwkSet {
-        JwkSet { keys: Vec::new() }
+    fn keys(&self) -> Keys {
+        Keys::none()
     }
 }
 
@@ -176,6 +177,15 @@ impl Stage {
             approvals,
         };
         let snapshots = Snapshots::new(compiled);
+        let home = "https://access.example".to_owned();
+        let minter = Minter::load(&store, shared.clone(), home).await.unwrap();
+        let keys = admin::keys::Keys {
+            store: store.clone(),
+            minter,
+            lifetime: hours(24 * 90),
+            lead: hours(1),
+            clock: shared.clone(),
+        };
         let console = Arc::new(Console {
             book: SessionBook {
                 store: store.clone(),
@@ -186,6 +196,7 @@ impl Stage {
             attention: Attention::new(store.clone(), snapshots.clone(), shared.clone()),
             verification: LastVerification::default(),
             inspect: Arc::new(Told(lifetimes)),
+            keys,
             latency: Latency::default(),
             snapshots,
             revisions,

@@ -124,7 +124,7 @@ fn nothing_else_that_the_key_signs_is_an_access_token() {
         assert_eq!(read(TYPE, &bound), Err(AccessFault::Claim("cnf")));
     }
     // And the reverse: an access token is no checkpoint.
-    let keys = serde_json::from_value(minter.jwks()).unwrap();
+    let keys = checkpoint::Keys::read(&minter.jwks()).unwrap();
     assert!(
         checkpoint::verify(
             &minter.checkpoint(1, Link::parse(&"0".repeat(64)).unwrap()),
