@@ -258,6 +258,18 @@ fn upstream_addresses_have_one_reading() {
 }
 
 #[test]
+fn documents_of_many_rules_are_read() {
+    let rule = |n: usize| {
+        format!(
+            "  - {{ name: r{n}, action: allow, from: [{{ groups: [a, b, c, d, e] }}], to: [{{ methods: [GET] }}] }}\n"
+        )
+    };
+    let rules: String = (0..13_000).map(rule).collect();
+    let policy = parse(&format!("rules:\n{rules}")).unwrap();
+    assert_eq!(policy.rules.len(), 13_000);
+}
+
+#[test]
 fn j5_documents_are_bounded() {
     let deep = format!("rules: {}{}", "[".repeat(5000), "]".repeat(5000));
     let large = format!("rules: []\n# {}", "x".repeat(LARGEST_DOCUMENT));

@@ -10,6 +10,8 @@ use crate::policy::yaml::{LARGEST_DOCUMENT, PolicyFault};
 
 /// The deepest nesting; a policy needs nine.
 const MAX_DEPTH: usize = 16;
+/// Keys, values, lists and maps of a document: some two hundred thousand rules. Each takes some hundred bytes while it is read.
+const MAX_NODES: usize = 4_000_000;
 
 /// A value and where it stands (one-based; 0 when it comes from the store).
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +118,8 @@ pub(super) fn from_yaml(text: &str) -> Result<Node, PolicyFault> {
             max_aliases: 0,
             max_anchors: 0,
             max_documents: 1,
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::Error,
