@@ -26,10 +26,10 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn of(key: &KeyFact, now: Timestamp) -> Self {
         let (tone, told, at) = match key.state {
-            KeyState::Next => ("", "signs from", Some(key.signs_from)),
-            KeyState::Active => ("good", "signs since", Some(key.signs_from)),
-            KeyState::Retired => ("", "published until", key.published_until),
-            KeyState::Archived => ("", "signed until", key.signs_until),
+            KeyState::Next => ("", "begins to sign", Some(key.signs_from)),
+            KeyState::Active => ("good", "began to sign", Some(key.signs_from)),
+            KeyState::Retired => ("", "no longer published", key.published_until),
+            KeyState::Archived => ("", "stopped signing", key.signs_until),
             KeyState::Revoked => ("bad", "revoked", key.revoked_at),
         };
         Self {
@@ -119,7 +119,7 @@ pub(super) fn sample_row(text: &str) -> Row {
         kid: text.to_owned(),
         state: "active",
         tone: "good",
-        told: "signs since",
+        told: "began to sign",
         at: Moment::of(Timestamp::from_seconds(0), Timestamp::from_seconds(90)),
         may_be_revoked: true,
         revoke_path: link::with_query("/console/keys/revoke", &[("key", text)]),

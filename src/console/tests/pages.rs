@@ -430,7 +430,7 @@ async fn signing_keys_are_rotated_and_revoked_after_a_page_that_says_what_comes(
     let settings = stage
         .ask("GET", "/console/settings", Some(&auditor), None)
         .await;
-    assert!(settings.text.contains("signs since"), "{}", settings.text);
+    assert!(settings.text.contains("began to sign"), "{}", settings.text);
     assert!(
         !settings.text.contains("/console/keys/"),
         "not for auditors"
@@ -457,7 +457,12 @@ async fn signing_keys_are_rotated_and_revoked_after_a_page_that_says_what_comes(
         .ask("POST", "/console/keys/rotate", Some(&admin), Some(""))
         .await;
     assert_eq!(done.header("location"), "/console/settings?done=rotated");
-    assert!(get("/console/settings").await.text.contains("signs from"));
+    assert!(
+        get("/console/settings")
+            .await
+            .text
+            .contains("begins to sign")
+    );
     assert_eq!(get("/console/keys/rotate").await.status, 409);
 
     let path = format!("/console/keys/revoke?key={kid}");
