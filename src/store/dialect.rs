@@ -146,19 +146,22 @@ pub(in crate::store) struct Bulk {
     pub(in crate::store) postgres: &'static str,
 }
 
-/// A [`Bulk`] of a statement with `{rows}` in it: rows with these columns, of an array of objects with these members, which is `$1`.
+/// A [`Bulk`] of a statement that takes rows: it begins so, selects these members of the objects in the array that is `$1` and what is said
+/// `beside` them, and ends so. A number is `$2`.
 macro_rules! bulk {
-    ($head:literal, ($($column:ident $kind:ident),+ $(,)?), $tail:literal) => {
+    ($head:literal, ($($column:ident $kind:ident),+ $(,)?), $beside:literal, $tail:literal) => {
         $crate::store::dialect::Bulk {
             sqlite: concat!(
                 $head,
                 $crate::store::dialect::columns!(" SELECT ", ", ", $("value ->> '", stringify!($column), "'");+),
+                $beside,
                 " FROM json_each($1)",
                 $tail
             ),
             postgres: concat!(
                 $head,
                 $crate::store::dialect::columns!(" SELECT ", ", ", $(stringify!($column), "", "");+),
+                $beside,
                 " FROM json_to_recordset($1::json) AS given",
                 $crate::store::dialect::columns!(" (", ", ", $(stringify!($column), " ", stringify!($kind));+),
                 ")",
@@ -351,7 +354,7 @@ impl Transaction {
         &mut self,
         bulk: &Bulk,
         rows: &[serde_json::Value],
-        more: Option<i64>,
+        number: i64,
     ) -> Result<(), StoreError> {
         for some in rows.chunks(BULK) {
             let json = serde_json::Value::from(some).to_string();
@@ -359,14 +362,14 @@ impl Transaction {
                 Self::Sqlite { transaction, .. } => {
                     sqlx::query(bulk.sqlite)
                         .bind(json)
-                        .bind(more)
+                        .bind(number)
                         .execute(&mut **transaction)
                         .await?;
                 }
                 Self::Postgres(transaction) => {
                     sqlx::query(bulk.postgres)
                         .bind(json)
-                        .bind(more)
+                        .bind(number)
                         .execute(&mut **transaction)
                         .await?;
                 }

@@ -224,13 +224,15 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(25);
 const END: Bulk = bulk!(
     "UPDATE policy_objects SET valid_until = $2 WHERE valid_until IS NULL AND (kind, name) IN (",
     (kind text, name text),
+    "",
     ")"
 );
 
 /// Objects that a revision is the first to have.
 const BEGIN: Bulk = bulk!(
     "INSERT INTO policy_objects (kind, name, position, body, text, valid_from)",
-    (kind text, name text, position bigint, body text, text text, valid_from bigint),
+    (kind text, name text, position bigint, body text, text text),
+    ", $2",
     ""
 );
 
@@ -428,7 +430,7 @@ impl Transaction {
         let named =
             |object: &&PolicyObject| json!({ "kind": object.kind.as_str(), "name": object.name });
         let gone: Vec<Value> = gone.iter().map(named).collect();
-        self.execute_bulk(&END, &gone, Some(revision.0)).await?;
+        self.execute_bulk(&END, &gone, revision.0).await?;
         let whole = |object: &&PolicyObject| {
             json!({
                 "kind": object.kind.as_str(),
@@ -436,10 +438,9 @@ impl Transaction {
                 "position": object.position,
                 "body": object.body,
                 "text": object.text,
-                "valid_from": revision.0,
             })
         };
         let new: Vec<Value> = new.iter().map(whole).collect();
-        self.execute_bulk(&BEGIN, &new, None).await
+        self.execute_bulk(&BEGIN, &new, revision.0).await
     }
 }
