@@ -232,9 +232,8 @@ impl Access {
 
     /// Gives one's own grant back.
     pub async fn give_back(&self, actor: Actor<'_>, id: &AccessId) -> Result<(), AccessError> {
-        let grant = self.store.grant(id).await?;
-        let is_own = |grant: &GrantRecord| is_same_person(&grant.principal, actor.principal);
-        let grant = grant.filter(is_own).ok_or(AccessError::Unknown)?;
+        let grant = self.own_grant(actor.principal, id).await?;
+        let grant = grant.ok_or(AccessError::Unknown)?;
         let (by, how) = (actor.principal, EndOfGrant::GivenBack);
         done(self.store.end_grant(&grant, by, how, actor.session).await?)
     }
@@ -296,6 +295,17 @@ impl Access {
         let request = self.store.access_request(id).await?;
         let is_own = |request: &Request| is_same_person(&request.asked().principal, principal);
         request.filter(is_own).ok_or(AccessError::Unknown)
+    }
+
+    /// A grant of one's own, if there is one; it may be over.
+    pub async fn own_grant(
+        &self,
+        principal: &Principal,
+        id: &AccessId,
+    ) -> Result<Option<GrantRecord>, AccessError> {
+        let grant = self.store.grant(id).await?;
+        let is_own = |grant: &GrantRecord| is_same_person(&grant.principal, principal);
+        Ok(grant.filter(is_own))
     }
 
     fn approval(&self, principal: &Principal, rule: &Arc<str>) -> Result<Approval, AccessError> {

@@ -137,13 +137,9 @@ impl Portal {
         ask_again: Option<(String, &'static str)>,
     ) -> Result<Said, PortalError> {
         let principal = visitor.principal();
-        let own = self.access.own(principal).await?;
+        let grant = self.access.own_grant(principal, &asked.id).await?;
         let now = self.access.now();
-        let live = own
-            .grants
-            .iter()
-            .find(|grant| grant.id == asked.id && grant.is_live(now));
-        let Some(grant) = live else {
+        let Some(grant) = grant.filter(|grant| grant.is_live(now)) else {
             return Ok(Said {
                 title: "Over",
                 said: "It was granted, and is over.".to_owned(),
