@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,13 +15,12 @@ use crate::access::{AccessId, GrantRecord, Place, Request};
 use crate::admin::access::standing::{Askable, Attempt, Standing};
 use crate::admin::access::{AccessError, Wish};
 use crate::api::Api;
-use crate::api::answer::{Unreadable, problem, store_problem};
+use crate::api::answer::{Answer, Refusal, Unreadable, problem};
 use crate::api::person::Person;
 use crate::clock::Timestamp;
 use crate::web::ask::Wanted;
 
 type Shared = State<Arc<Api>>;
-type Answer = Result<Json<Value>, Failure>;
 type Id = Result<Path<String>, PathRejection>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
@@ -69,8 +68,8 @@ pub(super) async fn ask(State(api): Shared, person: Person, body: Body<Ask>) -> 
     })?;
     let askable = match standing(&api, &person, &wanted) {
         Standing::Ask(askable) => askable,
-        Standing::Open => return Err(Failure::Open),
-        Standing::Closed => return Err(Failure::NothingToAsk),
+        Standing::Open => return Err(NotAsked::Open.into()),
+        Standing::Closed => return Err(NotAsked::Closed.into()),
     };
     let Askable {
         rule,
@@ -115,15 +114,14 @@ pub(super) async fn show(State(api): Shared, person: Person, id: Id) -> Answer {
 /// A request of one's own, and its grant once there is one.
 async fn told(api: &Api, person: &Person, id: &AccessId) -> Answer {
     let found = api.access.own_request(person.principal(), id).await?;
-    let own = api.access.own(person.principal()).await?;
-    let grant = own.grants.iter().find(|grant| grant.id == *id);
+    let grant = api.access.own_grant(person.principal(), id).await?;
     let is_heard_of = api
         .access
         .has_heard_of(person.principal(), &found.asked().rule);
     let now = api.access.now();
     Ok(Json(json!({
         "request": request(&found),
-        "grant": grant.map(|one| self::grant(one, now)),
+        "grant": grant.as_ref().map(|one| self::grant(one, now)),
         // A grant that was made at another edge gets here a moment later.
         "in_force": grant.is_some_and(|grant| grant.is_live(now)) && is_heard_of,
     })))
@@ -150,7 +148,7 @@ pub(super) async fn approve(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Refusal {
+pub(super) struct Declining {
     reason: String,
 }
 
@@ -158,9 +156,9 @@ pub(super) async fn refuse(
     State(api): Shared,
     person: Person,
     id: Id,
-    body: Body<Refusal>,
+    body: Body<Declining>,
 ) -> Answer {
-    let (id, Json(Refusal { reason })) = (named(id)?, body?);
+    let (id, Json(Declining { reason })) = (named(id)?, body?);
     api.access.refuse(person.actor(), &id, &reason).await?;
     done()
 }
@@ -197,7 +195,7 @@ pub(super) async fn review(
     done()
 }
 
-fn named(id: Id) -> Result<AccessId, Failure> {
+fn named(id: Id) -> Result<AccessId, PathRejection> {
     let Path(id) = id?;
     Ok(AccessId(id.into()))
 }
@@ -255,41 +253,33 @@ fn grant(grant: &GrantRecord, now: Timestamp) -> Value {
     })
 }
 
-pub(super) enum Failure {
-    Request(Unreadable),
+/// Why there is nothing to ask for.
+enum NotAsked {
     Open,
-    NothingToAsk,
-    Access(AccessError),
+    Closed,
 }
 
-impl<R: Into<Unreadable>> From<R> for Failure {
-    fn from(rejection: R) -> Self {
-        Self::Request(rejection.into())
-    }
-}
-
-impl From<AccessError> for Failure {
-    fn from(error: AccessError) -> Self {
-        Self::Access(error)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let error = match self {
-            Self::Request(unreadable) => return unreadable.into_response(),
+impl Refusal for NotAsked {
+    fn refusal(self) -> Response {
+        match self {
             Self::Open => {
                 let detail = "Nothing has to be asked for: you may open it already.";
-                return problem(StatusCode::CONFLICT, "open_already", detail);
+                problem(StatusCode::CONFLICT, "open_already", detail)
             }
-            Self::NothingToAsk => {
+            Self::Closed => {
                 let detail = "The access rules do not let you ask for this.";
-                return problem(StatusCode::FORBIDDEN, "nothing_to_ask_for", detail);
+                problem(StatusCode::FORBIDDEN, "nothing_to_ask_for", detail)
             }
-            Self::Access(AccessError::Store(error)) => return store_problem(&error),
-            Self::Access(error) => error,
-        };
-        let (status, code) = error.answer();
-        problem(status, code, &error.to_string())
+        }
+    }
+}
+
+impl Refusal for AccessError {
+    fn refusal(self) -> Response {
+        if let Self::Store(error) = self {
+            return error.refusal();
+        }
+        let (status, code) = self.answer();
+        problem(status, code, &self.to_string())
     }
 }

@@ -1,5 +1,6 @@
 //! How the API says no: problems (RFC 9457), and what of a request cannot be read.
 
+use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
@@ -58,9 +59,57 @@ impl From<PathRejection> for Unreadable {
     }
 }
 
-impl IntoResponse for Unreadable {
+/// What is said instead of an answer.
+pub trait Refusal {
+    /// A problem.
+    fn refusal(self) -> Response;
+}
+
+/// The refusal that a handler ends with, whatever it came of.
+pub struct Failure(Box<Response>);
+
+/// What handlers give.
+pub type Answer = Result<Json<Value>, Failure>;
+
+impl<R: Refusal> From<R> for Failure {
+    fn from(refused: R) -> Self {
+        Self(Box::new(refused.refusal()))
+    }
+}
+
+impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
+impl Refusal for Unreadable {
+    fn refusal(self) -> Response {
         problem(self.0, "bad_request", &self.1)
+    }
+}
+
+impl Refusal for JsonRejection {
+    fn refusal(self) -> Response {
+        Unreadable::from(self).refusal()
+    }
+}
+
+impl Refusal for QueryRejection {
+    fn refusal(self) -> Response {
+        Unreadable::from(self).refusal()
+    }
+}
+
+impl Refusal for PathRejection {
+    fn refusal(self) -> Response {
+        Unreadable::from(self).refusal()
+    }
+}
+
+impl Refusal for StoreError {
+    fn refusal(self) -> Response {
+        store_problem(&self)
     }
 }
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::answer::{Unreadable, moment, store_problem};
+use crate::api::answer::{Answer, Unreadable, moment};
 use crate::audit::chain::Entry;
 use crate::clock::Timestamp;
 use crate::store::audit::{EventFilter, PAGE};
@@ -45,25 +44,23 @@ impl Wanted {
 pub(super) async fn events(
     State(api): Shared,
     wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Response, Response> {
-    let Query(wanted) = wanted.map_err(|error| Unreadable::from(error).into_response())?;
+) -> Answer {
+    let Query(wanted) = wanted?;
     let limit = wanted.limit.map_or(PAGE, i64::from);
     let (after, before) = (wanted.after, wanted.before);
-    let filter = wanted.filter().map_err(IntoResponse::into_response)?;
+    let filter = wanted.filter()?;
     // The head comes first: after the events it could tell of one that came in between, which would look as if it were missing.
-    let head = api.store.audit_head().await;
-    let (seq, hash) = head.map_err(|error| store_problem(&error))?;
+    let (seq, hash) = api.store.audit_head().await?;
     let found = match after {
-        Some(after) => api.store.events_after(after, &filter, limit).await,
+        Some(after) => api.store.events_after(after, &filter, limit).await?,
         None => {
             let before = before.unwrap_or(i64::MAX);
-            api.store.events_before(before, &filter, limit).await
+            api.store.events_before(before, &filter, limit).await?
         }
     };
-    let found = found.map_err(|error| store_problem(&error))?;
     let events: Vec<Value> = found.iter().map(event).collect();
     let head = json!({ "seq": seq, "hash": hash.to_string() });
-    Ok(Json(json!({ "events": events, "head": head })).into_response())
+    Ok(Json(json!({ "events": events, "head": head })))
 }
 
 /// `body` is the text that was hashed.
@@ -72,13 +69,12 @@ fn event(entry: &Entry) -> Value {
     json!({ "seq": entry.seq, "at": entry.at, "time": time, "body": entry.body, "hash": entry.hash })
 }
 
-pub(super) async fn checkpoints(State(api): Shared) -> Result<Response, Response> {
-    let found = api.store.checkpoints().await;
-    let found = found.map_err(|error| store_problem(&error))?;
+pub(super) async fn checkpoints(State(api): Shared) -> Answer {
+    let found = api.store.checkpoints().await?;
     let checkpoints: Vec<Value> = found
         .iter()
         .map(|one| json!({ "seq": one.seq, "time": one.at.rfc3339(), "token": one.token }))
         .collect();
     let keys = api.keys.minter.all_keys();
-    Ok(Json(json!({ "checkpoints": checkpoints, "keys": keys })).into_response())
+    Ok(Json(json!({ "checkpoints": checkpoints, "keys": keys })))
 }

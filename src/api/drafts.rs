@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use crate::admin::actor::Actor;
 use crate::admin::drafts::{DraftsError, Effect, Saving, Seen, Shown};
 use crate::admin::review::Standing;
 use crate::api::Api;
-use crate::api::answer::{Unreadable, problem, problem_with};
-use crate::api::policy::{fault, named, number, refusal, written};
+use crate::api::answer::{Answer, Failure, Refusal, problem, problem_with};
+use crate::api::policy::{fault, named, number, written};
 use crate::audit::event::actor as called;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::policy::draft::DraftId;
@@ -27,7 +27,6 @@ const PAGE: u16 = 50;
 const LARGEST_PAGE: u16 = 500;
 
 type Shared = State<Arc<Api>>;
-type Answer = Result<Json<Value>, Failure>;
 
 #[derive(Deserialize)]
 pub(super) struct Page {
@@ -293,35 +292,13 @@ fn commented(comment: &Comment) -> Value {
     })
 }
 
-/// Why there is no answer.
-pub(super) enum Failure {
-    Request(Unreadable),
-    Drafts(DraftsError),
-}
-
-impl<R: Into<Unreadable>> From<R> for Failure {
-    fn from(rejection: R) -> Self {
-        Self::Request(rejection.into())
-    }
-}
-
-impl From<DraftsError> for Failure {
-    fn from(error: DraftsError) -> Self {
-        Self::Drafts(error)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let error = match self {
-            Self::Request(unreadable) => return unreadable.into_response(),
-            Self::Drafts(error) => error,
-        };
-        let detail = error.to_string();
+impl Refusal for DraftsError {
+    fn refusal(self) -> Response {
+        let detail = self.to_string();
         let conflict = |code| problem(StatusCode::CONFLICT, code, &detail);
         let forbidden = |code| problem(StatusCode::FORBIDDEN, code, &detail);
         let bad = |code| problem(StatusCode::BAD_REQUEST, code, &detail);
-        match &error {
+        match self {
             DraftsError::Unknown(_) => problem(StatusCode::NOT_FOUND, "no_such_draft", &detail),
             DraftsError::NotNow(_) => conflict("not_now"),
             DraftsError::NotAuthor(_) => forbidden("not_the_author"),
@@ -333,7 +310,7 @@ impl IntoResponse for Failure {
                 problem_with(StatusCode::CONFLICT, "draft_overtaken", &detail, more)
             }
             DraftsError::Moved { parent, current } => {
-                let more = json!({ "parent": number(*parent), "current": number(*current) });
+                let more = json!({ "parent": number(parent), "current": number(current) });
                 problem_with(StatusCode::CONFLICT, "draft_behind", &detail, more)
             }
             DraftsError::Conflicts(objects) => {
@@ -345,7 +322,7 @@ impl IntoResponse for Failure {
             DraftsError::TooManyDrafts => conflict("too_many_drafts"),
             DraftsError::TooManyComments => conflict("too_many_comments"),
             DraftsError::Comment => bad("bad_comment"),
-            DraftsError::Revisions(error) => refusal(error),
+            DraftsError::Revisions(error) => error.refusal(),
         }
     }
 }

@@ -7,12 +7,12 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::MethodRouter;
 use subtle::ConstantTimeEq;
 
 use crate::admin::actor::Actor;
-use crate::api::answer::{Unreadable, not_permitted, problem, under_id};
+use crate::api::answer::{Refusal, Unreadable, not_permitted, problem, under_id};
 use crate::api::endpoints::LARGEST_BODY;
 use crate::api::person::Person;
 use crate::oauth::OAuth;
@@ -51,7 +51,7 @@ async fn permit(State(access): State<Access>, request: Request, next: Next) -> R
     let (head, body) = request.into_parts();
     match receive::body(body, LARGEST_BODY).await {
         Ok(body) => next.run(Request::from_parts(head, body.into())).await,
-        Err(fault) => Unreadable::from(fault).into_response(),
+        Err(fault) => Unreadable::from(fault).refusal(),
     }
 }
 

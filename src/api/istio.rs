@@ -7,15 +7,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::address::origin::Scheme;
 use crate::admin::istio::ExportError;
 use crate::api::Api;
-use crate::api::answer::{Unreadable, problem};
-use crate::api::policy::refusal;
+use crate::api::answer::{Answer, Refusal, problem};
 use crate::config::Config;
 use crate::policy::istio::{Edge, Note, Placement, Wanted, WorkloadExport};
 use crate::policy::model::Revision;
@@ -89,36 +88,36 @@ impl From<Workload> for Placement {
 pub(super) async fn manifests(
     State(api): State<Arc<Api>>,
     body: Result<Json<Asked>, JsonRejection>,
-) -> Response {
-    let Json(asked) = match body {
-        Ok(asked) => asked,
-        Err(rejection) => return Unreadable::from(rejection).into_response(),
-    };
+) -> Answer {
+    let Json(asked) = body?;
     let wanted = Wanted {
         ambient: asked.ambient,
         workloads: asked.workloads.into_iter().map(Placement::from).collect(),
     };
     let revision = asked.revision.map(Revision);
     let edge = api.front_doors.with_keys(api.keys.minter.jwks());
-    let found = api.revisions.istio(revision, &edge, &wanted).await;
-    let (revision, found) = match found {
-        Ok(found) => found,
-        Err(ExportError::Revisions(error)) => return refusal(&error),
-        Err(ExportError::Wanted(fault)) => {
-            return problem(StatusCode::BAD_REQUEST, "bad_placement", &fault.to_string());
-        }
-    };
+    let (revision, found) = api.revisions.istio(revision, &edge, &wanted).await?;
     let what = format!("Revision {} of the policy, by Wayleave.", revision.0);
     let file = |workload: &WorkloadExport| {
         let notes: Vec<Value> = workload.notes.iter().map(note).collect();
         json!({ "name": workload.file_name(), "text": workload.text(&what), "notes": notes })
     };
-    Json(json!({
+    Ok(Json(json!({
         "revision": revision.0,
         "files": found.workloads.iter().map(file).collect::<Vec<_>>(),
         "notes": found.notes.iter().map(note).collect::<Vec<_>>(),
-    }))
-    .into_response()
+    })))
+}
+
+impl Refusal for ExportError {
+    fn refusal(self) -> Response {
+        match self {
+            Self::Revisions(error) => error.refusal(),
+            Self::Wanted(fault) => {
+                problem(StatusCode::BAD_REQUEST, "bad_placement", &fault.to_string())
+            }
+        }
+    }
 }
 
 fn note(note: &Note) -> Value {

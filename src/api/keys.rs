@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,12 +13,11 @@ use serde_json::{Value, json};
 use crate::admin::actor::Actor;
 use crate::admin::keys::{KeysError, Revocation, Rotation};
 use crate::api::Api;
-use crate::api::answer::{Unreadable, not_permitted, problem, store_problem};
+use crate::api::answer::{Answer, Refusal, not_permitted, problem};
 use crate::api::policy::named;
 use crate::token::ring::KeyFact;
 
 type Shared = State<Arc<Api>>;
-type Answer = Result<Json<Value>, Failure>;
 
 /// A JWK set, which `audit verify --keys` reads as well.
 pub(super) async fn list(State(api): Shared, Extension(actor): Extension<Actor>) -> Answer {
@@ -85,35 +84,13 @@ pub(super) async fn revoke(
     ))
 }
 
-/// Why there is no answer.
-pub(super) enum Failure {
-    Request(Unreadable),
-    Keys(KeysError),
-}
-
-impl<R: Into<Unreadable>> From<R> for Failure {
-    fn from(rejection: R) -> Self {
-        Self::Request(rejection.into())
-    }
-}
-
-impl From<KeysError> for Failure {
-    fn from(error: KeysError) -> Self {
-        Self::Keys(error)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let error = match self {
-            Self::Request(unreadable) => return unreadable.into_response(),
-            Self::Keys(error) => error,
-        };
-        let detail = error.to_string();
+impl Refusal for KeysError {
+    fn refusal(self) -> Response {
+        let detail = self.to_string();
         let conflict = |code| problem(StatusCode::CONFLICT, code, &detail);
-        match &error {
-            KeysError::NotPermitted(refused) => not_permitted(*refused),
-            KeysError::Store(error) => store_problem(error),
+        match self {
+            KeysError::NotPermitted(refused) => not_permitted(refused),
+            KeysError::Store(error) => error.refusal(),
             KeysError::UnderWay(..) => conflict("rotation_under_way"),
             KeysError::Overtaken => conflict("keys_overtaken"),
             KeysError::Revoked => conflict("key_revoked"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::admin::replay::{Change, Effect, Window};
 use crate::admin::revisions::{Outcome, RevisionsError, Writing};
 use crate::api::Api;
 use crate::api::answer::{
-    Unreadable, internal, moment, not_permitted, problem, problem_with, store_problem,
+    Answer, Refusal, Unreadable, internal, moment, not_permitted, problem, problem_with,
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::identity::principal::Groups;
@@ -31,7 +31,6 @@ const PAGE: u16 = 50;
 const LARGEST_PAGE: u16 = 500;
 
 type Shared = State<Arc<Api>>;
-type Answer = Result<Json<Value>, Failure>;
 
 #[derive(Deserialize)]
 pub(super) struct Page {
@@ -365,80 +364,54 @@ fn record(record: &RevisionRecord) -> Value {
     })
 }
 
-/// Why there is no answer.
-pub(super) enum Failure {
-    Request(Unreadable),
-    Revisions(RevisionsError),
-    Unknown(&'static str, String),
-}
-
-impl From<ExplainError> for Failure {
-    fn from(error: ExplainError) -> Self {
-        let said = error.to_string();
-        match error {
-            ExplainError::UnknownPerson(_) => Self::Unknown("unknown_person", said),
-            ExplainError::UnknownDecision(_) => Self::Unknown("unknown_decision", said),
-            ExplainError::UnknownDraft(_) => Self::Unknown("no_such_draft", said),
-            ExplainError::Revisions(error) => Self::Revisions(error),
-        }
-    }
-}
-
-impl<R: Into<Unreadable>> From<R> for Failure {
-    fn from(rejection: R) -> Self {
-        Self::Request(rejection.into())
-    }
-}
-
-impl From<RevisionsError> for Failure {
-    fn from(error: RevisionsError) -> Self {
-        Self::Revisions(error)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
+impl Refusal for ExplainError {
+    fn refusal(self) -> Response {
+        let detail = self.to_string();
+        let unknown = |code| problem(StatusCode::NOT_FOUND, code, &detail);
         match self {
-            Self::Request(unreadable) => unreadable.into_response(),
-            Self::Revisions(error) => refusal(&error),
-            Self::Unknown(code, detail) => problem(StatusCode::NOT_FOUND, code, &detail),
+            ExplainError::UnknownPerson(_) => unknown("unknown_person"),
+            ExplainError::UnknownDecision(_) => unknown("unknown_decision"),
+            ExplainError::UnknownDraft(_) => unknown("no_such_draft"),
+            ExplainError::Revisions(error) => error.refusal(),
         }
     }
 }
 
-/// What is said of a revision that cannot be read or written.
-pub(super) fn refusal(error: &RevisionsError) -> Response {
-    let detail = error.to_string();
-    let say = |status, code| problem(status, code, &detail);
-    let say_with = |status, code, more| problem_with(status, code, &detail, more);
-    match error {
-        RevisionsError::Faults(faults) => {
-            let faults: Vec<Value> = faults.iter().map(fault).collect();
-            let more = json!({ "faults": faults });
-            say_with(StatusCode::UNPROCESSABLE_ENTITY, "faulty_policy", more)
+impl Refusal for RevisionsError {
+    fn refusal(self) -> Response {
+        let detail = self.to_string();
+        let say = |status, code| problem(status, code, &detail);
+        let say_with = |status, code, more| problem_with(status, code, &detail, more);
+        match self {
+            RevisionsError::Faults(faults) => {
+                let faults: Vec<Value> = faults.iter().map(fault).collect();
+                let more = json!({ "faults": faults });
+                say_with(StatusCode::UNPROCESSABLE_ENTITY, "faulty_policy", more)
+            }
+            RevisionsError::Unknown(_) => say(StatusCode::NOT_FOUND, "no_such_revision"),
+            RevisionsError::Conflict(current) => {
+                let more = json!({ "current": current.as_deref().map(record) });
+                say_with(StatusCode::CONFLICT, "conflict", more)
+            }
+            RevisionsError::Follows(file) => say_with(
+                StatusCode::CONFLICT,
+                "follows_a_file",
+                json!({ "file": file }),
+            ),
+            RevisionsError::NotPermitted(refused) => not_permitted(refused),
+            RevisionsError::NeedsApprovals(needed) => {
+                let more =
+                    json!({ "needed": needed.needed, "have": needed.have, "void": needed.void });
+                say_with(StatusCode::CONFLICT, "needs_approvals", more)
+            }
+            RevisionsError::NotAnOperator => say(StatusCode::FORBIDDEN, "not_an_operator"),
+            RevisionsError::NoEmergency => say(StatusCode::CONFLICT, "no_emergency"),
+            RevisionsError::Overtaken => say(StatusCode::CONFLICT, "draft_overtaken"),
+            RevisionsError::LastOwner => say(StatusCode::CONFLICT, "last_owner"),
+            RevisionsError::Note(_) => say(StatusCode::BAD_REQUEST, "bad_note"),
+            RevisionsError::Store(error) => error.refusal(),
+            RevisionsError::Snapshot(error) => internal(&error),
         }
-        RevisionsError::Unknown(_) => say(StatusCode::NOT_FOUND, "no_such_revision"),
-        RevisionsError::Conflict(current) => {
-            let more = json!({ "current": current.as_deref().map(record) });
-            say_with(StatusCode::CONFLICT, "conflict", more)
-        }
-        RevisionsError::Follows(file) => say_with(
-            StatusCode::CONFLICT,
-            "follows_a_file",
-            json!({ "file": file }),
-        ),
-        RevisionsError::NotPermitted(refused) => not_permitted(*refused),
-        RevisionsError::NeedsApprovals(needed) => {
-            let more = json!({ "needed": needed.needed, "have": needed.have, "void": needed.void });
-            say_with(StatusCode::CONFLICT, "needs_approvals", more)
-        }
-        RevisionsError::NotAnOperator => say(StatusCode::FORBIDDEN, "not_an_operator"),
-        RevisionsError::NoEmergency => say(StatusCode::CONFLICT, "no_emergency"),
-        RevisionsError::Overtaken => say(StatusCode::CONFLICT, "draft_overtaken"),
-        RevisionsError::LastOwner => say(StatusCode::CONFLICT, "last_owner"),
-        RevisionsError::Note(_) => say(StatusCode::BAD_REQUEST, "bad_note"),
-        RevisionsError::Store(error) => store_problem(error),
-        RevisionsError::Snapshot(error) => internal(error),
     }
 }
 
