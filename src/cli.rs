@@ -16,6 +16,7 @@ pub mod audit;
 pub mod check;
 pub mod client;
 pub mod completions;
+mod confirm;
 pub mod curl;
 pub mod demo;
 pub mod env;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::cli::client::{Client, Failure};
+use crate::cli::client::{self, Client, Failure};
 use crate::cli::person::fault::Fault;
 use crate::cli::person::{Output, PersonArguments};
 
@@ -115,9 +115,7 @@ impl AccessCommand {
 /// Does what the arguments say.
 pub fn run(arguments: &AccessArguments) -> anyhow::Result<ExitCode> {
     let is_json = arguments.person.output == Output::Json;
-    let runtime = crate::cli::runtime()?;
-    let done = runtime.block_on(async {
-        let client = Client::as_person(&arguments.person)?;
+    client::ask_as_person(&arguments.person, async |client| {
         let lists = lists(&client).await?;
         let Some(act) = arguments.command.as_ref().and_then(AccessCommand::act) else {
             if is_json {
@@ -136,8 +134,7 @@ pub fn run(arguments: &AccessArguments) -> anyhow::Result<ExitCode> {
             anstream::println!("{}", act.done);
         }
         Ok(ExitCode::SUCCESS)
-    });
-    done.or_else(|failure: Failure| failure.told(is_json))
+    })
 }
 
 async fn lists(client: &Client) -> Result<Value, Failure> {

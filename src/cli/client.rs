@@ -140,6 +140,16 @@ pub(super) fn ask(
     asked.or_else(|failure| failure.told(json))
 }
 
+/// The same as somebody who is signed in, whatever else there is.
+pub(super) fn ask_as_person(
+    person: &PersonArguments,
+    asking: impl AsyncFnOnce(Client) -> Result<ExitCode, Failure>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = crate::cli::runtime()?;
+    let asked = runtime.block_on(async { asking(Client::person(Access::open(person)?)?).await });
+    asked.or_else(|failure| failure.told(person.output == Output::Json))
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum ClientError {
@@ -193,11 +203,6 @@ impl Client {
             .build()
             .context("no HTTP client can be made")?;
         Ok(Self::Operator { http, base, token })
-    }
-
-    /// As somebody who is signed in, whatever else there is.
-    pub(super) fn as_person(arguments: &PersonArguments) -> Result<Self, Fault> {
-        Self::person(Access::open(arguments)?)
     }
 
     pub(super) async fn get(

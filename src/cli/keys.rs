@@ -1,13 +1,12 @@
 //! `wayleave keys`: the keys that sign, and having another one made.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::cli::client::{self, Client, Failure, ServerArguments};
+use crate::cli::confirm::agreed;
 
 /// Look at and rotate the keys that sign assertions, access tokens and checkpoints.
 #[derive(Debug, clap::Args)]
@@ -68,7 +67,9 @@ async fn ask(client: &Client, arguments: &KeysArguments) -> Result<ExitCode, Fai
                 body["kid"] = kid.as_str().into();
             }
             let preview = client.post(path, &body).await?;
-            if !yes && !agreed(&told(&preview), is_json)? {
+            let changes = told(&preview);
+            let otherwise = format!("say --yes. What would happen:\n{changes}");
+            if !yes && !agreed(&changes, !is_json, &otherwise)? {
                 return Ok(ExitCode::SUCCESS);
             }
             body["preview"] = false.into();
@@ -84,22 +85,6 @@ fn print(said: &Value, text: String, is_json: bool) {
         true => anstream::println!("{said:#}"),
         false => anstream::print!("{text}"),
     }
-}
-
-fn agreed(changes: &str, is_json: bool) -> anyhow::Result<bool> {
-    if is_json || !std::io::stdin().is_terminal() {
-        bail!("nobody can be asked here; say --yes. What would happen:\n{changes}");
-    }
-    anstream::eprint!("{changes}Make it so? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .context("no answer can be read")?;
-    let is_agreed = matches!(answer.trim(), "y" | "Y" | "yes");
-    if !is_agreed {
-        anstream::eprintln!("Nothing was changed.");
-    }
-    Ok(is_agreed)
 }
 
 fn list(said: &Value) -> String {

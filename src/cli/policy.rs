@@ -5,7 +5,7 @@ mod istio;
 mod show;
 mod show_draft;
 
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::audit::moment;
 use crate::cli::client::{self, Client, ClientError, Failure, ServerArguments};
+use crate::cli::confirm::agreed;
 use crate::cli::policy::istio::IstioArguments;
 use crate::policy::yaml::LARGEST_DOCUMENT;
 
@@ -299,19 +300,12 @@ impl Command {
         if yes {
             return Ok(true);
         }
-        if self.json || !is_free || !std::io::stdin().is_terminal() {
-            bail!("nobody can be asked here; look at the plan, and say --yes");
-        }
-        anstream::eprint!("{changes}\nMake it so? [y/N] ");
-        let mut answer = String::new();
-        std::io::stdin()
-            .read_line(&mut answer)
-            .context("no answer can be read")?;
-        let is_agreed = matches!(answer.trim(), "y" | "Y" | "yes");
-        if !is_agreed {
-            anstream::eprintln!("Nothing was changed.");
-        }
-        Ok(is_agreed)
+        let is_free = is_free && !self.json;
+        agreed(
+            &format!("{changes}\n"),
+            is_free,
+            "look at the plan, and say --yes",
+        )
     }
 }
 

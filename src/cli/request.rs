@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::access::{clock_time, length, length_of, short};
-use crate::cli::client::{Client, ClientError, Failure, Refusal, complain};
+use crate::cli::client::{self, Client, ClientError, Failure, Refusal, complain};
 use crate::cli::curl::address;
 use crate::cli::person::{Output, PersonArguments};
 
@@ -42,15 +42,13 @@ pub struct RequestArguments {
 
 /// Asks, waits, and tells what became of it.
 pub fn run(arguments: &RequestArguments) -> anyhow::Result<ExitCode> {
-    let is_json = arguments.person.output == Output::Json;
-    let runtime = crate::cli::runtime()?;
-    let done = runtime.block_on(request(arguments));
-    done.or_else(|failure| failure.told(is_json))
+    client::ask_as_person(&arguments.person, async |client| {
+        request(&client, arguments).await
+    })
 }
 
-async fn request(arguments: &RequestArguments) -> Result<ExitCode, Failure> {
-    let client = Client::as_person(&arguments.person)?;
-    let Client::Person(access, home) = &client else {
+async fn request(client: &Client, arguments: &RequestArguments) -> Result<ExitCode, Failure> {
+    let Client::Person(access, home) = client else {
         return Err(anyhow::anyhow!("only people can ask").into());
     };
     let (_, address) = address(access, home, &arguments.target).await?;
@@ -80,7 +78,7 @@ async fn request(arguments: &RequestArguments) -> Result<ExitCode, Failure> {
             short(&id),
         );
         anstream::eprintln!("{waiting}");
-        said = settled(&client, &id).await?;
+        said = settled(client, &id).await?;
     }
     Ok(tell(arguments, &said))
 }
