@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use tokio::sync::Mutex;
 
 use crate::parts::program::eventually;
-use crate::parts::served::{OwnPostgres, Parties, database, end, status, with_postgres};
+use crate::parts::served::{OwnPostgres, Parties, database, end, gathered_on, status};
 use crate::parts::visitor::{Page, Visitor};
 
 /// What changes is in force everywhere within this.
@@ -52,7 +52,7 @@ async fn opens(visitor: &Mutex<Visitor>, url: &str) -> bool {
 
 #[tokio::test]
 async fn j2_two_edges_on_one_postgres_hear_of_grants_and_their_end() {
-    let parties = with_postgres(&database().await).await;
+    let parties = gathered_on(&database().await).await;
     let edge = parties.serve().await;
     let (second, port) = parties.serve_second().await;
     let (bob, waiting) = bob_asks(&parties).await;
@@ -98,7 +98,7 @@ async fn j2_two_edges_on_one_postgres_hear_of_grants_and_their_end() {
 #[tokio::test]
 async fn without_the_store_nothing_new_is_granted_and_what_is_goes_on() {
     let postgres = OwnPostgres::start();
-    let parties = with_postgres(&postgres.url).await;
+    let parties = gathered_on(&postgres.url).await;
     let edge = parties.serve().await;
     let (bob, waiting) = bob_asks(&parties).await;
     let bob = Mutex::new(bob);

@@ -6,9 +6,7 @@ use sqlx::Connection;
 
 use crate::parts::command::command;
 use crate::parts::program::eventually;
-use crate::parts::served::{
-    CONFIGURATION, OwnPostgres, Parties, alice, end, status, with_postgres,
-};
+use crate::parts::served::{CONFIGURATION, OwnPostgres, Parties, alice, end, gathered_on, status};
 use crate::parts::visitor::Visitor;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,7 +140,7 @@ async fn no_decision_is_lost_by_a_kill_or_counted_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_of_an_outage_reach_the_store_afterwards() {
     let postgres = OwnPostgres::start();
-    let parties = with_postgres(&postgres.url).await;
+    let parties = gathered_on(&postgres.url).await;
     let mut edge = parties.serve().await;
     let mut alice = alice(&parties).await;
     postgres.tell("stop");

@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::parts::command::command;
 use crate::parts::program::{Demo, Program};
-use crate::parts::served::{CONFIGURATION, Parties, stores, with_postgres};
+use crate::parts::served::{CONFIGURATION, Parties, gathered_on, stores};
 
 /// Runs one script, and hands over what it reports.
 async fn run(script: &str, input: Value, log: impl Fn() -> String) -> Value {
@@ -95,7 +95,7 @@ async fn two_people_change_policy_in_the_console() {
     for url in stores().await {
         let parties = match url.starts_with("sqlite") {
             true => Parties::gather().await,
-            false => with_postgres(&url).await,
+            false => gathered_on(&url).await,
         };
         let file = "[policy]\nfile = \"policy.yaml\"\n";
         parties.edit(CONFIGURATION, file, "[policy]\napprovals = 1\n");

@@ -9,7 +9,7 @@ use wayleave::clock::{Clock, SystemClock};
 use wayleave::demo::authority::Authority;
 
 use crate::parts::program::{Program, free_ports};
-use crate::parts::served::{CONFIGURATION, Parties, database, end, with_postgres};
+use crate::parts::served::{CONFIGURATION, Parties, database, end, gathered_on};
 
 /// What a check came to.
 struct Checked {
@@ -210,7 +210,7 @@ async fn a_check_leaves_a_store_in_a_file_as_it_is() {
 async fn a_check_leaves_a_database_as_it_is() {
     let known = newest_migration();
     let url = database().await;
-    let parties = with_postgres(&url).await;
+    let parties = gathered_on(&url).await;
     let file = parties.stage.configuration_file();
     check(&file).await.is_ok("store: empty; ");
     let mut own = sqlx::PgConnection::connect(&url).await.unwrap();
@@ -247,7 +247,7 @@ async fn a_user_who_may_not_migrate_is_told_before_serve_tries() {
     let name = format!("u{}", hex::encode(wayleave::secret::random::<8>()));
     let user = sqlx::AssertSqlSafe(format!("CREATE USER {name}"));
     sqlx::raw_sql(user).execute(&mut own).await.unwrap();
-    let parties = with_postgres(&url.replace("postgres@", &format!("{name}@"))).await;
+    let parties = gathered_on(&url.replace("postgres@", &format!("{name}@"))).await;
     let checked = check(&parties.stage.configuration_file()).await;
     checked.is_at_fault("store: ", &["may not create tables", "grant it CREATE"]);
     parties.leave().await;
@@ -257,7 +257,7 @@ async fn a_user_who_may_not_migrate_is_told_before_serve_tries() {
 async fn whatever_cannot_be_reached_is_named_with_what_to_do() {
     let [nobody] = free_ports();
     let url = format!("postgres://someone:database-canary@127.0.0.1:{nobody}/none");
-    let parties = with_postgres(&url).await;
+    let parties = gathered_on(&url).await;
     let issuer = format!("issuer = \"http://localhost:{nobody}\"");
     let real = format!("issuer = \"{}\"", parties.stage.issuer());
     parties.edit(CONFIGURATION, &real, &issuer);

@@ -6,12 +6,12 @@ use wayleave::secret::random;
 
 use crate::parts::beside;
 use crate::parts::command::{Said, command};
-use crate::parts::served::{CONFIGURATION, Parties, database, end, with_postgres};
+use crate::parts::served::{CONFIGURATION, Parties, database, end, gathered_on};
 
 /// Parties whose edge follows no file, and asks for so many approvals.
 async fn asking_for(approvals: usize, is_postgres: bool) -> Parties {
     let parties = match is_postgres {
-        true => with_postgres(&database().await).await,
+        true => gathered_on(&database().await).await,
         false => Parties::gather().await,
     };
     let section = format!("[policy]\napprovals = {approvals}\n");

@@ -6,7 +6,7 @@ use sqlx::Connection;
 
 use crate::parts::command::command;
 use crate::parts::program::eventually;
-use crate::parts::served::{Parties, alice, database, end, status, with_postgres};
+use crate::parts::served::{Parties, alice, database, end, gathered_on, status};
 use crate::parts::visitor::Visitor;
 
 /// Key ids that an edge publishes.
@@ -39,7 +39,7 @@ const SOON: &str = "UPDATE signing_key_lives SET signs_from = CAST(EXTRACT(EPOCH
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_rotate_while_people_work_and_are_revoked_everywhere() {
     let url = database().await;
-    let parties = with_postgres(&url).await;
+    let parties = gathered_on(&url).await;
     let mut edge = parties.serve().await;
     let (second, port) = parties.serve_second().await;
     let (here, there) = (

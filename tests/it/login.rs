@@ -14,7 +14,7 @@ use crate::parts::desk::{Desk, line_with};
 use crate::parts::empty;
 use crate::parts::program::eventually;
 use crate::parts::program_of::decide;
-use crate::parts::served::{CONFIGURATION, Parties, end, stores};
+use crate::parts::served::{CONFIGURATION, Parties, end, gathered_on, stores};
 use crate::parts::visitor::{Page, Visitor};
 
 fn mode(path: &Path) -> u32 {
@@ -177,10 +177,7 @@ async fn people_sign_in_and_their_tools_reach_routes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_processes_refresh_once_and_a_session_that_ends_is_said_so() {
     for store in stores().await {
-        let parties = Parties::gather().await;
-        std::fs::write(parties.stage.path("store.url"), &store).unwrap();
-        let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
-        parties.edit(CONFIGURATION, from, to);
+        let parties = gathered_on(&store).await;
         let edge = parties.serve().await;
         let (desk, mut alice) = (Desk::new(), Visitor::new());
         let home = parties.at("access");
@@ -335,10 +332,7 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h5_what_ends_at_one_edge_has_ended_at_another_within_two_seconds() {
     for store in stores().await {
-        let parties = Parties::gather().await;
-        std::fs::write(parties.stage.path("store.url"), &store).unwrap();
-        let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
-        parties.edit(CONFIGURATION, from, to);
+        let parties = gathered_on(&store).await;
         let tokens = "[tokens]\nallow_unbound = true\n\n[policy]";
         parties.edit(CONFIGURATION, "[policy]", tokens);
         // Both have one name, as behind a load balancer.

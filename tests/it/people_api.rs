@@ -11,7 +11,7 @@ use crate::parts::desk::Desk;
 use crate::parts::house::House;
 use crate::parts::program::{Program, eventually};
 use crate::parts::program_of::{Key, code, redeem, text};
-use crate::parts::served::{CONFIGURATION, Parties, end, stores};
+use crate::parts::served::{CONFIGURATION, Parties, end, gathered_on, stores};
 use crate::parts::visitor::Visitor;
 use crate::parts::{Body, empty, full};
 
@@ -26,7 +26,9 @@ struct Caller {
 
 impl Caller {
     async fn of(house: &House, person: &str) -> Self {
-        let mut browser = house.signed_in(person).await;
+        // On the home host, since not everybody may open an application.
+        let mut browser = house.browser();
+        browser.sign_in(&house.url("access", "/"), person).await;
         let code = code(house, &mut browser).await;
         let key = Key::new();
         let token = text(&redeem(house, Some(&key), &code).await, "access_token");
@@ -81,18 +83,7 @@ async fn k8_every_endpoint_of_the_api_asks_for_its_permission() {
         ("bob", Some(Role::Auditor)),
         ("carol", None),
     ] {
-        let caller = if person == "carol" {
-            // She is a contractor, and may open nothing.
-            let mut browser = house.browser();
-            let url = house.url("access", "/");
-            browser.sign_in(&url, person).await;
-            let code = code(&house, &mut browser).await;
-            let key = Key::new();
-            let token = text(&redeem(&house, Some(&key), &code).await, "access_token");
-            Caller { key, token }
-        } else {
-            Caller::of(&house, person).await
-        };
+        let caller = Caller::of(&house, person).await;
         for endpoint in ENDPOINTS {
             let path = concrete(endpoint.path);
             let body = (endpoint.method == "POST").then_some(&nothing);
@@ -240,10 +231,7 @@ async fn policy_is_changed_from_the_command_line_by_whoever_may() {
 
 /// Parties whose edge follows no file.
 async fn without_a_file(store: &str) -> Parties {
-    let parties = Parties::gather().await;
-    std::fs::write(parties.stage.path("store.url"), store).unwrap();
-    let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
-    parties.edit(CONFIGURATION, from, to);
+    let parties = gathered_on(store).await;
     parties.edit(CONFIGURATION, "file = \"policy.yaml\"\n", "");
     parties
 }
@@ -373,10 +361,7 @@ async fn the_glass_is_broken_and_looked_at_from_the_command_line() {
 
 /// A running edge, and Alice and Bob signed in to it on machines of their own.
 async fn two_at_an_edge(store: &str) -> (Parties, Program, Desk, Desk) {
-    let parties = Parties::gather().await;
-    std::fs::write(parties.stage.path("store.url"), store).unwrap();
-    let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
-    parties.edit(CONFIGURATION, from, to);
+    let parties = gathered_on(store).await;
     let edge = parties.serve().await;
     let home = parties.at("access");
     let (alice, bob) = (Desk::new(), Desk::new());

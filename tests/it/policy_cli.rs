@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::parts::command::{Said, command, run};
 use crate::parts::program::eventually;
-use crate::parts::served::{CONFIGURATION, Parties, alice, database, end, status, with_postgres};
+use crate::parts::served::{CONFIGURATION, Parties, alice, database, end, gathered_on, status};
 
 async fn policy(parties: &Parties, arguments: &[&str]) -> Said {
     command(parties, "policy", arguments).await
@@ -24,7 +24,7 @@ async fn without_a_file(parties: Parties) -> (Parties, PathBuf) {
 async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
     for postgres in [false, true] {
         let parties = match postgres {
-            true => with_postgres(&database().await).await,
+            true => gathered_on(&database().await).await,
             false => Parties::gather().await,
         };
         let (parties, document) = without_a_file(parties).await;
@@ -317,7 +317,7 @@ async fn k2_only_operators_and_no_browser_use_the_api() {
 async fn a_refusal_is_explained_rule_by_rule() {
     for postgres in [false, true] {
         let parties = match postgres {
-            true => with_postgres(&database().await).await,
+            true => gathered_on(&database().await).await,
             false => Parties::gather().await,
         };
         let edge = parties.serve().await;

@@ -25,7 +25,7 @@ use wayleave::store::Store;
 use crate::istio::strategies::policies;
 use crate::parts::command::command;
 use crate::parts::program::eventually;
-use crate::parts::served::{CONFIGURATION, Parties, alice, database, end, status, with_postgres};
+use crate::parts::served::{CONFIGURATION, Parties, alice, database, end, gathered_on, status};
 use crate::parts::visitor::Visitor;
 
 /// An operator of an edge.
@@ -90,7 +90,7 @@ async fn on_both() -> [(Parties, String); 2] {
     let gathered = Parties::gather().await;
     let sqlite = format!("sqlite://{}", gathered.stage.path("wayleave.db").display());
     let postgres = database().await;
-    let other = with_postgres(&postgres).await;
+    let other = gathered_on(&postgres).await;
     let both = [(gathered, sqlite), (other, postgres)];
     for (parties, _) in &both {
         parties.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
@@ -322,7 +322,7 @@ async fn a_rule_of_hundreds_is_changed_by_touching_its_row_and_is_in_force_at_on
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn j2_a_revision_reaches_another_replica_within_two_seconds() {
-    let parties = with_postgres(&database().await).await;
+    let parties = gathered_on(&database().await).await;
     parties.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
     let edge = parties.serve().await;
     let operator = Operator::of(&parties);

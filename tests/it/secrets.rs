@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 
 use crate::parts::program::{Program, free_ports};
-use crate::parts::served::{CONFIGURATION, Parties, alice, database, with_postgres};
+use crate::parts::served::{CONFIGURATION, Parties, alice, database, gathered_on};
 use crate::parts::visitor::Visitor;
 
 #[tokio::test]
@@ -16,14 +16,14 @@ async fn k11_secrets_are_in_no_log_with_postgres() {
     let url = database().await;
     let url = url.replace("postgres@", "postgres:database-canary@");
     assert!(url.contains("canary"));
-    secrets_are_in_no_log(with_postgres(&url).await).await;
+    secrets_are_in_no_log(gathered_on(&url).await).await;
 }
 
 #[tokio::test]
 async fn k11_a_store_that_does_not_answer_is_named_without_its_password() {
     let [nobody] = free_ports();
     let url = format!("postgres://someone:database-canary@127.0.0.1:{nobody}/none");
-    let parties = with_postgres(&url).await;
+    let parties = gathered_on(&url).await;
     parties.edit(CONFIGURATION, "filter = \"info\"", "filter = \"trace\"");
     let mut edge = parties.try_serve();
     assert_eq!(edge.ended().await.code(), Some(1));

@@ -18,7 +18,7 @@ use wayleave::demo::stage::HOSTS;
 use crate::parts::client::raw;
 use crate::parts::program::{eventually, is_free};
 use crate::parts::served::{
-    CONFIGURATION, OwnPostgres, Parties, alice, database, end, status, with_postgres,
+    CONFIGURATION, OwnPostgres, Parties, alice, database, end, gathered_on, status,
 };
 use crate::parts::visitor::Visitor;
 
@@ -435,7 +435,7 @@ async fn crash() {
 
 #[tokio::test]
 async fn two_edges_on_one_postgres_know_the_same_sessions() {
-    let parties = with_postgres(&database().await).await;
+    let parties = gathered_on(&database().await).await;
     let edge = parties.serve().await;
     let (second, port) = parties.serve_second().await;
     let mut alice = alice(&parties).await;
@@ -469,7 +469,7 @@ async fn two_edges_on_one_postgres_know_the_same_sessions() {
 #[tokio::test]
 async fn known_sessions_are_served_while_postgres_is_down() {
     let postgres = OwnPostgres::start();
-    let parties = with_postgres(&postgres.url).await;
+    let parties = gathered_on(&postgres.url).await;
     let edge = parties.serve().await;
     let mut known = alice(&parties).await;
     postgres.tell("stop");

@@ -185,8 +185,8 @@ pub(crate) async fn status(visitor: &mut Visitor, url: &str) -> StatusCode {
         .status
 }
 
-/// Parties whose edge keeps its state in Postgres.
-pub(crate) async fn with_postgres(url: &str) -> Parties {
+/// Parties whose edge keeps its state in this store.
+pub(crate) async fn gathered_on(url: &str) -> Parties {
     let parties = Parties::gather().await;
     std::fs::write(parties.stage.path("store.url"), url).unwrap();
     let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
