@@ -18,6 +18,7 @@ use wayleave::clock::{Clock, SystemClock};
 use wayleave::config::checked::StoreConfig;
 use wayleave::identity::spiffe_id::TrustDomain;
 use wayleave::policy::check::Known;
+use wayleave::policy::compile::CompiledPolicy;
 use wayleave::policy::model::Revision;
 use wayleave::secret::{Sealer, random};
 use wayleave::snapshot;
@@ -112,8 +113,12 @@ fn main() {
             .block_on(revisions.apply(&before, &operator, &writing(None)))
             .unwrap();
     });
-    let policy = told("load and compile", || {
+    let in_force = told("load and compile", || {
         runtime.block_on(snapshot::load(&store, &domain)).unwrap()
+    });
+    let policy = in_force.policy.policy().clone();
+    told("compile alone", || {
+        CompiledPolicy::new(policy, Revision(1), &domain).unwrap()
     });
     told("plan of one rule's change", || plan(&after));
     told("apply of one rule's change", || {
@@ -122,11 +127,11 @@ fn main() {
             .unwrap();
     });
     told("publish one rule's change", || {
-        runtime.block_on(snapshot::load(&store, &domain)).unwrap()
+        let newer = snapshot::load_newer(&store, &in_force.policy, &in_force.positions);
+        runtime.block_on(newer).unwrap().unwrap()
     });
     told("export", || {
         runtime.block_on(revisions.export(None)).unwrap()
     });
-    drop(policy);
     println!("{}", peak());
 }

@@ -18,6 +18,7 @@ use crate::store::{Store, StoreError};
 pub mod follow;
 pub mod grants;
 pub mod objects;
+mod successor;
 
 /// Why there is no snapshot of a revision.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +52,38 @@ fn first(faults: &[PolicyFault]) -> String {
 /// Stands for the empty policy of a store that has never had a revision.
 pub const NOTHING: Revision = Revision(0);
 
+/// A revision from the store.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Ready to decide by.
+    pub policy: CompiledPolicy,
+    /// Where each of its rules stands in the store, in the order written: by this the next revision's rules find their places.
+    pub positions: Vec<i64>,
+}
+
 /// Loads and compiles the store's current revision, or [`NOTHING`].
-pub async fn load(
-    store: &Store,
-    trust_domain: &TrustDomain,
-) -> Result<CompiledPolicy, SnapshotError> {
+pub async fn load(store: &Store, trust_domain: &TrustDomain) -> Result<Loaded, SnapshotError> {
     let revision = store.current_revision().await?;
-    load_revision(store, revision, trust_domain).await
+    load_whole(store, revision, trust_domain).await
+}
+
+/// Loads the store's current revision, if it is newer than the one in force; for the cost of what differs, where that is little.
+pub async fn load_newer(
+    store: &Store,
+    in_force: &CompiledPolicy,
+    positions: &[i64],
+) -> Result<Option<Loaded>, SnapshotError> {
+    let newest = store.current_revision().await?;
+    let Some(revision) = newest.filter(|newest| *newest > in_force.revision) else {
+        return Ok(None);
+    };
+    let loaded = successor::successor(store, in_force, positions, revision).await?;
+    match loaded {
+        Some(loaded) => Ok(Some(loaded)),
+        None => load_whole(store, Some(revision), in_force.trust_domain())
+            .await
+            .map(Some),
+    }
 }
 
 /// Loads and compiles a revision that there is; `None` is [`NOTHING`].
@@ -66,13 +92,26 @@ pub async fn load_revision(
     revision: Option<Revision>,
     trust_domain: &TrustDomain,
 ) -> Result<CompiledPolicy, SnapshotError> {
+    let loaded = load_whole(store, revision, trust_domain).await?;
+    Ok(loaded.policy)
+}
+
+async fn load_whole(
+    store: &Store,
+    revision: Option<Revision>,
+    trust_domain: &TrustDomain,
+) -> Result<Loaded, SnapshotError> {
     let objects = match revision {
         Some(revision) => store.policy_objects(revision).await?,
         None => Vec::new(),
     };
     let policy = objects::from_objects(&objects)?;
-    CompiledPolicy::new(policy, revision.unwrap_or(NOTHING), trust_domain)
-        .map_err(SnapshotError::Faults)
+    let policy = CompiledPolicy::new(policy, revision.unwrap_or(NOTHING), trust_domain);
+    let rules = { objects.iter() }.filter(|object| object.kind == ObjectKind::Rule);
+    Ok(Loaded {
+        policy: policy.map_err(SnapshotError::Faults)?,
+        positions: rules.map(|rule| rule.position).collect(),
+    })
 }
 
 /// What every request is decided by; taken once per request.

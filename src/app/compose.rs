@@ -49,7 +49,7 @@ use crate::sign_in::SignIn;
 use crate::sign_in::pending_writes::PendingWrites;
 use crate::snapshot::follow::Follower;
 use crate::snapshot::grants::LiveGrants;
-use crate::snapshot::{self, Freshness, NOTHING, SnapshotError, Snapshots};
+use crate::snapshot::{self, Freshness, Loaded, NOTHING, SnapshotError, Snapshots};
 use crate::store::changes::ChangeSeq;
 use crate::store::{Store, StoreError};
 use crate::telemetry::access_log::{AccessLog, Writer};
@@ -122,6 +122,8 @@ struct Foundation {
     metrics: Arc<Metrics>,
     store: Store,
     snapshots: Arc<Snapshots>,
+    /// Of the rules in force when we start.
+    positions: Vec<i64>,
     grants: Arc<LiveGrants>,
     freshness: Arc<Freshness>,
     after: ChangeSeq,
@@ -255,7 +257,7 @@ async fn lay_foundation(
         policy_file = Some((file, loaded));
     }
     let after = store.change_head().await?;
-    let policy = snapshot::load(&store, &config.mesh.trust_domain).await?;
+    let Loaded { policy, positions } = snapshot::load(&store, &config.mesh.trust_domain).await?;
     let grants = LiveGrants::load(&store).await?;
     if policy.revision == NOTHING {
         tracing::warn!(
@@ -271,6 +273,7 @@ async fn lay_foundation(
         metrics,
         store: store.clone(),
         snapshots: Snapshots::new(policy),
+        positions,
         grants,
         freshness,
         after,
@@ -521,7 +524,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         grants: base.grants.clone(),
         freshness: base.freshness.clone(),
         clock: base.clock.clone(),
-        trust_domain: config.mesh.trust_domain.clone(),
+        positions: base.positions.clone(),
         after: base.after,
     };
     let sessions = parts.sessions.clone();

@@ -204,7 +204,11 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
     let one = |heading, items| Said { heading, items };
     match kind {
         ObjectKind::Rule => {
-            let rule = policy.rules.get(index).map(words::rule).unwrap_or_default();
+            let rule = policy
+                .rules
+                .get(index)
+                .map(|rule| words::rule(rule))
+                .unwrap_or_default();
             let mut said = vec![one(rule.does, rule.who), one("On", rule.what)];
             if !rule.when.is_empty() {
                 said.push(one("Only", rule.when));

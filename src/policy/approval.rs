@@ -3,21 +3,24 @@
 //! What is not known of somebody counts against them, whether they ask or approve.
 
 use crate::identity::principal::Principal;
-use crate::policy::compile::{CompiledPolicy, CompiledRule};
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::compile::rule::CompiledRule;
 use crate::policy::model::{Action, Approval, Mode};
 use crate::policy::source::CompiledSource;
 
 impl CompiledPolicy {
     /// What a rule asks of those who want its use, if it is for this caller.
     pub fn may_ask(&self, principal: &Principal, rule: &str) -> Option<&Approval> {
-        let (compiled, approval) = self.with_approvals().find(|(one, _)| *one.name == *rule)?;
+        let (compiled, approval) = self
+            .with_approvals()
+            .find(|(one, _)| *one.rule.name == *rule)?;
         is_meant(&compiled.from, principal).then_some(approval)
     }
 
     /// Whether this caller may approve of the use of a rule by somebody else.
     pub fn may_approve(&self, principal: &Principal, rule: &str) -> bool {
         let mut rules = self.with_approvals();
-        rules.any(|(one, _)| *one.name == *rule && approves(one, principal))
+        rules.any(|(one, _)| *one.rule.name == *rule && approves(one, principal))
     }
 
     /// Whether there is any rule of whose use this caller may approve.
@@ -27,15 +30,12 @@ impl CompiledPolicy {
     }
 
     fn with_approvals(&self) -> impl Iterator<Item = (&CompiledRule, &Approval)> {
-        let written = self.policy().rules.iter();
-        self.rules
-            .iter()
-            .zip(written)
-            .filter_map(|(compiled, rule)| {
-                let counts = rule.mode == Mode::Enforce && rule.action == Action::Allow;
-                let approval = rule.approval.as_ref().filter(|_| counts)?;
-                Some((compiled, approval))
-            })
+        self.rules.iter().filter_map(|compiled| {
+            let rule = &compiled.rule;
+            let counts = rule.mode == Mode::Enforce && rule.action == Action::Allow;
+            let approval = rule.approval.as_ref().filter(|_| counts)?;
+            Some((compiled, approval))
+        })
     }
 }
 

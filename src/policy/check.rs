@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::policy::model::{Policy, Route, Source, Transport};
+use crate::policy::model::{Policy, Route, Rule, Source, Transport};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
 
@@ -37,6 +37,26 @@ pub fn check(policy: &Policy) -> Vec<PolicyFault> {
     mappings(&mut faults, policy);
     references(&mut faults, policy);
     faults
+}
+
+/// Whether rules that come to a policy without faults bring none; a `false` says to look at the whole.
+pub(super) fn are_rules_sound(policy: &Policy, fresh: Vec<Arc<Rule>>) -> bool {
+    // Tests name rules, whichever these are.
+    if policy.tests.iter().any(|test| !test.granted.is_empty()) {
+        return false;
+    }
+    let mut names = HashSet::with_capacity(policy.rules.len());
+    if !policy.rules.iter().all(|rule| names.insert(&rule.name)) {
+        return false;
+    }
+    let alone = Policy {
+        rules: fresh,
+        routes: policy.routes.clone(),
+        route_groups: policy.route_groups.clone(),
+        people: policy.people.clone(),
+        ..Policy::default()
+    };
+    check(&alone).is_empty()
 }
 
 /// Names that lead nowhere.

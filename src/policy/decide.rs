@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::address::path::reading;
 use crate::identity::principal::{Principal, Requirement};
-use crate::policy::compile::{CompiledPolicy, CompiledRoute, CompiledRule, Indexes, RuleSet};
+use crate::policy::compile::rule::CompiledRule;
+use crate::policy::compile::rules::{Indexes, RuleSet};
+use crate::policy::compile::{CompiledPolicy, CompiledRoute};
 use crate::policy::index::{Entry, RuleIndex};
 use crate::policy::model::{Action, Route};
 use crate::policy::when::RequestHeaders;
@@ -116,7 +118,7 @@ impl CompiledPolicy {
     /// only says who is excepted (`not_…`), since leaving that to strangers would let everybody through who signs out.
     pub fn decide(&self, facts: &Facts<'_>) -> Verdict {
         let refused = Verdict::Deny(DenyReason::NoRule);
-        let rules = self.enforced.of_route.get(facts.route.index);
+        let rules = self.rules.enforced.of_route.get(facts.route.index);
         let path = path_for_rules(&facts.route.route, facts.path);
         let (Some(of_route), Some(path)) = (rules, path) else {
             return refused;
@@ -133,7 +135,7 @@ impl CompiledPolicy {
 
     /// What rules in shadow mode would have made of a request that got this verdict.
     pub fn shadow(&self, facts: &Facts<'_>, verdict: &Verdict) -> Option<Shadow> {
-        let rules = self.shadow.as_ref()?;
+        let rules = self.rules.shadow.as_ref()?;
         let path = path_for_rules(&facts.route.route, facts.path)?;
         let facts = Facts {
             path: &path,
@@ -166,7 +168,7 @@ impl CompiledPolicy {
         if !accepts_provider(&facts.route.route, principal) {
             return Verdict::Deny(DenyReason::Provider);
         }
-        let shared = &self.enforced.everywhere;
+        let shared = &self.rules.enforced.everywhere;
         let first = |action, accepts: &dyn Fn(&CompiledRule) -> bool| {
             self.first_known(facts, principal, action, [of_route, shared], accepts)
         };
@@ -176,7 +178,7 @@ impl CompiledPolicy {
         if let Some(rule) = first(Action::Allow, &|rule| rule.is_met(principal, facts)) {
             return allowed_by(rule, facts);
         }
-        if !self.has_requirements {
+        if !self.rules.has_requirements {
             return Verdict::Deny(DenyReason::NoRule);
         }
         // What is left are rules that ask for more than the caller has.
@@ -189,7 +191,7 @@ impl CompiledPolicy {
             .require
             .as_ref()
             .filter(|require| !require.is_met(principal, facts.now.as_second()));
-        let rule = Arc::clone(&rule.name);
+        let rule = Arc::clone(&rule.rule.name);
         match unmet.cloned() {
             Some(require) => Verdict::StepUp { rule, require },
             None => Verdict::Ask { rule },
@@ -197,7 +199,7 @@ impl CompiledPolicy {
     }
 
     fn decide_stranger(&self, facts: &Facts<'_>, of_route: &Indexes) -> Verdict {
-        let shared = &self.enforced.everywhere;
+        let shared = &self.rules.enforced.everywhere;
         let both = [of_route, shared];
         if let Some(rule) = self.first_for_anyone(facts, Action::Deny, both) {
             return denied_by(rule);
@@ -216,7 +218,7 @@ impl CompiledPolicy {
     /// The first rule of a set that applies to the caller, whoever they are.
     fn first_of(&self, rules: &RuleSet, facts: &Facts<'_>, action: Action) -> Option<Arc<str>> {
         let of_route = rules.of_route.get(facts.route.index)?;
-        let both = [of_route, &rules.everywhere];
+        let both = [&**of_route, &rules.everywhere];
         let first = match facts.principal {
             Some(principal) => {
                 let is_met = |rule: &CompiledRule| rule.is_met(principal, facts);
@@ -224,7 +226,7 @@ impl CompiledPolicy {
             }
             None => self.first_for_anyone(facts, action, both),
         };
-        first.map(|rule| Arc::clone(&rule.name))
+        first.map(|rule| Arc::clone(&rule.rule.name))
     }
 
     /// The first rule of an action that is for whoever comes.
@@ -265,37 +267,41 @@ impl CompiledPolicy {
         lists: impl Iterator<Item = &'a [Entry]>,
         holds: impl Fn(&CompiledRule, Entry) -> bool,
     ) -> Option<&CompiledRule> {
-        let mut first: Option<u32> = None;
+        let mut first: Option<(u32, &CompiledRule)> = None;
         for list in lists {
             for &entry in list {
+                // What has no rank is gone, and no index leads there.
+                let Some(rank) = self.rules.rank_of(entry.rule) else {
+                    continue;
+                };
                 // Each list is in the order of the rules, so nothing better follows in it.
-                if first.is_some_and(|first| first <= entry.rule) {
+                if first.is_some_and(|(first, _)| first <= rank) {
                     break;
                 }
                 let applies =
-                    |rule: &CompiledRule| rule.is_about(facts, action) && holds(rule, entry);
-                if self.rules.get(entry.rule as usize).is_some_and(applies) {
-                    first = Some(entry.rule);
+                    |rule: &&CompiledRule| rule.is_about(facts, action) && holds(rule, entry);
+                if let Some(rule) = self.rules.rule(entry.rule).filter(applies) {
+                    first = Some((rank, rule));
                     break;
                 }
             }
         }
-        self.rules.get(first? as usize)
+        first.map(|(_, rule)| rule)
     }
 }
 
 fn allowed_by(rule: &CompiledRule, facts: &Facts<'_>) -> Verdict {
     Verdict::Allow {
-        rule: Arc::clone(&rule.name),
+        rule: Arc::clone(&rule.rule.name),
         until: rule
             .approval
             .as_ref()
-            .and_then(|_asked| facts.granted_until(&rule.name)),
+            .and_then(|_asked| facts.granted_until(&rule.rule.name)),
     }
 }
 
 fn denied_by(rule: &CompiledRule) -> Verdict {
-    let rule = Arc::clone(&rule.name);
+    let rule = Arc::clone(&rule.rule.name);
     Verdict::Deny(DenyReason::Rule { rule })
 }
 

@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use crate::identity::principal::{Groups, Principal};
-use crate::policy::compile::{CompiledPolicy, lists_method};
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::compile::rule::lists_method;
 use crate::policy::decide::{DenyReason, Facts, Verdict, accepts_provider, path_for_rules};
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Mode, Policy, Rule, Source, Target};
@@ -66,7 +67,7 @@ impl CompiledPolicy {
         let rules = policy.rules.iter();
         let judged: Vec<(&Rule, Outcome)> = rules
             .filter(|rule| is_for_route(policy, rule, &facts))
-            .map(|rule| (rule, judge(policy, rule, &facts)))
+            .map(|rule| (&**rule, judge(policy, rule, &facts)))
             .collect();
         Explanation {
             verdict: verdict(&facts, &judged),

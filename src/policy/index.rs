@@ -8,7 +8,7 @@ use crate::identity::principal::{Groups, Principal};
 use crate::policy::model::Action;
 use crate::policy::source::{CompiledSource, TextSet};
 
-/// Item `source` of rule `rule`.
+/// Item `source` of the rule in slot `rule`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) rule: u32,
@@ -65,6 +65,22 @@ impl RuleIndex {
         } else {
             self.rest.push(entry);
         }
+    }
+
+    /// Every entry, some more than once.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+        let found = [
+            &self.by_email,
+            &self.by_subject,
+            &self.by_group,
+            &self.by_email_domain,
+            &self.by_path,
+        ];
+        let found = found.into_iter().flat_map(|entries| entries.values());
+        found
+            .chain([&self.rest, &self.any_group, &self.anyone, &self.excluding])
+            .flatten()
+            .copied()
     }
 
     /// Every list that may hold an entry for this caller and path.

@@ -69,7 +69,7 @@ pub fn to_json(policy: &Policy) -> PolicyJson {
         route_groups: policy.route_groups.iter().map(route_group).collect(),
         people: policy.people.iter().map(people).collect(),
         mappings: policy.mappings.iter().map(mapping).collect(),
-        rules: policy.rules.iter().map(rule).collect(),
+        rules: policy.rules.iter().map(|one| rule(one)).collect(),
         role_bindings: policy.role_bindings.iter().map(role_binding).collect(),
         tests: policy.tests.iter().map(test).collect(),
     }
@@ -92,6 +92,17 @@ pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
     }
     if faults.is_empty() {
         Ok(policy)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Reads rules alone, as [`from_json`] does; what they refer to is not looked at.
+pub fn rules_from_json(rules: &[Value]) -> Result<Vec<Arc<Rule>>, Vec<PolicyFault>> {
+    let root = Node::from_json(json!({ "rules": rules }));
+    let (policy, faults) = yaml::read(&root);
+    if faults.is_empty() {
+        Ok(policy.rules)
     } else {
         Err(faults)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,9 +36,10 @@ pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     findings.routes(policy, now, None);
     findings.mappings(&policy.mappings);
+    let shut = denies_everything(policy);
     let mut said: HashMap<String, &str> = HashMap::new();
     for rule in &policy.rules {
-        findings.rule(policy, rule, now);
+        findings.rule(rule, shut, now);
         match said.entry(json::nameless_rule(rule)) {
             Entry::Occupied(first) => findings.same(rule, first.get()),
             Entry::Vacant(place) => drop(place.insert(&rule.name)),
@@ -62,7 +64,7 @@ pub fn lint_object(
         "rule" => {
             let at = policy.rules.iter().position(|rule| *rule.name == *name);
             if let Some((rule, at)) = at.and_then(|at| Some((policy.rules.get(at)?, at))) {
-                findings.rule(policy, rule, now);
+                findings.rule(rule, denies_everything(policy), now);
                 let mut earlier = policy.rules.iter().take(at);
                 if let Some(same) = earlier.find(|earlier| is_same(earlier, rule)) {
                     findings.same(rule, &same.name);
@@ -94,24 +96,23 @@ impl Findings {
 
     fn routes(&mut self, policy: &Policy, now: Timestamp, only: Option<&str>) {
         let is_wanted = |name: &str| only.is_none_or(|only| only == name);
+        let counts = |rule: &&Rule| rule.mode == Mode::Enforce && can_apply(rule, now);
+        let rules = policy.rules.iter().map(|rule| &**rule);
+        let rules: Vec<&Rule> = rules.filter(counts).collect();
+        let is_allow = |rule: &Rule| rule.action == Action::Allow;
+        let is_open = |rule: &Rule| is_allow(rule) && rule.from.iter().any(|from| from.anyone);
+        let allowing = ByRoute::new(policy, &rules, is_allow);
+        let denying = ByRoute::new(policy, &rules, denies_everybody);
+        let open = ByRoute::new(policy, &rules, is_open);
         for route in policy.routes.iter().filter(|route| is_wanted(&route.name)) {
-            let about = |rule: &&Rule| can_apply(rule, now) && is_about(policy, rule, &route.name);
-            let counting = policy
-                .rules
-                .iter()
-                .filter(|rule| rule.mode == Mode::Enforce);
-            let rules: Vec<&Rule> = counting.filter(about).collect();
-            let allows = || rules.iter().filter(|rule| rule.action == Action::Allow);
-            if allows().next().is_none() {
+            if allowing.first(&route.name).is_none() {
                 let message = "nobody can reach it: no rule allows anything there".to_owned();
                 self.say("route", &route.name, message);
             }
-            if let Some(rule) = rules.iter().find(|rule| denies_everybody(rule)) {
+            if let Some(rule) = denying.first(&route.name) {
                 let message = format!("nobody can reach it: rule {} denies everybody", rule.name);
                 self.say("route", &route.name, message);
-            } else if let Some(open) =
-                allows().find(|rule| rule.from.iter().any(|from| from.anyone))
-            {
+            } else if let Some(open) = open.first(&route.name) {
                 let message = format!("anyone can reach it, signed in or not: rule {}", open.name);
                 self.say("route", &route.name, message);
             }
@@ -142,7 +143,8 @@ impl Findings {
         }
     }
 
-    fn rule(&mut self, policy: &Policy, rule: &Rule, now: Timestamp) {
+    /// `shut` is the rule that denies everybody everything, if there is one.
+    fn rule(&mut self, rule: &Rule, shut: Option<&Rule>, now: Timestamp) {
         if !can_apply(rule, now) {
             let until = rule.when.as_ref().and_then(|when| when.until);
             let message = match until.filter(|until| *until <= now) {
@@ -163,10 +165,7 @@ impl Findings {
         {
             self.say("rule", &rule.name, format!("it ends soon, at {until}"));
         }
-        let denies = |other: &&Rule| {
-            other.to.is_none() && other.mode == Mode::Enforce && denies_everybody(other)
-        };
-        if let Some(deny) = policy.rules.iter().find(denies)
+        if let Some(deny) = shut
             && rule.action == Action::Allow
         {
             let message = format!(
@@ -223,6 +222,69 @@ impl Findings {
             }
         }
     }
+}
+
+/// Some rules of a policy, by the routes that they name.
+struct ByRoute<'a> {
+    policy: &'a Policy,
+    /// With their places in the order written.
+    naming: HashMap<&'a str, Vec<(usize, &'a Rule)>>,
+    /// Those that do not name their routes.
+    others: Vec<(usize, &'a Rule)>,
+}
+
+impl<'a> ByRoute<'a> {
+    fn new(policy: &'a Policy, rules: &[&'a Rule], is_wanted: impl Fn(&Rule) -> bool) -> Self {
+        let groups = policy.route_groups.iter();
+        let groups: HashMap<&str, &Vec<Arc<str>>> =
+            groups.map(|group| (&*group.name, &group.routes)).collect();
+        let mut naming: HashMap<&str, Vec<(usize, &Rule)>> = HashMap::new();
+        let mut others = Vec::new();
+        for (at, rule) in rules.iter().copied().enumerate() {
+            if !is_wanted(rule) {
+                continue;
+            }
+            let names = |target: &Target| target.routes.is_some() || target.route_groups.is_some();
+            let Some(targets) = rule.to.as_ref().filter(|to| to.iter().all(names)) else {
+                others.push((at, rule));
+                continue;
+            };
+            let of_group = |name: &Arc<str>| groups.get(&**name).copied();
+            let grouped = { targets.iter() }
+                .flat_map(|target| target.route_groups.iter().flatten())
+                .filter_map(of_group)
+                .flatten();
+            let named = targets
+                .iter()
+                .flat_map(|target| target.routes.iter().flatten());
+            for route in named.chain(grouped) {
+                naming.entry(route).or_default().push((at, rule));
+            }
+        }
+        Self {
+            policy,
+            naming,
+            others,
+        }
+    }
+
+    /// The first one, in the order written, that is about a route.
+    fn first(&self, route: &str) -> Option<&'a Rule> {
+        let naming = self.naming.get(route).map_or(&[][..], Vec::as_slice);
+        let found = [naming, &self.others].map(|rules| {
+            let mut rules = rules.iter();
+            rules.find(|(_, rule)| is_about(self.policy, rule, route))
+        });
+        let earliest = found.into_iter().flatten().min_by_key(|(at, _)| *at);
+        earliest.map(|(_, rule)| *rule)
+    }
+}
+
+/// The rule that shuts everything, if there is one.
+fn denies_everything(policy: &Policy) -> Option<&Rule> {
+    let denies =
+        |rule: &&Rule| rule.to.is_none() && rule.mode == Mode::Enforce && denies_everybody(rule);
+    policy.rules.iter().map(|rule| &**rule).find(denies)
 }
 
 fn is_same(a: &Rule, b: &Rule) -> bool {
@@ -312,7 +374,7 @@ fn may_be_about_something(target: &Target) -> bool {
 
 /// Whether a rule is about requests to a route, by the routes that it names.
 pub fn is_about(policy: &Policy, rule: &Rule, route: &str) -> bool {
-    let in_group = |name: &std::sync::Arc<str>| {
+    let in_group = |name: &Arc<str>| {
         let mut groups = policy
             .route_groups
             .iter()

@@ -29,8 +29,8 @@ pub struct Policy {
     pub people: Vec<People>,
     /// Who is who in the mesh; the first that matches is used.
     pub mappings: Vec<Mapping>,
-    /// Who may do what; their order says nothing.
-    pub rules: Vec<Rule>,
+    /// Who may do what; their order says nothing. Shared with the revisions before and after that have them too.
+    pub rules: Vec<Arc<Rule>>,
     /// Who may look after the edge.
     pub role_bindings: Vec<RoleBinding>,
     /// What the author expects of all this.

@@ -22,6 +22,7 @@ use crate::policy::yaml;
 
 mod naive;
 pub(super) mod strategies;
+mod successor;
 
 pub(crate) use strategies::policies;
 use strategies::*;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::identity::spiffe_id::TrustDomain;
 use crate::snapshot::grants::LiveGrants;
-use crate::snapshot::{Freshness, SnapshotError, Snapshots, load};
+use crate::snapshot::{Freshness, SnapshotError, Snapshots, load_newer};
 use crate::store::Store;
 use crate::store::changes::{Change, ChangeSeq};
 
@@ -27,8 +26,8 @@ pub struct Follower {
     pub freshness: Arc<Freshness>,
     /// For freshness.
     pub clock: SharedClock,
-    /// The mesh's own.
-    pub trust_domain: TrustDomain,
+    /// Of the rules in force, as they were loaded.
+    pub positions: Vec<i64>,
     /// Read from the store *before* the revision that is in force was loaded, so that no change can fall between.
     pub after: ChangeSeq,
 }
@@ -115,24 +114,25 @@ impl Follower {
 
     /// Several announced revisions are one reading: only the newest counts.
     async fn take_revision(
-        &self,
+        &mut self,
         on_change: &(impl Fn(&Change) + Send + Sync),
     ) -> Result<(), SnapshotError> {
-        let in_force = self.snapshots.current().revision;
-        match load(&self.store, &self.trust_domain).await {
-            Ok(policy) if policy.revision > in_force => {
-                let revision = policy.revision;
-                self.snapshots.publish(policy);
+        let in_force = Arc::clone(&self.snapshots.current());
+        match load_newer(&self.store, &in_force, &self.positions).await {
+            Ok(Some(loaded)) => {
+                let revision = loaded.policy.revision;
+                self.positions = loaded.positions;
+                self.snapshots.publish(loaded.policy);
                 tracing::info!(revision = revision.0, "a policy revision is in force");
                 on_change(&Change::PolicyRevision(revision));
                 Ok(())
             }
-            Ok(_) => Ok(()),
+            Ok(None) => Ok(()),
             Err(error @ (SnapshotError::Store(_) | SnapshotError::Deadline)) => Err(error),
             Err(error @ (SnapshotError::Faults(_) | SnapshotError::Object { .. })) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    in_force = in_force.0,
+                    in_force = in_force.revision.0,
                     "a policy revision cannot be used; the last good one stays in force"
                 );
                 Ok(())

@@ -95,13 +95,7 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
         if object.kind == ObjectKind::Part {
             continue;
         }
-        let body: Value = serde_json::from_str(&object.body)
-            .ok()
-            .filter(|body: &Value| body["name"].as_str() == Some(&object.name))
-            .ok_or_else(|| SnapshotError::Object {
-                kind: object.kind,
-                name: object.name.clone(),
-            })?;
+        let body = body_of(object)?;
         match object.kind {
             ObjectKind::Route => json.routes.push(body),
             ObjectKind::RouteGroup => json.route_groups.push(body),
@@ -114,6 +108,16 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
         }
     }
     json::from_json(json).map_err(SnapshotError::Faults)
+}
+
+/// An object's JSON, which has its name.
+pub(super) fn body_of(object: &PolicyObject) -> Result<Value, SnapshotError> {
+    let body = serde_json::from_str(&object.body).ok();
+    let body = body.filter(|body: &Value| body["name"].as_str() == Some(&object.name));
+    body.ok_or_else(|| SnapshotError::Object {
+        kind: object.kind,
+        name: object.name.clone(),
+    })
 }
 
 #[cfg(test)]

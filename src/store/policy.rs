@@ -16,9 +16,11 @@ use crate::store::dialect::{Bulk, Transaction, Turn, args, bulk};
 use crate::store::drafts::{Approval, Draft};
 use crate::store::{Store, StoreError, within, within_time};
 
+mod difference;
 mod history;
 mod positions;
 
+pub use difference::Difference;
 pub use history::ObjectVersion;
 
 /// The kind of a policy object.

@@ -104,8 +104,8 @@ impl Desk {
 
     async fn actor(&self, principal: Principal) -> Actor {
         let trust_domain = &self.revisions.rules.trust_domain;
-        let policy = snapshot::load(self.store(), trust_domain).await.unwrap();
-        Actor::person(Arc::new(principal), &policy)
+        let loaded = snapshot::load(self.store(), trust_domain).await.unwrap();
+        Actor::person(Arc::new(principal), &loaded.policy)
     }
 
     async fn saved(&self, text: &str, actor: &Actor) -> DraftRecord {

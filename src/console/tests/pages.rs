@@ -276,8 +276,8 @@ async fn k8_the_first_owner_has_the_code_and_there_is_only_one() {
             tokio::task::yield_now().await;
         }
         let own = TrustDomain::parse("td").unwrap();
-        let policy = snapshot::load(store, &own).await.unwrap();
-        stage.console.snapshots.publish(policy);
+        let loaded = snapshot::load(store, &own).await.unwrap();
+        stage.console.snapshots.publish(loaded.policy);
     };
     let spaced = format!("+{}+", code.to_uppercase());
     let (claimed, ()) = tokio::join!(claim(&ada, &spaced), in_force);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::Verdict;
-use crate::policy::model::Rule;
+use crate::policy::model::{Policy, Rule};
 use crate::policy::properties::strategies::{self, rules};
 use crate::policy::yaml;
 
@@ -129,7 +129,10 @@ fn ztunnel_admits_whom_a_rule_is_wholly_for() {
             "routes: [{{ name: a, host: a, {upstream} }}, {{ name: b, host: b, {upstream} }}]\nrules: [{rules}]"
         );
         let parsed = yaml::parse(&text).unwrap();
-        let policy = compile(policy(parsed.rules, PORT));
+        let policy = compile(Policy {
+            rules: parsed.rules,
+            ..policy(Vec::new(), PORT)
+        });
         let manifests = as_json(&export(&policy, json!({}), true));
         let principals = |action: &str| -> Vec<String> {
             let mut found = std::collections::BTreeSet::new();

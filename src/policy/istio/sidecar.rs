@@ -146,7 +146,7 @@ impl Writer<'_> {
         if self.everybody.is_empty() {
             return Vec::new();
         }
-        let rules = self.policy.policy().rules.iter();
+        let rules = self.policy.policy().rules.iter().map(|rule| &**rule);
         let rules: Vec<&Rule> = rules
             .filter(|rule| rule.action == action && rule.mode == Mode::Enforce)
             .collect();

@@ -385,7 +385,7 @@ pub(crate) fn decide(policy: &Policy, facts: &Facts<'_>) -> Verdict {
             until: None,
         });
     };
-    let open: Vec<&Rule> = open.map(|(rule, _)| *rule).collect();
+    let open: Vec<&Rule> = open.map(|(rule, _)| &***rule).collect();
     let now = facts.now.as_second();
     // Each with whether its sign-in, and its approval, are there.
     let open: Vec<(&Rule, bool, bool)> = open

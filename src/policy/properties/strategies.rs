@@ -357,7 +357,7 @@ people:
 role_bindings: [{ name: chiefs, role: owner, from: [{ people: [mixed] }] }, { name: none, role: auditor, from: [] }]
 "#;
     Policy {
-        rules,
+        rules: rules.into_iter().map(Arc::new).collect(),
         ..yaml::parse(text).unwrap()
     }
 }

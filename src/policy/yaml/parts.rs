@@ -39,7 +39,9 @@ pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
         route_groups: part(reader, &fields, "route_groups", route_group),
         people: part(reader, &fields, "people", rules::people),
         mappings: part(reader, &fields, "mappings", rules::mapping),
-        rules: part(reader, &fields, "rules", rules::rule),
+        rules: { part(reader, &fields, "rules", rules::rule).into_iter() }
+            .map(Arc::new)
+            .collect(),
         role_bindings: part(reader, &fields, "role_bindings", rules::role_binding),
         tests: part(reader, &fields, "tests", trials::test),
     }

@@ -54,7 +54,7 @@ mappings:
 "#
     );
     Policy {
-        rules,
+        rules: rules.into_iter().map(Arc::new).collect(),
         ..yaml::parse(&text).unwrap()
     }
 }
