@@ -272,9 +272,9 @@ impl Revisions {
         let draft = self.seen(seen).await?;
         to_applied(&draft, actor)?;
         self.check_parent(&draft.record).await?;
-        let policy = self.rules.check(&draft.text);
-        let policy = policy.map_err(RevisionsError::Faults)?;
-        let objects = to_objects(&policy, &draft.text);
+        let read = self.rules.read(&draft.text);
+        let (policy, document) = read.map_err(RevisionsError::Faults)?;
+        let objects = to_objects(&policy, &document);
         let right = Right::Draft(&draft);
         match self.write(&policy, &objects, actor, right).await {
             Ok(outcome) if outcome.is_new => Ok(outcome),
@@ -321,9 +321,9 @@ impl Revisions {
     }
 
     async fn effect(&self, draft: &Draft, now: Timestamp) -> Result<Effect, RevisionsError> {
-        let plan = self.plan(&draft.text, now).await?;
-        let policy = self.rules.check(&draft.text);
-        let policy = policy.map_err(RevisionsError::Faults)?;
+        let read = self.rules.read(&draft.text);
+        let (policy, document) = read.map_err(RevisionsError::Faults)?;
+        let plan = self.plan_of(&policy, &document, now).await?;
         let parent = self.held(draft.record.parent).await?.policy;
         Ok(Effect {
             changes: diff(&to_json(&parent), &to_json(&policy)),
@@ -338,9 +338,9 @@ impl Revisions {
         draft: &Draft,
         current: Option<Revision>,
     ) -> Result<String, DraftsError> {
-        let policy = self.rules.check(&draft.text);
-        let policy = policy.map_err(RevisionsError::Faults)?;
-        let mine = to_objects(&policy, &draft.text);
+        let read = self.rules.read(&draft.text);
+        let (policy, document) = read.map_err(RevisionsError::Faults)?;
+        let mine = to_objects(&policy, &document);
         let parent = self.held(draft.record.parent).await?;
         let current = self.held(current).await?;
         let merged =

@@ -29,12 +29,12 @@ impl Revisions {
         text: &str,
         now: Timestamp,
     ) -> Result<Result<Foreseen, Vec<PolicyFault>>, RevisionsError> {
-        let plan = match self.plan(text, now).await {
-            Ok(plan) => plan,
-            Err(RevisionsError::Faults(faults)) => return Ok(Err(faults)),
-            Err(error) => return Err(error),
+        let (policy, document) = match self.rules.read(text) {
+            Ok(read) => read,
+            Err(faults) => return Ok(Err(faults)),
         };
-        let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
+        let plan = self.plan_of(&policy, &document, now).await?;
+        let tests = policy.tests.len();
         let window = Window {
             since: now.minus(WINDOW),
             until: now,
@@ -42,13 +42,14 @@ impl Revisions {
         let replayed = match plan.changes.is_empty() {
             true => None,
             false => {
-                let replay = tokio::time::timeout(REPLAY_DEADLINE, self.replay(text, window));
+                let replay = self.replay_policy(policy, window);
+                let replay = tokio::time::timeout(REPLAY_DEADLINE, replay);
                 replay.await.ok().transpose()?
             }
         };
         Ok(Ok(Foreseen {
             plan,
-            tests: policy.tests.len(),
+            tests,
             replayed,
         }))
     }

@@ -42,8 +42,8 @@ pub async fn load(
     file_name: &str,
     rules: &PolicyRules,
 ) -> Result<Written, PolicyFileError> {
-    let policy = rules.check(text).map_err(PolicyFileError::Faults)?;
-    let objects = to_objects(&policy, text);
+    let (policy, document) = rules.read(text).map_err(PolicyFileError::Faults)?;
+    let objects = to_objects(&policy, &document);
     let author = format!("file:{file_name}");
     let mut parent = store.current_revision().await?;
     // Another replica that loads the same file may come first; then the second attempt finds nothing to write.

@@ -3,6 +3,7 @@
 use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::check::{Known, unknown_names};
 use crate::policy::compile::CompiledPolicy;
+use crate::policy::document::{self, Document};
 use crate::policy::model::{Policy, Revision};
 use crate::policy::yaml::{self, PolicyFault};
 
@@ -18,14 +19,19 @@ pub struct PolicyRules {
 impl PolicyRules {
     /// Checks a text wholly: what it says, what it names, that it compiles, and that its own tests succeed. All faults have their lines.
     pub fn check(&self, text: &str) -> Result<Policy, Vec<PolicyFault>> {
-        let policy = yaml::parse(text)?;
+        self.read(text).map(|(policy, _)| policy)
+    }
+
+    /// Checks a text as [`check`](Self::check) does, and cuts it.
+    pub fn read(&self, text: &str) -> Result<(Policy, Document), Vec<PolicyFault>> {
+        let (policy, document) = document::read(text)?;
         let mut faults = unknown_names(&policy, &self.known);
         match CompiledPolicy::new(policy.clone(), Revision(0), &self.trust_domain) {
             Ok(compiled) => faults.extend(compiled.try_out()),
             Err(more) => faults.extend(more),
         }
         if faults.is_empty() {
-            return Ok(policy);
+            return Ok((policy, document));
         }
         yaml::place(text, &mut faults);
         faults.sort_by_key(|fault| (fault.line, fault.column));

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Verdict};
-use crate::policy::model::Revision;
+use crate::policy::model::{Policy, Revision};
 use crate::snapshot::{NOTHING, SnapshotError, load_revision};
 use crate::store::decisions::{DecisionCursor, KnownPrincipals};
 
@@ -100,6 +100,14 @@ impl Revisions {
     /// Decides a window's requests by the current revision and by a document.
     pub async fn replay(&self, text: &str, window: Window) -> Result<Replayed, RevisionsError> {
         let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
+        self.replay_policy(policy, window).await
+    }
+
+    pub(super) async fn replay_policy(
+        &self,
+        policy: Policy,
+        window: Window,
+    ) -> Result<Replayed, RevisionsError> {
         let trust_domain = &self.rules.trust_domain;
         let draft =
             CompiledPolicy::new(policy, NOTHING, trust_domain).map_err(SnapshotError::Faults)?;

@@ -43,7 +43,7 @@ pub struct Plan {
     pub parent: Option<Revision>,
     /// What it would change of it.
     pub changes: Vec<Change>,
-    /// Comments or layout differ.
+    /// Nothing but comments or layout differs.
     pub rewords: bool,
     /// What is hardly meant.
     pub findings: Vec<Finding>,
@@ -165,18 +165,30 @@ impl Revisions {
 
     /// What a document would change of the current revision, and what is odd about it.
     pub async fn plan(&self, text: &str, now: Timestamp) -> Result<Plan, RevisionsError> {
-        let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
+        let (policy, document) = self.rules.read(text).map_err(RevisionsError::Faults)?;
+        self.plan_of(&policy, &document, now).await
+    }
+
+    /// What a document that was read already would change.
+    pub(super) async fn plan_of(
+        &self,
+        policy: &Policy,
+        document: &Document,
+        now: Timestamp,
+    ) -> Result<Plan, RevisionsError> {
         let parent = self.store.current_revision().await?;
         let held = self.held(parent).await?;
         let seen = Seen {
             groups: self.store.groups_seen().await?,
         };
+        let changes = diff(&to_json(&held.policy), &to_json(policy));
+        // What cannot be cut is kept as it is written anew, and compared so.
+        let rewords = || document.text() != to_text(&held.objects, &held.policy);
         Ok(Plan {
             parent,
-            findings: lint(&policy, now.to_jiff(), &seen),
-            changes: diff(&to_json(&held.policy), &to_json(&policy)),
-            // What cannot be cut is kept as it is written anew, and compared so.
-            rewords: Document::of(text, &policy).text() != to_text(&held.objects, &held.policy),
+            findings: lint(policy, now.to_jiff(), &seen),
+            rewords: changes.is_empty() && rewords(),
+            changes,
         })
     }
 
@@ -188,8 +200,8 @@ impl Revisions {
         writing: &Writing,
     ) -> Result<Outcome, RevisionsError> {
         actor.check(Permission::WritePolicy)?;
-        let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
-        let objects = to_objects(&policy, text);
+        let (policy, document) = self.rules.read(text).map_err(RevisionsError::Faults)?;
+        let objects = to_objects(&policy, &document);
         let right = Right::of(writing);
         self.write(&policy, &objects, actor, right).await
     }
@@ -217,7 +229,10 @@ impl Revisions {
         actor: &Actor,
         parent: Option<Revision>,
     ) -> Result<(), RevisionsError> {
-        let before = self.held(parent).await?.policy;
+        let before = match parent {
+            Some(parent) => from_objects(&self.store.owners_of(parent).await?)?,
+            None => Policy::default(),
+        };
         if !owners_differ(&before, policy) {
             return Ok(());
         }

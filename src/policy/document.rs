@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::policy::json::to_json;
 use crate::policy::model::Policy;
-use crate::policy::yaml::{PARTS, lines_of_items};
+use crate::policy::yaml::{self, PARTS, PlacedPart, PolicyFault, lines_of_items};
 
 /// A policy without anything.
 const EMPTY: &str = "{}\n";
@@ -49,8 +49,17 @@ pub struct Part {
 impl Document {
     /// Cuts the text that a policy was read from.
     pub fn of(text: &str, policy: &Policy) -> Self {
-        cut(text)
-            .or_else(|| cut(&written(policy)))
+        Self::cut_or_written(text, lines_of_items(text), policy)
+    }
+
+    fn cut_or_written(text: &str, placed: Option<Vec<PlacedPart>>, policy: &Policy) -> Self {
+        let written_anew = || {
+            let text = written(policy);
+            cut(&text, lines_of_items(&text)?)
+        };
+        placed
+            .and_then(|placed| cut(text, placed))
+            .or_else(written_anew)
             .unwrap_or_default()
     }
 
@@ -66,6 +75,13 @@ impl Document {
         }
         text
     }
+}
+
+/// Reads a text as [`yaml::parse`] does, and cuts it.
+pub fn read(text: &str) -> Result<(Policy, Document), Vec<PolicyFault>> {
+    let (policy, placed) = yaml::parse_placed(text)?;
+    let document = Document::cut_or_written(text, placed, &policy);
+    Ok((policy, document))
 }
 
 /// A policy as text, by no author.
@@ -100,9 +116,8 @@ pub fn written_object(object: &Value) -> String {
 }
 
 /// `None` where the objects do not stand on lines of their own.
-fn cut(text: &str) -> Option<Document> {
+fn cut(text: &str, placed: Vec<PlacedPart>) -> Option<Document> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let placed = lines_of_items(text)?;
     // Where each piece begins: headings and items in turn.
     let mut starts = Vec::new();
     for part in &placed {
@@ -179,7 +194,6 @@ mod tests {
 
     use super::*;
     use crate::policy::properties::policies;
-    use crate::policy::yaml;
 
     const TEXT: &str = "\
 # What this is.

@@ -118,6 +118,13 @@ pub const LARGEST_DOCUMENT: usize = 32 * 1024 * 1024;
 ///
 /// A document has at most 32 MiB (some hundred thousand rules), nesting of at most 16, and no anchors, aliases, merge keys, unknown tags or second document.
 pub fn parse(text: &str) -> Result<Policy, Vec<PolicyFault>> {
+    parse_placed(text).map(|(policy, _)| policy)
+}
+
+/// Reads a document as [`parse`] does, and where everything stands in it, where that can be told.
+pub(super) fn parse_placed(
+    text: &str,
+) -> Result<(Policy, Option<Vec<PlacedPart>>), Vec<PolicyFault>> {
     let root = tree::from_yaml(text).map_err(|fault| vec![fault])?;
     let (policy, mut faults) = read(&root);
     // Between parts that could not be read there is nothing to compare.
@@ -130,7 +137,7 @@ pub fn parse(text: &str) -> Result<Policy, Vec<PolicyFault>> {
     faults.sort_by_key(|fault| (fault.line, fault.column));
     faults.truncate(reader::MAX_FAULTS);
     if faults.is_empty() {
-        Ok(policy)
+        Ok((policy, placed(&root)))
     } else {
         Err(faults)
     }
@@ -145,17 +152,21 @@ pub(super) struct PlacedPart {
 
 /// Where everything stands in a document; `None` where that cannot be told.
 pub(super) fn lines_of_items(text: &str) -> Option<Vec<PlacedPart>> {
+    placed(&tree::from_yaml(text).ok()?)
+}
+
+fn placed(root: &Node) -> Option<Vec<PlacedPart>> {
     let line_of = |node: &Node| usize::try_from(node.line.checked_sub(1)?).ok();
-    let tree::Value::Map(parts) = tree::from_yaml(text).ok()?.value else {
+    let tree::Value::Map(parts) = &root.value else {
         return None;
     };
-    let placed = parts.into_iter().map(|(key, part)| {
+    let placed = parts.iter().map(|(key, part)| {
         let (tree::Value::Text(name), tree::Value::List(items)) = (&key.value, &part.value) else {
             return None;
         };
         Some(PlacedPart {
             name: name.clone(),
-            line: line_of(&key)?,
+            line: line_of(key)?,
             items: items.iter().map(line_of).collect::<Option<_>>()?,
         })
     });

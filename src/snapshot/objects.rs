@@ -20,9 +20,8 @@ const KINDS: [ObjectKind; 7] = [
     ObjectKind::Test,
 ];
 
-/// The objects of a policy that was read from a text: each with its name, its position among its kind, and its piece of the text.
-pub fn to_objects(policy: &Policy, text: &str) -> Vec<PolicyObject> {
-    let document = Document::of(text, policy);
+/// The objects of a policy and of its text: each with its name, its position among its kind, and its piece of the text.
+pub fn to_objects(policy: &Policy, document: &Document) -> Vec<PolicyObject> {
     let json = json::to_json(policy);
     let mut objects = Vec::new();
     for ((part, kind), (_, bodies)) in PARTS.into_iter().zip(KINDS).zip(json.by_kind()) {
@@ -40,13 +39,13 @@ pub fn to_objects(policy: &Policy, text: &str) -> Vec<PolicyObject> {
     }
     objects.extend(
         (0..)
-            .zip(document.parts)
+            .zip(&document.parts)
             .map(|(position, part)| PolicyObject {
                 kind: ObjectKind::Part,
-                name: part.name,
+                name: part.name.clone(),
                 position,
                 body: String::new(),
-                text: part.heading,
+                text: part.heading.clone(),
             }),
     );
     objects
@@ -138,7 +137,7 @@ rules:
     #[test]
     fn objects_make_up_the_same_policy_in_any_order() {
         let policy = yaml::parse(TEXT).unwrap();
-        let mut objects = to_objects(&policy, TEXT);
+        let mut objects = to_objects(&policy, &Document::of(TEXT, &policy));
         assert_eq!(objects.len(), 8);
         assert_eq!((objects[4].name.as_str(), objects[4].position), ("y", 1));
         objects.reverse();
@@ -160,7 +159,7 @@ rules:
         ];
         for spoil in spoil {
             for index in 0..5 {
-                let mut objects = to_objects(&policy, TEXT);
+                let mut objects = to_objects(&policy, &Document::of(TEXT, &policy));
                 spoil(&mut objects[index]);
                 assert!(from_objects(&objects).is_err());
             }

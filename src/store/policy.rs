@@ -276,6 +276,21 @@ impl Store {
             .find(|record| record.revision == revision))
     }
 
+    /// What says who is owner in a revision, and nothing else of it: its role bindings, and the people whom these may name.
+    pub async fn owners_of(&self, revision: Revision) -> Result<Vec<PolicyObject>, StoreError> {
+        let rows: Vec<ObjectRow> = within(self.database.fetch(
+            "SELECT kind, name, position, body, text FROM policy_objects \
+             WHERE kind IN ($2, $3) AND valid_from <= $1 AND (valid_until IS NULL OR valid_until > $1)",
+            args![
+                revision.0,
+                ObjectKind::RoleBinding.as_str(),
+                ObjectKind::People.as_str()
+            ],
+        ))
+        .await?;
+        rows.into_iter().map(PolicyObject::try_from).collect()
+    }
+
     /// All objects of a revision, by kind and position.
     pub async fn policy_objects(
         &self,

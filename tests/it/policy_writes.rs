@@ -1,6 +1,6 @@
 //! Writing policy when everything goes wrong at once, on both databases: the process is killed, fifty people write, and nobody is told what is not so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use wayleave::policy::document::written;
 use wayleave::policy::model::Revision;
 use wayleave::policy::yaml::LARGEST_DOCUMENT;
 use wayleave::secret::{Sealer, random};
+use wayleave::snapshot;
 use wayleave::store::Store;
 
 use crate::istio::strategies::policies;
@@ -421,6 +422,65 @@ async fn j6_an_export_applies_to_nothing_and_a_rollback_is_what_was() {
                     .collect()
             };
             assert_eq!(order(&now), order(objects), "revision {number}");
+        }
+    }
+}
+
+/// Random rules come, change, move and go; now and then so does everything else. Some revisions are passed over, as by an edge that was away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_loaded_from_an_earlier_one_is_that_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}/store.db", folder.path().display());
+    for url in [sqlite, database().await] {
+        let revisions = revisions(&url).await;
+        let own = &revisions.rules.trust_domain;
+        let store = &revisions.store;
+        let operator = Actor::Operator { name: None };
+        let mut runner = TestRunner::default();
+        let mut random = || policies().new_tree(&mut runner).unwrap().current();
+        let mut policy = random();
+        let mut in_force = snapshot::load(store, own).await.unwrap();
+        for turn in 0..40 {
+            let other = random();
+            match turn % 8 {
+                7 => policy = other,
+                step => {
+                    // Names are unique: r0, r1 … are the random ones.
+                    let known: HashSet<_> = policy.rules.iter().map(|rule| &rule.name).collect();
+                    let news = other
+                        .rules
+                        .iter()
+                        .filter(|rule| !known.contains(&rule.name));
+                    let news: Vec<_> = news.cloned().collect();
+                    let at = step.min(policy.rules.len());
+                    let gone = policy.rules.len().min(at + step % 2);
+                    policy.rules.splice(at..gone, news);
+                    for (mine, others) in policy.rules.iter_mut().zip(&other.rules).skip(step) {
+                        if mine.name == others.name {
+                            *mine = Arc::clone(others);
+                        }
+                    }
+                }
+            }
+            let writing = Writing {
+                parent: store.current_revision().await.unwrap(),
+                message: "m".to_owned(),
+                is_emergency: false,
+            };
+            let text = written(&policy);
+            let applied = revisions.apply(&text, &operator, &writing).await;
+            applied.unwrap();
+            if turn % 3 == 0 {
+                continue;
+            }
+            let whole = snapshot::load(store, own).await.unwrap();
+            let newer = snapshot::load_newer(store, &in_force.policy, &in_force.positions).await;
+            if let Some(newer) = newer.unwrap() {
+                in_force = newer;
+            }
+            assert_eq!(in_force.policy.revision, whole.policy.revision);
+            assert_eq!(in_force.policy.policy(), whole.policy.policy());
+            assert_eq!(in_force.positions, whole.positions);
         }
     }
 }
