@@ -21,6 +21,7 @@ pub mod curl;
 pub mod demo;
 pub mod env;
 pub mod explain;
+pub mod forward;
 pub mod init;
 pub mod keys;
 pub mod login;
@@ -79,6 +80,8 @@ enum Command {
     Token(token::TokenArguments),
     /// Run curl against a route, signed in.
     Curl(curl::CurlArguments),
+    /// Reach a TCP route (a database, SSH) by a port on this machine.
+    Forward(forward::ForwardArguments),
     /// Run a command with a token and the URL of one route in its environment.
     Env(env::EnvArguments),
     /// Print what a shell needs to complete these commands.
@@ -130,6 +133,7 @@ pub fn run() -> ExitCode {
         Command::Access(arguments) => access::run(&arguments),
         Command::Token(arguments) => Ok(token::run(&arguments)),
         Command::Curl(arguments) => Ok(curl::run(&arguments)),
+        Command::Forward(arguments) => Ok(forward::run(&arguments)),
         Command::Env(arguments) => Ok(env::run(&arguments)),
         Command::Completions { shell } => Ok(completions::run(shell, &mut Arguments::command())),
         Command::Man { folder } => man::run(folder.as_deref(), Arguments::command()),
@@ -202,6 +206,9 @@ mod tests {
             "wayleave token grafana --bearer",
             "wayleave token grafana --headers GET /api/health",
             "wayleave curl grafana/api/health -- -s -X POST -d x",
+            "wayleave forward postgres",
+            "wayleave forward postgres 5432 --listen 0.0.0.0 --http1 --profile corp",
+            "wayleave forward bastion --stdio",
             "wayleave env grafana -- printenv WAYLEAVE_URL",
             "wayleave completions bash",
             "wayleave man",
@@ -227,6 +234,10 @@ mod tests {
             "wayleave request payroll -m why --for ever",
             "wayleave access refuse 0a1b",
             "wayleave token grafana --bearer --headers GET /",
+            "wayleave forward",
+            "wayleave forward postgres 70000",
+            "wayleave forward postgres 5432 --stdio",
+            "wayleave forward postgres --stdio --listen ::1",
             "wayleave env grafana",
             "wayleave completions nosh",
         ] {

@@ -1,4 +1,4 @@
-//! The demonstration: an identity provider, a certificate authority and three mesh workloads, all made up on the spot. Reached from `wayleave demo` only.
+//! The demonstration: an identity provider, a certificate authority and four mesh workloads, all made up on the spot. Reached from `wayleave demo` only.
 //!
 //! Invariants: everything listens on loopback addresses and nowhere else; every key is made anew and rests in a folder of mode 0700
 //! that is removed at the end.

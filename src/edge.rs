@@ -1,7 +1,7 @@
 //! The data plane: one thread per core, each with its own runtime, caches and upstream connections.
 //!
 //! Read [`request`] first: the life of one request from top to bottom. The steps, in order: [`normalise`], [`route`] (and [`own`], our pages),
-//! [`authenticate`], [`authorize`], [`headers`], [`forward`] (or [`tunnel`]), [`respond`], [`access_log`]; [`streams`] looks at what is under way until it ends.
+//! [`authenticate`], [`authorize`], [`headers`], [`forward`] (or [`tunnel`], or [`tcp`]), [`respond`], [`access_log`]; [`streams`] looks at what is under way until it ends.
 //! [`framing`] judges raw HTTP/1 heads before all that, [`tls`] knows which certificate answers for which name, [`body`] carries responses, and
 //! [`worker`] is the contract between a connection and whoever answers its requests.
 //!
@@ -50,6 +50,7 @@ pub mod respond;
 pub mod room;
 pub mod route;
 pub mod streams;
+pub mod tcp;
 pub mod tls;
 pub mod tunnel;
 pub mod upstream;

@@ -199,6 +199,7 @@ impl Client {
             .timeout(ANSWER)
             // A token goes to the server that was named and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
+            .http1_only()
             .no_proxy()
             .build()
             .context("no HTTP client can be made")?;

@@ -106,6 +106,15 @@ fn announce(stage: &Stage) {
         &format!("http://access.localhost:{http}/"),
         "who am I; requests for access; sign out",
     );
+    anstream::println!("\n{bold}From the command line,{bold:#} for staff:\n");
+    line(
+        &format!("wayleave login --edge http://access.localhost:{http}"),
+        "",
+    );
+    line(
+        "wayleave forward lines 7000",
+        "then `nc 127.0.0.1 7000`: a service that speaks no HTTP",
+    );
     anstream::println!("\n{bold}Sign in as{bold:#}, no password:\n");
     for person in &PEOPLE {
         let groups = person.groups.join(", ");
@@ -144,8 +153,8 @@ fn announce(stage: &Stage) {
 
 fn reach(person: &str) -> &'static str {
     match person {
-        "alice" => "all three; decides at the home page who else gets the console",
-        "bob" => "dashboards; may ask for the console, and gets it once alice approves",
+        "alice" => "everything; decides at the home page who else gets the console",
+        "bob" => "dashboards and lines; may ask for the console, and gets it once alice approves",
         _ => "none",
     }
 }

@@ -1,6 +1,6 @@
 //! What the commands of people share: which edge, who they are there, and what goes wrong.
 //!
-//! `login`, `logout`, `whoami`, `routes`, `token`, `curl`, `env` speak to the home host of an edge with tokens that are kept on this machine, by profile.
+//! `login`, `logout`, `whoami`, `routes`, `token`, `curl`, `forward`, `env` speak to the home host of an edge with tokens that are kept on this machine, by profile.
 
 pub(in crate::cli) mod access;
 pub(in crate::cli) mod credentials;
@@ -47,5 +47,8 @@ impl PersonArguments {
 /// Waits for what a command does over the network.
 pub(in crate::cli) fn wait<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let runtime = crate::cli::runtime().map_err(|error| Fault::failed(format!("{error:#}")))?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // Whoever waits for standard input still would keep the process.
+    runtime.shutdown_background();
+    done
 }

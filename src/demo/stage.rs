@@ -12,16 +12,17 @@ use crate::clock::SharedClock;
 use crate::demo::DemoError;
 use crate::demo::authority::{Authority, Issued};
 use crate::demo::identity_provider::{Client, IdentityProvider};
-use crate::demo::workload::Workload;
+use crate::demo::workload::{Workload, lines};
 use crate::lifecycle::Lifecycle;
 use crate::secret::{SecretString, Token, random};
 
-/// The hosts of the front door: the home host and the three routes.
-pub const HOSTS: [&str; 4] = [
+/// The hosts of the front door: the home host and the four routes.
+pub const HOSTS: [&str; 5] = [
     "access.localhost",
     "grafana.localhost",
     "payroll.localhost",
     "console.localhost",
+    "lines.localhost",
 ];
 
 /// The policy, before its ports are filled in.
@@ -60,6 +61,7 @@ impl Stage {
         let dashboards = bind(0, "a demo workload", "--port").await?;
         let payroll = bind(0, "a demo workload", "--port").await?;
         let console = bind(0, "a demo workload", "--port").await?;
+        let lines_listener = bind(0, "a demo workload", "--port").await?;
 
         let folder = private_folder()?;
         let authority = Authority::new(clock.now())?;
@@ -77,7 +79,8 @@ impl Stage {
         let policy = POLICY
             .replace("@DASHBOARDS_PORT@", &port_of(&dashboards).to_string())
             .replace("@PAYROLL_PORT@", &port_of(&payroll).to_string())
-            .replace("@CONSOLE_PORT@", &port_of(&console).to_string());
+            .replace("@CONSOLE_PORT@", &port_of(&console).to_string())
+            .replace("@LINES_PORT@", &port_of(&lines_listener).to_string());
         stage.write("policy.yaml", &policy)?;
 
         let client = Client {
@@ -104,6 +107,11 @@ impl Stage {
                 report(workload.serve(listener, &issued, &bundle).await);
             });
         }
+        let issued = stage.authority.workload(lines::SPIFFE_ID)?;
+        let bundle = stage.authority.mesh_bundle();
+        lifecycle.spawn("demo workload", async move {
+            report(lines::serve(lines_listener, &issued, &bundle).await);
+        });
         Ok(stage)
     }
 

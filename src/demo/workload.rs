@@ -4,6 +4,7 @@
 //! the second layer, which the edge cannot talk it out of.
 
 mod caller;
+pub mod lines;
 mod pages;
 
 use std::sync::Arc;
@@ -53,24 +54,10 @@ impl Workload {
         issued: &Issued,
         bundle: &str,
     ) -> Result<(), DemoError> {
-        let address = listener.local_addr().map_err(|_| DemoError::NotLoopback)?;
-        if !address.ip().is_loopback() {
-            return Err(DemoError::NotLoopback);
-        }
         let acceptor = TlsAcceptor::from(Arc::new(server_config(issued, bundle)?));
         let router = Arc::new(self).router();
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    // A failed accept concerns that connection only.
-                    if let Ok((stream, _)) = accepted {
-                        connections.spawn(connection(stream, acceptor.clone(), router.clone()));
-                    }
-                }
-                Some(_ended) = connections.join_next() => {}
-            }
-        }
+        let serve = |stream| connection(stream, acceptor.clone(), router.clone());
+        accept(listener, serve).await
     }
 
     fn router(self: Arc<Self>) -> Router {
@@ -81,6 +68,29 @@ impl Workload {
             .layer(axum::extract::DefaultBodyLimit::max(ECHO_LIMIT))
             .layer(axum::middleware::from_fn_with_state(self.clone(), admit))
             .with_state(self)
+    }
+}
+
+/// Serves every connection, until dropped. Refuses a listener that is not on a loopback address.
+async fn accept<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> F,
+) -> Result<(), DemoError> {
+    let address = listener.local_addr().map_err(|_| DemoError::NotLoopback)?;
+    if !address.ip().is_loopback() {
+        return Err(DemoError::NotLoopback);
+    }
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                // A failed accept concerns that connection only.
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(serve(stream));
+                }
+            }
+            Some(_ended) = connections.join_next() => {}
+        }
     }
 }
 
@@ -103,12 +113,10 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else {
         return;
     };
-    let tls = stream.get_ref().1;
-    let certificate = tls.peer_certificates().and_then(<[_]>::first);
-    // The handshake proved the chain; what has no single SPIFFE ID is nobody.
-    let Some(caller) = certificate.and_then(|certificate| Caller::of(certificate)) else {
+    let Some(caller) = Caller::on(&stream) else {
         return;
     };
+    let tls = stream.get_ref().1;
     let is_http2 = tls.alpn_protocol() == Some(b"h2");
     let service = TowerToHyperService::new(router.layer(axum::Extension(caller)));
     let io = TokioIo::new(stream);

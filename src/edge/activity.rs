@@ -151,6 +151,7 @@ impl Body for Answered {
         let polled = Pin::new(&mut this.body).poll_frame(context);
         // The server asks for more when the client took enough of what it has.
         let given = polled.is_ready().then(Instant::now);
+        let given = given.map(|given| given + this.body.patience());
         this.answering.set(given);
         polled
     }

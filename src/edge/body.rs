@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::edge::headers::without_identity;
+use crate::edge::tcp::Download;
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,6 +41,8 @@ pub enum EdgeBody {
         /// Asked before every piece.
         watch: Box<dyn StreamWatch>,
     },
+    /// What the far end of a tunnel sends.
+    Tunnel(Download),
     /// One of our own pages.
     Own(axum::body::Body),
 }
@@ -51,6 +55,16 @@ impl EdgeBody {
             Self::Empty
         } else {
             Self::Full(bytes)
+        }
+    }
+}
+
+impl EdgeBody {
+    /// How much longer than other answers it may be left unread: whoever has a tunnel may take their time.
+    pub fn patience(&self) -> Duration {
+        match self {
+            Self::Tunnel(download) => download.patience(),
+            Self::Empty | Self::Full(_) | Self::Upstream { .. } | Self::Own(_) => Duration::ZERO,
         }
     }
 }
@@ -72,6 +86,7 @@ impl Body for EdgeBody {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Self::Upstream { incoming, watch } => poll_upstream(incoming, watch.as_mut(), context),
+            Self::Tunnel(download) => Pin::new(download).poll_frame(context),
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(BoxError::from),
         }
     }
@@ -79,7 +94,7 @@ impl Body for EdgeBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(_) => false,
+            Self::Full(_) | Self::Tunnel(_) => false,
             Self::Upstream { incoming, .. } => incoming.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
         }
@@ -92,6 +107,7 @@ impl Body for EdgeBody {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
             Self::Upstream { incoming, .. } => incoming.size_hint(),
+            Self::Tunnel(_) => SizeHint::default(),
             Self::Own(body) => body.size_hint(),
         }
     }

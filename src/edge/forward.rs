@@ -56,14 +56,11 @@ pub struct Departure {
     head: Box<request::Parts>,
 }
 
-/// Takes the permit's own SVID, points the request at the upstream, and says in its headers what the upstream is to know.
-pub async fn prepare<U: Upstreams>(
+/// The SVID of a permit's own identity.
+pub(in crate::edge) async fn own_svid<U: Upstreams>(
     worker: &Worker<U>,
-    permit: Permit,
-    mut head: Box<request::Parts>,
-    upgrade: Option<&UpgradeTo>,
-    entry: &Entry,
-) -> Result<Departure, Refused> {
+    permit: &Permit,
+) -> Result<Arc<Svid>, Refused> {
     let svid = match worker.upstreams.svid_at_hand(permit.identity()) {
         Some(svid) => svid,
         None => worker.upstreams.svid(permit.identity()).await?,
@@ -72,6 +69,18 @@ pub async fn prepare<U: Upstreams>(
     if svid.identity != *permit.identity() {
         return Err(Refused::WrongSvid);
     }
+    Ok(svid)
+}
+
+/// Takes the permit's own SVID, points the request at the upstream, and says in its headers what the upstream is to know.
+pub async fn prepare<U: Upstreams>(
+    worker: &Worker<U>,
+    permit: Permit,
+    mut head: Box<request::Parts>,
+    upgrade: Option<&UpgradeTo>,
+    entry: &Entry,
+) -> Result<Departure, Refused> {
+    let svid = own_svid(worker, &permit).await?;
     let routed = permit.routed();
     let route = &routed.route().route;
     let request = routed.request();
@@ -144,8 +153,17 @@ pub(in crate::edge) async fn unless_cut<T>(
     exchange: &Exchange,
     work: impl Future<Output = T>,
 ) -> Result<T, Cut> {
+    unless_cut_on(exchange, Side::Answer, work).await
+}
+
+/// The same for work of either side.
+pub(in crate::edge) async fn unless_cut_on<T>(
+    exchange: &Exchange,
+    side: Side,
+    work: impl Future<Output = T>,
+) -> Result<T, Cut> {
     let mut work = pin!(work);
-    std::future::poll_fn(|context| match exchange.poll_cut(Side::Answer, context) {
+    std::future::poll_fn(|context| match exchange.poll_cut(side, context) {
         Poll::Ready(cut) => Poll::Ready(Err(cut)),
         Poll::Pending => work.as_mut().poll(context).map(Ok),
     })

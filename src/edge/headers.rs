@@ -37,6 +37,13 @@ const PSEUDONYM: &str = "wayleave";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeTo(HeaderValue);
 
+impl UpgradeTo {
+    /// Whether it is this one.
+    pub fn is(&self, protocol: &str) -> bool {
+        self.0.as_bytes().eq_ignore_ascii_case(protocol.as_bytes())
+    }
+}
+
 /// What the upstream is told besides the client's own words.
 pub struct Statement<'a> {
     /// Where the client addressed its request.

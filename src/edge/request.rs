@@ -24,7 +24,7 @@ use crate::edge::route::{Routed, own_pages};
 use crate::edge::streams::Cut;
 use crate::edge::upstream::Upstreams;
 use crate::edge::worker::{ConnectionInfo, Handler};
-use crate::edge::{own, tunnel};
+use crate::edge::{own, tcp, tunnel};
 use crate::sign_in::pending::StepUp;
 use crate::web::audience::Audience;
 
@@ -61,6 +61,7 @@ impl<U: Upstreams> Handler for Worker<U> {
                 respond::denial(&denied, &self.edge.home_host, audience, &mut entry)
             }
             Ok(Ending::Upstream(answer)) => return pass_on(answer, entry),
+            Ok(Ending::Tcp(opened, client)) => return opened.join(client, entry),
             Ok(Ending::Tunnel(answer, client, to)) => {
                 match tunnel::open(answer, client, &to, entry) {
                     Ok(response) => return response,
@@ -104,6 +105,7 @@ enum Ending {
     Denied(Denied),
     Upstream(Answer),
     Tunnel(Answer, OnUpgrade, UpgradeTo),
+    Tcp(tcp::Opened, tcp::Client),
 }
 
 impl<U: Upstreams> Worker<U> {
@@ -133,6 +135,8 @@ impl<U: Upstreams> Worker<U> {
 
         let routed = Routed::find(policy, normalised)?;
         entry.routed(&routed);
+        let wants_tcp = tcp::is_asked_for(&head, client.as_ref().map(|(to, _)| to));
+        tcp::check(&routed, wants_tcp)?;
         if self.is_stale(entry.started()) {
             return Err(Refused::Stale);
         }
@@ -154,12 +158,13 @@ impl<U: Upstreams> Worker<U> {
             }
             Decision::Deny(denied) => return Ok(Ending::Denied(denied)),
         };
-        let allowed = match &client {
-            Some(_) => match allowed.for_tunnel(&head.headers) {
+        let allowed = if client.is_some() || wants_tcp {
+            match allowed.for_tunnel(&head.headers) {
                 Ok(allowed) => allowed,
                 Err(denied) => return Ok(Ending::Denied(denied)),
-            },
-            None => allowed,
+            }
+        } else {
+            allowed
         };
 
         let permit = match allowed.map() {
@@ -169,6 +174,15 @@ impl<U: Upstreams> Worker<U> {
         entry.permitted(&permit);
         self.record_allowed(&permit, entry)?;
 
+        if wants_tcp {
+            let client = match client {
+                Some((_, client)) => tcp::Client::Upgrade(client),
+                None => tcp::Client::Streams(body),
+            };
+            // Rare and large: not part of every request's future.
+            let opened = Box::pin(tcp::open(self, permit, entry)).await?;
+            return Ok(Ending::Tcp(opened, client));
+        }
         let upgrade = client.as_ref().map(|(to, _)| to);
         let departure = prepare(self, permit, head, upgrade, entry).await?;
         entry.sent();

@@ -82,6 +82,12 @@ pub enum Refused {
     /// The upstream changes to a protocol that nobody asked for.
     #[error("the upstream changed to another protocol than asked for")]
     WrongProtocol,
+    /// A TCP route carries tunnels and nothing else.
+    #[error("the route carries TCP alone")]
+    OnlyTunnels,
+    /// A tunnel is asked for where HTTP is spoken.
+    #[error("the route carries no TCP")]
+    NoTunnels,
     /// The decision cannot be written down.
     #[error("the decision cannot be recorded")]
     NotRecorded,
@@ -206,13 +212,27 @@ impl Refused {
                 "The application did not answer well",
                 "It changed to another protocol than it was asked for.",
             ),
+            Self::OnlyTunnels => words(
+                StatusCode::MISDIRECTED_REQUEST,
+                "only_tunnels",
+                "This is not for a browser",
+                "What is here speaks no HTTP. Reach it from the command line: `wayleave forward` gives it a port on your machine.",
+            ),
+            Self::NoTunnels => words(
+                StatusCode::MISDIRECTED_REQUEST,
+                "no_tunnels",
+                "This route carries no TCP",
+                "It speaks HTTP: open it in a browser, or use `wayleave curl`.",
+            ),
             Self::Cut(cut) => cut_off(*cut),
         }
     }
 
     fn outcome(&self) -> Outcome {
         match self {
-            Self::Fault(_) | Self::Loop | Self::NoRoute => Outcome::Rejected,
+            Self::Fault(_) | Self::Loop | Self::NoRoute | Self::OnlyTunnels | Self::NoTunnels => {
+                Outcome::Rejected
+            }
             Self::SignInRequired
             | Self::StepUpRequired(_)
             | Self::BadToken(_)
@@ -261,6 +281,8 @@ impl Refused {
             | Self::Value(_)
             | Self::Send(_)
             | Self::WrongProtocol
+            | Self::OnlyTunnels
+            | Self::NoTunnels
             | Self::Cut(_)
             | Self::OwnPage => None,
         }

@@ -155,6 +155,11 @@ impl Exchange {
         (self.received.get(), self.sent.get())
     }
 
+    /// The longest silence.
+    pub fn idle(&self) -> Duration {
+        TICK * self.idle
+    }
+
     /// Between the end of a request and its answer the upstream's own deadline counts, and not this one.
     fn is_idle(&self) -> bool {
         let may_be_silent = !self.is_uploading.get() && !self.has_answer.get();

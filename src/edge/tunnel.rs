@@ -24,7 +24,7 @@ use crate::edge::streams::{Cut, Exchange};
 /// Buffer of each direction.
 const BUFFER: usize = 16 * 1024;
 /// Longest wait for the two connections to be handed over after the 101.
-const HAND_OVER: Duration = Duration::from_secs(10);
+pub(in crate::edge) const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// Answers 101 and connects the two sides; the access log line is written when the tunnel ends.
 pub fn open(

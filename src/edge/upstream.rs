@@ -18,10 +18,13 @@ use crate::policy::compile::CompiledRoute;
 
 mod connect;
 mod connection;
+mod line;
 pub mod metrics;
 mod pool;
 pub mod pools;
 pub mod upload;
+
+pub use line::Line;
 
 /// SVIDs and pooled connections, keyed by (mesh identity, upstream).
 #[expect(
@@ -53,6 +56,13 @@ pub trait Upstreams: 'static {
         route: &Arc<CompiledRoute>,
         request: Box<Request<RequestBody>>,
     ) -> Result<Sent, SendError>;
+
+    /// A connection for a tunnel, for one caller alone and never pooled; bytes are all that passes over it.
+    async fn connect(
+        &self,
+        svid: &Arc<Svid>,
+        route: &Arc<CompiledRoute>,
+    ) -> Result<Line, SendError>;
 
     /// Closes connections that are idle for too long or bear a former certificate. Called every few seconds.
     fn tidy(&self);

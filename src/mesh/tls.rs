@@ -70,6 +70,7 @@ fn offered(transport: &Transport, protocol: UpstreamProtocol) -> Vec<Vec<u8>> {
         UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
         UpstreamProtocol::Http1 => &[b"http/1.1"],
         UpstreamProtocol::Http2 => &[b"h2"],
+        UpstreamProtocol::Tcp => &[],
     };
     mesh.iter().chain(http).map(|name| name.to_vec()).collect()
 }

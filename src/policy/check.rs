@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::policy::model::{Policy, Route, Rule, Source, Transport};
+use crate::policy::model::{IdentityHeaders, Policy, Route, Rule, Source, Transport};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
 
@@ -255,6 +255,12 @@ fn routes(faults: &mut Vec<PolicyFault>, routes: &[Route]) {
                 message,
             ));
         }
+        if route.is_tcp() {
+            faults.extend(http_fields(route).map(|field| {
+                let message = "a TCP route carries no HTTP that this could be about".to_owned();
+                fault(format!("routes[{index}].{field}"), message)
+            }));
+        }
         if route.upstream.addresses.is_empty() {
             let message = "there must be an address".to_owned();
             faults.push(fault(
@@ -263,6 +269,26 @@ fn routes(faults: &mut Vec<PolicyFault>, routes: &[Route]) {
             ));
         }
     }
+}
+
+/// The fields of a route that are set and about HTTP.
+fn http_fields(route: &Route) -> impl Iterator<Item = &'static str> {
+    let fields = [
+        ("prefix", route.prefix != "/"),
+        (
+            "identity_headers",
+            route.identity_headers != IdentityHeaders::Assertion,
+        ),
+        ("websocket_origins", !route.websocket_origins.is_empty()),
+        ("upstream_host", route.upstream_host.is_some()),
+        (
+            "timeouts.response_head",
+            route.timeouts.response_head.is_some(),
+        ),
+        ("allow_path_parameters", route.allow_path_parameters),
+    ];
+    let set = fields.into_iter().filter(|(_, is_set)| *is_set);
+    set.map(|(field, _)| field)
 }
 
 fn mappings(faults: &mut Vec<PolicyFault>, policy: &Policy) {

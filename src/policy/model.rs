@@ -119,6 +119,18 @@ pub struct Route {
     pub allow_path_parameters: bool,
 }
 
+impl Route {
+    /// Whether it is a TCP route: nothing but tunnels goes there.
+    pub fn is_tcp(&self) -> bool {
+        self.upstream.protocol == UpstreamProtocol::Tcp
+    }
+
+    /// The method of a request that opens it, as rules see it.
+    pub fn opened_with(&self) -> &'static str {
+        if self.is_tcp() { "POST" } else { "GET" }
+    }
+}
+
 /// Deadlines of one route; unset ones come from the configuration's limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RouteTimeouts {
@@ -149,7 +161,7 @@ pub struct Upstream {
     pub addresses: Vec<UpstreamAddress>,
     /// How it is reached, and what it has to prove.
     pub transport: Transport,
-    /// The HTTP version.
+    /// What is spoken.
     pub protocol: UpstreamProtocol,
 }
 
@@ -181,7 +193,7 @@ pub enum Transport {
     },
 }
 
-/// The HTTP version spoken to an upstream.
+/// What is spoken to an upstream: a version of HTTP, or whatever the two ends agree on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum UpstreamProtocol {
     /// Both are offered by ALPN; the upstream chooses.
@@ -191,6 +203,8 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 only.
     Http2,
+    /// No HTTP: bytes both ways, through tunnels alone.
+    Tcp,
 }
 
 /// Routes under one name, so that rules need not list them.

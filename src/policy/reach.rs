@@ -59,7 +59,7 @@ impl CompiledPolicy {
             let facts = Facts {
                 principal: Some(principal),
                 route,
-                method: "GET",
+                method: route.route.opened_with(),
                 path: &route.route.prefix,
                 now,
                 peer,

@@ -15,7 +15,7 @@
 //!       addresses: ["10.0.0.1:15443", { address: "[fd00::1]:15443", weight: 3 }]
 //!       mtls: { spiffe_ids: ["spiffe://corp.example/ns/obs/sa/grafana"] }
 //!       # or   tls: { server_name: grafana.corp.example, ca_file: /etc/ca.pem }   with ca_file optional
-//!       protocol: auto                   # optional; auto, http1 or http2
+//!       protocol: auto                   # optional; auto, http1, http2 or tcp
 //!     providers: [okta]                  # optional; all
 //!     identity_headers: assertion        # optional; assertion, x-forwarded, x-auth-request or remote
 //!     websocket_origins: ["https://portal.corp.example"]   # optional

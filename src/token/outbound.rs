@@ -124,6 +124,7 @@ impl Outbound {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
+            .http1_only()
             // A proxy would resolve names itself, past the guard.
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)

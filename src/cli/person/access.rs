@@ -51,6 +51,11 @@ impl Access {
         Lock::take(&self.folders, &self.profile.name)
     }
 
+    /// Forgets tokens that are not taken any more, though they looked good from here.
+    pub(in crate::cli) fn forget_tokens(&self) -> Result<(), Fault> {
+        self.update(TokenCache::clear)
+    }
+
     fn update(&self, change: impl FnOnce(&mut TokenCache)) -> Result<(), Fault> {
         let _lock = self.lock()?;
         let mut cache = self.cache();
@@ -143,7 +148,7 @@ impl Access {
                 Called::NotSignedIn => {}
             }
             // It looked good from here: the session may have ended, which a refresh finds out.
-            self.update(TokenCache::clear)?;
+            self.forget_tokens()?;
             if is_last {
                 break;
             }
@@ -216,7 +221,7 @@ impl Access {
                 }
                 Err(refusal) => {
                     // The session may have ended, which a refresh finds out.
-                    self.update(TokenCache::clear)?;
+                    self.forget_tokens()?;
                     refused = Some(refusal);
                 }
             }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap};
-use reqwest::{Method, RequestBuilder, StatusCode, redirect};
+use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use url::Url;
 
@@ -13,6 +13,8 @@ use crate::cli::person::fault::Fault;
 use crate::cli::person::profile::{Profile, is_loopback};
 use crate::clock::{Clock, SystemClock};
 use crate::token::dpop::prover::Prover;
+
+pub(in crate::cli) mod tunnel;
 
 /// Longest wait for an answer: the edge may have to ask the identity provider.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -67,39 +69,9 @@ struct Answer {
 
 impl Home {
     pub(in crate::cli) fn new(profile: &Profile) -> Result<Self, Fault> {
-        let mut builder = reqwest::Client::builder()
-            .timeout(ANSWER)
-            .connect_timeout(CONNECT)
-            .user_agent(concat!("wayleave/", env!("CARGO_PKG_VERSION")))
-            // Tokens go to the edge that was named and nowhere else.
-            .redirect(redirect::Policy::none())
-            .https_only(profile.edge.scheme() == "https");
-        if let Some(host) = profile
-            .edge
-            .host_str()
-            .filter(|_| is_loopback(&profile.edge))
-        {
-            // Not every resolver knows that these names are this machine's (RFC 6761 §6.3).
-            let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            builder = builder.resolve(host, here).no_proxy();
-        }
-        if let Some(file) = &profile.ca_file {
-            let unusable = |why: &dyn std::fmt::Display| {
-                let next = format!("wayleave login --profile {} --ca-file FILE", profile.name);
-                Fault::failed(format!("{} cannot be used: {why}", file.display())).next(next)
-            };
-            let pem = std::fs::read(file).map_err(|error| unusable(&error))?;
-            let roots = reqwest::Certificate::from_pem_bundle(&pem);
-            let roots = roots.map_err(|error| unusable(&error))?;
-            if roots.is_empty() {
-                return Err(unusable(&"there is no certificate in it"));
-            }
-            builder = builder.tls_certs_merge(roots);
-        }
-        let http = builder.build();
-        let http = http.map_err(|error| Fault::failed(format!("no HTTP client: {error}")))?;
+        let builder = builder(profile, &profile.edge)?.timeout(ANSWER);
         Ok(Self {
-            http,
+            http: built(builder.http1_only())?,
             edge: profile.edge.clone(),
         })
     }
@@ -212,30 +184,68 @@ impl Home {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Fault {
-        let causes = causes(error);
-        let edge = &self.edge;
-        let is = |word: &str| causes.to_ascii_lowercase().contains(word);
-        if is("notvalidyet") || is("not valid yet") || is("expired") {
-            return Fault::unreachable(format!(
-                "the certificate of {edge} is not valid now: {causes}"
-            ))
-            .next("is this machine's clock right? If it is, tell your administrators");
-        }
-        if is("notvalidforname") || is("not valid for name") {
-            return Fault::unreachable(format!(
-                "the certificate of {edge} is another host's: {causes}"
-            ))
-            .next("is this the address of the edge's home host?");
-        }
-        if is("certificate") || is("unknownissuer") {
-            return Fault::unreachable(format!(
-                "the certificate of {edge} is not trusted: {causes}"
-            ))
-            .next("if it is of a private authority, give its root: wayleave login --ca-file FILE");
-        }
-        Fault::unreachable(format!("{edge} does not answer: {causes}"))
-            .next("is this the address of the edge's home host, and does it have to be reached through a VPN or proxy?")
+        unreachable(&self.edge, error)
     }
+}
+
+/// A client for one host of a profile's edge.
+fn builder(profile: &Profile, host: &Url) -> Result<ClientBuilder, Fault> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        .user_agent(concat!("wayleave/", env!("CARGO_PKG_VERSION")))
+        // Tokens go to the edge that was named and nowhere else.
+        .redirect(redirect::Policy::none())
+        .https_only(profile.edge.scheme() == "https");
+    if let Some(name) = host.host_str().filter(|_| is_loopback(host)) {
+        // Not every resolver knows that these names are this machine's (RFC 6761 §6.3).
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        builder = builder.resolve(name, here).no_proxy();
+    }
+    if let Some(file) = &profile.ca_file {
+        let unusable = |why: &dyn std::fmt::Display| {
+            let next = format!("wayleave login --profile {} --ca-file FILE", profile.name);
+            Fault::failed(format!("{} cannot be used: {why}", file.display())).next(next)
+        };
+        let pem = std::fs::read(file).map_err(|error| unusable(&error))?;
+        let roots = reqwest::Certificate::from_pem_bundle(&pem);
+        let roots = roots.map_err(|error| unusable(&error))?;
+        if roots.is_empty() {
+            return Err(unusable(&"there is no certificate in it"));
+        }
+        builder = builder.tls_certs_merge(roots);
+    }
+    Ok(builder)
+}
+
+fn built(builder: ClientBuilder) -> Result<reqwest::Client, Fault> {
+    let http = builder.build();
+    http.map_err(|error| Fault::failed(format!("no HTTP client: {error}")))
+}
+
+/// Why there is no answer, and what may help.
+fn unreachable(edge: &Url, error: &reqwest::Error) -> Fault {
+    let causes = causes(error);
+    let is = |word: &str| causes.to_ascii_lowercase().contains(word);
+    if is("notvalidyet") || is("not valid yet") || is("expired") {
+        return Fault::unreachable(format!(
+            "the certificate of {edge} is not valid now: {causes}"
+        ))
+        .next("is this machine's clock right? If it is, tell your administrators");
+    }
+    if is("notvalidforname") || is("not valid for name") {
+        return Fault::unreachable(format!(
+            "the certificate of {edge} is another host's: {causes}"
+        ))
+        .next("is this the address of the edge's home host?");
+    }
+    if is("certificate") || is("unknownissuer") {
+        return Fault::unreachable(format!(
+            "the certificate of {edge} is not trusted: {causes}"
+        ))
+        .next("if it is of a private authority, give its root: wayleave login --ca-file FILE");
+    }
+    Fault::unreachable(format!("{edge} does not answer: {causes}"))
+            .next("is this the address of the edge's home host, and does it have to be reached through a VPN or proxy?")
 }
 
 /// The innermost causes say what it was.

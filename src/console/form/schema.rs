@@ -335,9 +335,9 @@ const ROUTE: &[Section] = &[
             ),
             rare(
                 "upstream.protocol",
-                "HTTP version",
-                "",
-                Choice(&["auto", "http1", "http2"]),
+                "Protocol",
+                "A version of HTTP; or tcp, for a route that `wayleave forward` leads to.",
+                Choice(&["auto", "http1", "http2", "tcp"]),
                 Nothing,
             ),
             rare(

@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::clock::Timestamp;
@@ -20,6 +22,12 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Who is at the other end of a connection. The handshake proved the chain; what has no single SPIFFE ID is nobody.
+    pub(super) fn on(stream: &TlsStream<TcpStream>) -> Option<Self> {
+        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+        Self::of(certificate)
+    }
+
     /// Reads a leaf that the handshake has verified; it must have exactly one URI SAN, a SPIFFE ID (X509-SVID §2).
     pub(super) fn of(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;

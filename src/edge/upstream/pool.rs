@@ -14,13 +14,13 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::clock::{SharedClock, Timestamp};
-use crate::edge::upstream::SendError;
 use crate::edge::upstream::connect::connect;
 use crate::edge::upstream::connection::{
     Held, Info, Shared, Single, Slot, start_http1, start_http2,
 };
 use crate::edge::upstream::metrics::UpstreamMetrics;
 use crate::edge::upstream::upload::{Progress, Upload, UploadBody};
+use crate::edge::upstream::{Connected, Line, SendError};
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::mesh::svid::Svid;
 use crate::mesh::svids::Svids;
@@ -148,6 +148,22 @@ impl<B: UploadBody> Pool<B> {
             peer: info.peer,
             refused: info.refused,
         })
+    }
+
+    /// A connection for a tunnel, of which the pool knows nothing more than that it is open.
+    pub(super) async fn open_line(&self, svid: &Arc<Svid>) -> Result<Line, SendError> {
+        self.adopt(svid);
+        let opening = self.connect(svid, UpstreamProtocol::Tcp);
+        let (held, info) = timeout(self.common.connect_within, opening)
+            .await
+            .unwrap_or(Err(SendError::ConnectTimeout))?;
+        self.common.metrics.opened("tcp");
+        let connected = Connected {
+            reused: false,
+            http2: false,
+            peer: Some(info.peer),
+        };
+        Ok(Line::new(held, info.refused, connected))
     }
 
     /// Takes a connection back when its exchange has ended well on both sides; it is closed if that does not happen.

@@ -18,7 +18,7 @@ use crate::edge::upstream::connection::{as_http1, as_http2};
 use crate::edge::upstream::metrics::UpstreamMetrics;
 use crate::edge::upstream::pool::{Common, Pool, PoolKey, Ready, broken};
 use crate::edge::upstream::upload::{Progress, Upload, UploadBody};
-use crate::edge::upstream::{Connected, OpenStream, SendError, Sent, Upstreams};
+use crate::edge::upstream::{Connected, Line, OpenStream, SendError, Sent, Upstreams};
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::mesh::svid::{Svid, SvidError};
 use crate::mesh::svids::Svids;
@@ -205,7 +205,7 @@ impl<B: UploadBody> Pools<B> {
             .unwrap_or(self.0.common.head_within)
     }
 
-    fn counted(&self, result: Result<Sent, SendError>) -> Result<Sent, SendError> {
+    fn counted<T>(&self, result: Result<T, SendError>) -> Result<T, SendError> {
         if let Err(fault) = &result {
             self.0.common.metrics.failed(reason(fault));
         }
@@ -238,6 +238,14 @@ impl Upstreams for Pools<RequestBody> {
         request: Box<Request<RequestBody>>,
     ) -> Result<Sent, SendError> {
         self.counted(self.upgrade(svid, route, request).await)
+    }
+
+    async fn connect(
+        &self,
+        svid: &Arc<Svid>,
+        route: &Arc<CompiledRoute>,
+    ) -> Result<Line, SendError> {
+        self.counted(self.pool(svid, route).open_line(svid).await)
     }
 
     fn tidy(&self) {

@@ -62,6 +62,36 @@ fn authorization(
     Manifest::authorization(workload.metadata(purpose), spec)
 }
 
+/// What a sidecar is told of TCP routes, which is the same: the denials, the admissions, and what differs from the edge. A port that HTTP routes
+/// lead to as well is left out, since whoever may connect to it might say anything there.
+pub(super) fn connections(
+    policy: &CompiledPolicy,
+    workload: &Workload<'_>,
+) -> (Vec<IstioRule>, Vec<IstioRule>, Vec<Note>) {
+    let (tcp, http): (Vec<_>, Vec<_>) = workload
+        .routes
+        .iter()
+        .cloned()
+        .partition(|(route, _)| route.is_tcp());
+    let speaks_http = |port: &u16| http.iter().any(|(_, ports)| ports.contains(port));
+    let (shared, own): (Vec<_>, Vec<_>) = tcp
+        .into_iter()
+        .partition(|(_, ports)| ports.iter().any(speaks_http));
+    let notes = shared.into_iter().map(|(route, _)| Note {
+        about: format!("route {}", route.name),
+        effect: Effect::RefusesMore,
+        why: "its port is that of an HTTP route as well, so nobody is let in for it".to_owned(),
+    });
+    let mut writer = Writer {
+        policy,
+        notes: notes.collect(),
+    };
+    let own = workload.with_routes(own);
+    let denied = writer.rules(&own, Action::Deny);
+    let allowed = writer.rules(&own, Action::Allow);
+    (denied, allowed, writer.notes)
+}
+
 struct Writer<'a> {
     policy: &'a CompiledPolicy,
     notes: Vec<Note>,
@@ -121,8 +151,8 @@ impl Writer<'_> {
             return None;
         }
         let why = match (is_narrow, is_shared) {
-            (true, _) => Some("ztunnel sees no methods and paths"),
-            (false, true) => Some("ztunnel does not tell routes to the same port apart"),
+            (true, _) => Some("a connection shows no methods and paths"),
+            (false, true) => Some("routes to the same port cannot be told apart"),
             (false, false) => None,
         };
         if let Some(why) = why {

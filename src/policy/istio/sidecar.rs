@@ -8,7 +8,7 @@ use crate::policy::istio::manifest::{
 };
 use crate::policy::istio::operations::{Way, sorted};
 use crate::policy::istio::workloads::Workload;
-use crate::policy::istio::{Edge, Effect, Note, WorkloadExport, principals};
+use crate::policy::istio::{Edge, Effect, Note, WorkloadExport, ambient, principals};
 use crate::policy::model::{Action, Mode, Rule};
 
 /// The header that carries the assertion.
@@ -20,16 +20,18 @@ pub(super) fn export(
     edge: &Edge,
     workload: &Workload<'_>,
 ) -> WorkloadExport {
+    let (denied_tcp, allowed_tcp, notes) = ambient::connections(policy, workload);
     let ways: Vec<Way<'_>> = workload
         .routes
         .iter()
+        .filter(|(route, _)| !route.is_tcp())
         .map(|(route, ports)| Way::new(route, ports, policy, edge))
         .collect();
     let mut writer = Writer {
         policy,
         edge,
         everybody: principals::everybody(policy),
-        notes: workload.notes.clone(),
+        notes: workload.notes.iter().cloned().chain(notes).collect(),
     };
     writer.look_alikes(&ways);
     let mut denied: Vec<IstioRule> = ways
@@ -37,7 +39,9 @@ pub(super) fn export(
         .filter_map(|way| writer.other_providers(way))
         .collect();
     denied.extend(writer.rules(&ways, Action::Deny));
-    let allowed = writer.rules(&ways, Action::Allow);
+    denied.extend(denied_tcp);
+    let mut allowed = writer.rules(&ways, Action::Allow);
+    allowed.extend(allowed_tcp);
 
     let selector = || workload.selector();
     let authorization = |purpose, action, rules| {
@@ -48,16 +52,22 @@ pub(super) fn export(
         };
         Manifest::authorization(workload.metadata(purpose), spec)
     };
-    let mut manifests = vec![
-        Manifest::authentication(
+    let mut manifests = Vec::new();
+    // A connection shows no assertion.
+    if !ways.is_empty() {
+        manifests.push(Manifest::authentication(
             workload.metadata(""),
             RequestAuthentication {
                 selector: selector(),
                 jwt_rules: vec![jwt_rule(edge, &ways)],
             },
-        ),
-        authorization("-default-deny", IstioAction::Allow, Vec::new()),
-    ];
+        ));
+    }
+    manifests.push(authorization(
+        "-default-deny",
+        IstioAction::Allow,
+        Vec::new(),
+    ));
     for (purpose, action, rules) in [
         ("-deny", IstioAction::Deny, denied),
         ("-allow", IstioAction::Allow, allowed),

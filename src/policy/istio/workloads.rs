@@ -19,7 +19,18 @@ pub(super) struct Workload<'a> {
     pub(super) notes: Vec<Note>,
 }
 
-impl Workload<'_> {
+impl<'a> Workload<'a> {
+    /// The same workload with these routes alone.
+    pub(super) fn with_routes(&self, routes: Vec<(&'a Route, Vec<u16>)>) -> Self {
+        Self {
+            namespace: self.namespace.clone(),
+            service_account: self.service_account.clone(),
+            labels: self.labels.clone(),
+            routes,
+            notes: Vec::new(),
+        }
+    }
+
     pub(super) fn selector(&self) -> WorkloadSelector {
         WorkloadSelector {
             match_labels: self.labels.clone(),

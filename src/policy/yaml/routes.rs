@@ -28,6 +28,7 @@ pub(in crate::policy) const PROTOCOLS: &[(&str, UpstreamProtocol)] = &[
     ("auto", UpstreamProtocol::Auto),
     ("http1", UpstreamProtocol::Http1),
     ("http2", UpstreamProtocol::Http2),
+    ("tcp", UpstreamProtocol::Tcp),
 ];
 
 /// Reads a route.
