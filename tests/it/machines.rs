@@ -47,7 +47,7 @@ async fn i2_a_program_gets_a_token_for_one_route_that_lives_no_longer_than_its_o
     assert_eq!(thief.status, 401);
     let api = house.url("access", "/.wayleave/api/v1/me");
     assert_eq!(open(&house, &key, &token, &api).await.status, 401);
-    let events = house.events("tokens.granted").await;
+    let events = house.events("tokens_granted").await;
     assert!(
         events
             .iter()
@@ -128,4 +128,19 @@ async fn h5_a_token_ends_with_the_trust_in_its_issuer() {
     assert_eq!(open(&house, &key, &token, &url).await.status, 401);
     let refused = exchanged(&house, Some(&key), &jwt, &[]).await;
     assert_eq!(error(&refused), "invalid_request");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_route_that_does_not_count_the_issuer_gives_nothing() {
+    let house = House::start().await;
+    let key = Key::new();
+    house
+        .put_in_force(|text| text.replacen("[demo, robots]", "[demo]", 1))
+        .await;
+    let jwt = house.issuer.token(|_| ());
+    let page = exchanged(&house, Some(&key), &jwt, &[]).await;
+    assert_eq!(error(&page), "invalid_grant");
+    let other = [("resource", "admin")];
+    let page = exchanged(&house, Some(&key), &jwt, &other).await;
+    assert_eq!(page.status, 200, "{}", page.text());
 }
