@@ -15,3 +15,4 @@ pub mod reload;
 pub mod rotation;
 pub mod serve;
 pub mod ship;
+mod vouching;

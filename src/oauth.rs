@@ -1,7 +1,7 @@
 //! The home host as an OAuth 2.0 authorization server: programs of people who signed in get tokens, and what they may ask with them.
 //!
 //! In the order in which a program meets them: [`metadata`], [`authorize`] or [`device`], [`token`] with its [`grants`], [`api`], then
-//! [`revoke`] and [`introspect`]. Everything is derived from a person's session and ends with it. The issuer is the home host's origin as the
+//! [`revoke`] and [`introspect`]. Everything is derived from a session, of a person or (by [`machines`]) of a program, and ends with it. The issuer is the home host's origin as the
 //! request reached it; tokens for a route are for that route's origin alone.
 
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::snapshot::Snapshots;
 use crate::snapshot::grants::LiveGrants;
 use crate::store::Store;
 use crate::token::assertion::Minter;
+use crate::token::bearer::BearerVerifier;
 use crate::token::dpop::{self, Proofs, Proven};
 use crate::web::csrf::is_form;
 use crate::web::parameters::Parameters;
@@ -38,6 +39,7 @@ pub mod fault;
 pub mod grants;
 pub mod introspect;
 pub mod issue;
+pub mod machines;
 pub mod metadata;
 pub mod rate;
 pub mod reply;
@@ -57,6 +59,8 @@ pub struct OAuth {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) grants: Arc<LiveGrants>,
     pub(crate) minter: Arc<Minter>,
+    /// Tokens of trusted issuers, which programs exchange.
+    pub(crate) bearer: Arc<BearerVerifier>,
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) clock: SharedClock,
     pub(crate) config: TokensConfig,

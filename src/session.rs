@@ -415,8 +415,33 @@ impl Sessions {
         {
             self.end(&old.id, EndReason::Replaced).await?;
         }
-        let now = self.clock.now();
-        let expires_at = now.plus(self.config.absolute);
+        let until = self.clock.now().plus(self.config.absolute);
+        self.begin(principal, tokens, provider_sid, arrival, until)
+            .await
+    }
+
+    /// Starts the session of a program whose token is good until a moment; nobody gets its cookie.
+    pub async fn start_for_program(
+        &self,
+        principal: Principal,
+        until: Timestamp,
+        arrival: Arrival<'_>,
+    ) -> Result<Arc<Session>, SessionError> {
+        let until = until.min(self.clock.now().plus(self.config.absolute));
+        let none = ProviderTokens::default();
+        let begun = self.begin(principal, none, None, arrival, until).await?;
+        Ok(begun.0)
+    }
+
+    async fn begin(
+        &self,
+        principal: Principal,
+        tokens: ProviderTokens,
+        provider_sid: Option<String>,
+        arrival: Arrival<'_>,
+        expires_at: Timestamp,
+    ) -> Result<(Arc<Session>, Token), SessionError> {
+        let (now, host) = (self.clock.now(), arrival.host);
         let refresh_at = match tokens.refresh_token {
             Some(_) => now.plus(self.config.refresh_every),
             None => expires_at,

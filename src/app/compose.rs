@@ -24,6 +24,7 @@ use crate::app::health::Health;
 use crate::app::heartbeat::Heartbeat;
 use crate::app::inspect::{Inspected, Inspector};
 use crate::app::reload::Reloading;
+use crate::app::vouching::Vouching;
 use crate::app::{admin_listener, console, jwks, rotation, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
@@ -371,7 +372,12 @@ impl Parts {
         let clock = || base.clock.clone();
         let store = || base.store.clone();
         let providers = Providers::new(config.identity_providers.clone(), clock());
-        let sessions = Sessions::new(store(), clock(), config.session, providers.clone());
+        let bearer = BearerVerifier::new(config.trusted_issuers.clone(), clock());
+        let vouching = Arc::new(Vouching {
+            providers: providers.clone(),
+            bearer: bearer.clone(),
+        });
+        let sessions = Sessions::new(store(), clock(), config.session, vouching);
         let minter = Minter::load(&base.store, clock(), home.clone()).await?;
         let keys = SigningKeys {
             store: store(),
@@ -407,7 +413,7 @@ impl Parts {
             inspector: Inspector::new(config, inspected),
             minter: minter.clone(),
             keys,
-            bearer: BearerVerifier::new(config.trusted_issuers.clone(), clock()),
+            bearer: bearer.clone(),
             oauth: Arc::new(OAuth {
                 store: store(),
                 sessions: sessions.clone(),
@@ -415,6 +421,7 @@ impl Parts {
                 snapshots: base.snapshots.clone(),
                 grants: base.grants.clone(),
                 minter: minter.clone(),
+                bearer,
                 proofs: proofs.clone(),
                 clock: clock(),
                 config: config.tokens,

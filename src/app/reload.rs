@@ -50,8 +50,8 @@ impl Reloading {
         }
         let providers = config.identity_providers.clone();
         self.providers.replace(providers.clone());
-        self.sessions.providers_changed();
         self.bearer.replace(config.trusted_issuers.clone());
+        self.sessions.providers_changed();
         self.running.identity_providers = providers;
         self.running.trusted_issuers = config.trusted_issuers;
         self.running.mesh = config.mesh;

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::token::bearer::BearerFault;
 use crate::token::dpop::ProofFault;
 
 /// A refusal or failure.
@@ -21,6 +22,9 @@ pub enum OAuthFault {
     /// What is presented is not good, or not any more.
     #[error("{0}")]
     InvalidGrant(&'static str),
+    /// The JWT that a program shows is refused, or cannot be judged.
+    #[error("the subject_token is refused: {0}")]
+    SubjectToken(BearerFault),
     /// No such grant type.
     #[error("this grant type is not supported")]
     UnsupportedGrantType,
@@ -66,7 +70,9 @@ impl OAuthFault {
     /// The error code that programs read.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::InvalidRequest(_) | Self::Missing(_) => "invalid_request",
+            Self::SubjectToken(BearerFault::KeysUnavailable) => "temporarily_unavailable",
+            // RFC 8693 §2.2.2.
+            Self::InvalidRequest(_) | Self::Missing(_) | Self::SubjectToken(_) => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::InvalidGrant(_) => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
@@ -86,8 +92,10 @@ impl OAuthFault {
     /// The status that goes with it.
     pub const fn status(&self) -> StatusCode {
         match self {
+            Self::SubjectToken(BearerFault::KeysUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::InvalidRequest(_)
             | Self::Missing(_)
+            | Self::SubjectToken(_)
             | Self::InvalidGrant(_)
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType

@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 use crate::oauth::authorize::AuthorizationCode;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::issue::{ACCESS_TOKEN, Issue};
+use crate::oauth::machines::{ID_TOKEN, JWT};
 use crate::oauth::target::Target;
 use crate::oauth::{Asked, OAuth};
 use crate::secret::{Token, TokenHash, sha256};
@@ -110,7 +111,7 @@ impl OAuth {
         }
         let created = self
             .store
-            .create_family(&family, refresh.hash(), how, &peer)
+            .create_family(&family, Some(refresh.hash()), how, &peer)
             .await?;
         if !created {
             return Err(SESSION_ENDED);
@@ -201,7 +202,8 @@ impl OAuth {
         }
     }
 
-    /// RFC 8693: an access token for our API becomes one for a route, of the same family and key, and lives no longer.
+    /// RFC 8693: an access token for our API becomes one for a route, of the same family and key, and lives no longer; a trusted issuer's JWT
+    /// begins a family of its own.
     pub(super) async fn by_exchange(&self, asked: &Asked) -> Result<Value, OAuthFault> {
         for (name, unsupported) in [
             ("actor_token", "actor tokens are not supported"),
@@ -214,13 +216,9 @@ impl OAuth {
                 return Err(OAuthFault::InvalidRequest(unsupported));
             }
         }
-        let is_access = |name| match asked.form.one(name) {
-            None => name == "requested_token_type",
-            Some(kind) => kind == ACCESS_TOKEN,
-        };
-        if !is_access("subject_token_type") || !is_access("requested_token_type") {
-            let why =
-                "subject_token_type must be an access token's, and so must requested_token_type";
+        let requested = asked.form.one("requested_token_type");
+        if requested.is_some_and(|kind| kind != ACCESS_TOKEN) {
+            let why = "requested_token_type must be an access token's";
             return Err(OAuthFault::InvalidRequest(why));
         }
         let target = match self.target(asked)? {
@@ -231,6 +229,16 @@ impl OAuth {
             }
             None => return Err(OAuthFault::Missing("resource")),
         };
+        match asked.form.one("subject_token_type") {
+            Some(ACCESS_TOKEN) => self.by_own_token(asked, target).await,
+            Some(JWT | ID_TOKEN) => self.by_machine(asked, target).await,
+            _ => Err(OAuthFault::InvalidRequest(
+                "subject_token_type must be an access token's, a JWT's or an ID token's",
+            )),
+        }
+    }
+
+    async fn by_own_token(&self, asked: &Asked, target: Target) -> Result<Value, OAuthFault> {
         let key = self.proven_key(asked)?;
         let issuer = self.issuer(&asked.info);
         let subject = self.minter.verify_access(
@@ -274,7 +282,7 @@ impl OAuth {
     }
 
     /// `bound=false` asks for a token that whoever has it can use; the key had to be proven all the same.
-    fn wanted_binding(
+    pub(crate) fn wanted_binding(
         &self,
         asked: &Asked,
         key: Option<String>,

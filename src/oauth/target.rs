@@ -85,7 +85,8 @@ impl OAuth {
         target: &Target,
         principal: &Principal,
     ) -> Result<(), OAuthFault> {
-        if !self.providers.is_known(&principal.provider) {
+        let (provider, issuer) = (&principal.provider, &principal.issuer);
+        if !self.providers.is_known(provider) && !self.bearer.is_trusted(provider, issuer) {
             return Err(OAuthFault::InvalidGrant(
                 "the identity provider of this session is not in use any more",
             ));
@@ -104,7 +105,7 @@ impl OAuth {
         let refused = |verdict: &Verdict| matches!(verdict, Verdict::Deny(DenyReason::Provider));
         if at_host.all(|reach| refused(&reach.verdict)) {
             return Err(OAuthFault::InvalidGrant(
-                "the route does not accept people who signed in at this identity provider",
+                "the route does not accept those whom this identity provider or trusted issuer vouches for",
             ));
         }
         Ok(())

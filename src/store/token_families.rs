@@ -71,11 +71,11 @@ const fn reason_text(reason: FamilyEnd) -> &'static str {
 }
 
 impl Store {
-    /// Keeps a new family with its first refresh token; false if the session has ended. `how` and `peer` are for the log.
+    /// Keeps a new family with its first refresh token, if it has any; false if the session has ended. `how` and `peer` are for the log.
     pub async fn create_family(
         &self,
         family: &FamilyRecord,
-        refresh: TokenHash,
+        refresh: Option<TokenHash>,
         how: &str,
         peer: &str,
     ) -> Result<bool, StoreError> {
@@ -107,7 +107,9 @@ impl Store {
                     ],
                 )
                 .await?;
-            transaction.insert_refresh(refresh, &family.id, now).await?;
+            if let Some(refresh) = refresh {
+                transaction.insert_refresh(refresh, &family.id, now).await?;
+            }
             let (session, label) = (family.session.label(), family.id.label());
             let event = Event::tokens_granted(
                 &FamilyEvent {

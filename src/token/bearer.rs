@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::TrustedIssuerConfig;
 use crate::identity::email::Email;
-use crate::identity::principal::{Groups, Principal};
+use crate::identity::principal::{Groups, Principal, PrincipalKind};
 use crate::token::claims::{self, ClaimFault, Claims};
 use crate::token::jwks::{KeyCache, KeyFault, KeySource};
 use crate::token::jws::{self, Unverified};
@@ -42,6 +42,8 @@ pub struct VerifiedBearer {
     pub principal: Arc<Principal>,
     /// Not good from this moment on.
     pub expires_at: Timestamp,
+    /// What the issuer said of it (`exp`), without the leeway for clocks that differ; nothing derived from it lives longer.
+    pub not_after: Timestamp,
     /// The key set it was verified under; a cached result counts only while this is [`BearerVerifier::generation`].
     pub generation: u64,
 }
@@ -127,10 +129,11 @@ impl BearerVerifier {
                 return Err(Some(BearerFault::Signature));
             }
         }
-        let (principal, expires_at) = issuer.read(&token, self.clock.now())?;
+        let (principal, not_after) = issuer.read(&token, self.clock.now())?;
         Ok(VerifiedBearer {
             principal: Arc::new(principal),
-            expires_at,
+            expires_at: not_after.plus(LEEWAY),
+            not_after,
             generation,
         })
     }
@@ -161,6 +164,15 @@ impl BearerVerifier {
     /// Changes whenever a key set changes.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether programs of this issuer are let in, under this name.
+    pub fn is_trusted(&self, name: &str, issuer: &str) -> bool {
+        let issuers = self.issuers.load();
+        let found = issuers.get(issuer);
+        found.is_some_and(|found| {
+            *found.config.name == *name && found.config.kind == PrincipalKind::Workload
+        })
     }
 
     /// Refreshes key sets in the background; runs until cancelled.
@@ -217,7 +229,7 @@ impl Issuer {
             acr,
             auth_time,
         };
-        Ok((principal, expires_at.plus(LEEWAY)))
+        Ok((principal, expires_at))
     }
 
     fn email(&self, claims: &Claims) -> Option<Email> {

@@ -25,6 +25,7 @@ mod exhaustion;
 mod istio;
 mod keys;
 mod login;
+mod machines;
 mod mesh;
 mod oauth;
 mod oauth_device;
