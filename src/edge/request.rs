@@ -105,7 +105,7 @@ enum Ending {
     Denied(Denied),
     Upstream(Answer),
     Tunnel(Answer, OnUpgrade, UpgradeTo),
-    Tcp(tcp::Opened, tcp::Client),
+    Tcp(Box<tcp::Opened>, tcp::Client),
 }
 
 impl<U: Upstreams> Worker<U> {
@@ -181,7 +181,7 @@ impl<U: Upstreams> Worker<U> {
             };
             // Rare and large: not part of every request's future.
             let opened = Box::pin(tcp::open(self, permit, entry)).await?;
-            return Ok(Ending::Tcp(opened, client));
+            return Ok(Ending::Tcp(Box::new(opened), client));
         }
         let upgrade = client.as_ref().map(|(to, _)| to);
         let departure = prepare(self, permit, head, upgrade, entry).await?;

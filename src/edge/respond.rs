@@ -121,6 +121,20 @@ const fn words(
     }
 }
 
+const ONLY_TUNNELS: Words = words(
+    StatusCode::MISDIRECTED_REQUEST,
+    "only_tunnels",
+    "This is not for a browser",
+    "What is here speaks no HTTP. Reach it from the command line: `wayleave forward` gives it a port on your machine.",
+);
+
+const NO_TUNNELS: Words = words(
+    StatusCode::MISDIRECTED_REQUEST,
+    "no_tunnels",
+    "This route carries no TCP",
+    "It speaks HTTP: open it in a browser, or use `wayleave curl`.",
+);
+
 impl Refused {
     fn words(&self) -> Words {
         match self {
@@ -212,18 +226,8 @@ impl Refused {
                 "The application did not answer well",
                 "It changed to another protocol than it was asked for.",
             ),
-            Self::OnlyTunnels => words(
-                StatusCode::MISDIRECTED_REQUEST,
-                "only_tunnels",
-                "This is not for a browser",
-                "What is here speaks no HTTP. Reach it from the command line: `wayleave forward` gives it a port on your machine.",
-            ),
-            Self::NoTunnels => words(
-                StatusCode::MISDIRECTED_REQUEST,
-                "no_tunnels",
-                "This route carries no TCP",
-                "It speaks HTTP: open it in a browser, or use `wayleave curl`.",
-            ),
+            Self::OnlyTunnels => ONLY_TUNNELS,
+            Self::NoTunnels => NO_TUNNELS,
             Self::Cut(cut) => cut_off(*cut),
         }
     }

@@ -7,13 +7,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::form_urlencoded;
 
-use crate::parts::browser::{Browser, hidden};
+use crate::parts::browser::hidden;
 use crate::parts::client::{Sender, Version};
 use crate::parts::command::{command, run};
 use crate::parts::desk::{Desk, line_with};
 use crate::parts::empty;
 use crate::parts::program::eventually;
-use crate::parts::program_of::decide;
 use crate::parts::served::{CONFIGURATION, Parties, end, gathered_on, stores};
 use crate::parts::visitor::{Page, Visitor};
 
@@ -224,7 +223,6 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
     let said = desk.run(&["login", "--edge", &home, "--no-browser"]).await;
     assert_eq!(said.code, Some(5), "{}", said.err);
     assert!(said.err.contains("--ca-file"), "{}", said.err);
-    let root = parties.stage.path("front-door-root.pem");
     let said = desk
         .run(&["login", "--edge", "https://localhost:1", "--no-browser"])
         .await;
@@ -302,25 +300,8 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
     );
 
     // With the root that it needs, all of it over TLS.
-    let arguments = [
-        "login",
-        "--no-browser",
-        "--profile",
-        "tls",
-        "--edge",
-        &home,
-        "--ca-file",
-        root.to_str().unwrap(),
-    ];
-    let mut login = desk.start(&arguments);
-    login.logs("/oauth/authorize?").await;
-    let url = line_with(&login.err(), "/oauth/authorize?");
-    let mut browser = Browser::new(&parties.read("front-door-root.pem"));
-    let asked = browser.sign_in(&url, "bob").await;
-    let sent = decide(&mut browser, &asked, "allow").await;
-    let done = browser.go(sent.next().as_str()).await;
-    assert!(done.page.text().contains("This machine is let in"));
-    assert_eq!(login.ended().await.code(), Some(0), "{}", login.err());
+    desk.sign_in_over_tls(&parties, "bob", &["--profile", "tls"])
+        .await;
     let seen = desk.run(&["curl", "dashboards/tls", "--", "-sS"]).await;
     assert!(seen.expect_done().out.contains("ns/people/sa/bob"));
     let plain = ["curl", "dashboards/", "--profile", "plain", "--", "-sS"];
