@@ -57,9 +57,7 @@ impl EdgeBody {
             Self::Full(bytes)
         }
     }
-}
 
-impl EdgeBody {
     /// How much longer than other answers it may be left unread: whoever has a tunnel may take their time.
     pub fn patience(&self) -> Duration {
         match self {
