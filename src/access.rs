@@ -172,6 +172,17 @@ impl Request {
     }
 }
 
+/// A request that is not open any more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    /// What became of it.
+    pub request: Request,
+    /// Who approved or refused; nobody, if the glass was broken, it was taken back, or its time was up.
+    pub by: Option<String>,
+    /// When that was.
+    pub at: Timestamp,
+}
+
 /// Why a grant was over before its time, or at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndOfGrant {

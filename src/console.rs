@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
+use crate::admin::access::Access;
 use crate::admin::attention::Attention;
 use crate::admin::events::LastVerification;
 use crate::admin::keys::Keys;
@@ -39,13 +40,13 @@ pub mod guard;
 mod keys;
 mod kinds;
 pub mod link;
-pub mod moment;
 mod object;
 mod objects;
 mod overview;
 mod people;
 mod person;
 mod preview;
+mod requests;
 mod revisions;
 mod sessions;
 mod settings;
@@ -68,6 +69,8 @@ pub struct Console {
     pub store: Store,
     /// Sessions of everybody.
     pub book: SessionBook,
+    /// Requests for access, and grants.
+    pub access: Access,
     /// Becoming the first owner.
     pub ownership: Ownership,
     /// What should be looked at.

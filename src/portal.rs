@@ -20,7 +20,6 @@ use crate::web::request_info::RequestInfo;
 mod act;
 mod ask;
 pub mod endpoints;
-mod lengths;
 mod mine;
 mod reply;
 mod requests;

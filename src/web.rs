@@ -5,6 +5,8 @@ pub mod audience;
 pub mod authorization;
 pub mod csrf;
 pub mod endpoint;
+pub mod lengths;
+pub mod moment;
 pub mod parameters;
 pub mod problem;
 pub mod receive;

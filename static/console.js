@@ -27,3 +27,18 @@ for (const time of document.querySelectorAll("time[datetime][title]")) {
   const moment = new Date(time.dateTime);
   if (!Number.isNaN(moment.valueOf())) time.title = `${zoned.format(moment)}\n${time.title}`;
 }
+
+// What is about to end counts down to it.
+const clock = (seconds) => [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
+const countdowns = document.querySelectorAll("time[data-countdown]");
+const countDown = () => {
+  for (const time of countdowns) {
+    const left = (new Date(time.dateTime) - Date.now()) / 1000;
+    if (left <= 0) time.textContent = "over";
+    else if (left < 24 * 60 * 60) time.textContent = `in ${clock(left)}`;
+  }
+};
+if (countdowns.length) {
+  countDown();
+  setInterval(countDown, 1000);
+}

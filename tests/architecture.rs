@@ -36,8 +36,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "console",
         &[
-            "web", "admin", "session", "snapshot", "store", "policy", "audit", "identity",
-            "address",
+            "web", "admin", "access", "session", "snapshot", "store", "policy", "audit",
+            "identity", "address",
         ],
     ),
     ("demo", &["token", "identity", "address"]),

@@ -20,6 +20,7 @@ use crate::snapshot::grants::LiveGrants;
 use crate::store::access::Opened;
 use crate::store::{Store, StoreError};
 
+pub mod everybody;
 pub mod standing;
 
 /// How long a request can be decided.

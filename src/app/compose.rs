@@ -451,6 +451,7 @@ impl Parts {
     fn home_router(&self, base: &Foundation, metrics: &EdgeMetrics) -> Router {
         let console = console::router(ConsoleParts {
             revisions: base.revisions.clone(),
+            access: self.portal.access.clone(),
             sessions: self.sessions.clone(),
             snapshots: base.snapshots.clone(),
             attention: self.attention.clone(),

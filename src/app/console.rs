@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
+use crate::admin::access::Access;
 use crate::admin::attention::Attention;
 use crate::admin::events::LastVerification;
 use crate::admin::keys::Keys;
@@ -24,6 +25,8 @@ use crate::telemetry::latency::Latency;
 pub struct ConsoleParts {
     /// The policy's use cases.
     pub revisions: Revisions,
+    /// Requests for access, and grants.
+    pub access: Access,
     /// Who is signed in.
     pub sessions: Arc<Sessions>,
     /// The policy in force.
@@ -50,6 +53,7 @@ pub fn router(parts: ConsoleParts) -> Router {
     endpoints::router(Arc::new(Console {
         sessions: parts.sessions,
         book,
+        access: parts.access,
         snapshots: parts.snapshots,
         ownership: Ownership::new(parts.revisions.clone(), parts.clock.clone()),
         revisions: parts.revisions,

@@ -17,8 +17,8 @@ use crate::console::cursor::{number, split};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
 use crate::console::link;
-use crate::console::moment::Moment;
 use crate::store::audit::EventFilter;
+use crate::web::moment::Moment;
 use crate::web::parameters::Parameters;
 
 /// Events of one page.

@@ -10,10 +10,10 @@ use crate::console::answer::{Answer, Refused, page};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
 use crate::console::link;
-use crate::console::moment::Moment;
 use crate::policy::decide::{DenyReason, Verdict};
 use crate::policy::model::{Action, Mode};
 use crate::store::people::PersonId;
+use crate::web::moment::Moment;
 
 struct Considered {
     rule: String,

@@ -13,13 +13,13 @@ use crate::clock::Timestamp;
 use crate::console::answer::{Answer, Refused, page, see_other, sentence};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
-use crate::console::moment::Moment;
 use crate::console::preview::{Preview, faults};
 use crate::console::{Console, cursor};
 use crate::policy::diff::Change;
 use crate::policy::draft::{DraftId, DraftState};
 use crate::policy::model::Revision;
 use crate::store::drafts::DraftRecord;
+use crate::web::moment::Moment;
 use crate::web::parameters::Parameters;
 
 /// Drafts of one page.

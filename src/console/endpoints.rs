@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, any, get, post};
 use crate::console::drafts::Step;
 use crate::console::{
     Console, audit, claim, decision, drafts, edit, guard, keys, object, objects, overview, people,
-    person, revisions, sessions, settings, simulator,
+    person, requests, revisions, sessions, settings, simulator,
 };
 use crate::policy::roles::Permission;
 use crate::store::policy::ObjectKind;
@@ -20,8 +20,8 @@ type Page = Endpoint<Arc<Console>>;
 
 use Access::{SignedIn, With};
 use Permission::{
-    EndSessions, ReadAudit, ReadPolicy, ReadSessions, ReadSettings, ReviewPolicy, RotateKeys,
-    WritePolicy,
+    EndSessions, ReadAudit, ReadPolicy, ReadRequests, ReadSessions, ReadSettings, ReviewPolicy,
+    RotateKeys, WritePolicy,
 };
 
 const fn page(path: &'static str, handler: fn() -> MethodRouter<Arc<Console>>) -> Page {
@@ -110,6 +110,27 @@ pub const ENDPOINTS: &[Page] = &[
     }),
     Page::new("GET", "/console/claim", SignedIn, || get(claim::ask)),
     Page::new("POST", "/console/claim", SignedIn, || post(claim::submit)),
+    Page::new("GET", "/console/requests", With(ReadRequests), || {
+        get(requests::list)
+    }),
+    form("/console/requests/{id}/approve", ReadRequests, || {
+        post(requests::approve)
+    }),
+    form("/console/requests/{id}/refuse", ReadRequests, || {
+        post(requests::refuse)
+    }),
+    Page::new(
+        "GET",
+        "/console/grants/{id}/revoke",
+        With(ReadRequests),
+        || get(requests::ask_revoke),
+    ),
+    form("/console/grants/{id}/revoke", ReadRequests, || {
+        post(requests::revoke)
+    }),
+    form("/console/grants/{id}/review", ReadRequests, || {
+        post(requests::review)
+    }),
     Page::new("GET", "/console/sessions", With(ReadSessions), || {
         get(sessions::list)
     }),

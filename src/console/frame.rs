@@ -32,6 +32,9 @@ const fn section(
     }
 }
 
+/// The section whose link says how much waits.
+const REQUESTS: &str = "/console/requests";
+
 /// All of them, in the order of the navigation.
 pub const SECTIONS: &[Section] = &[
     section("Edge", "Overview", "/console", Permission::ReadPolicy),
@@ -45,6 +48,7 @@ pub const SECTIONS: &[Section] = &[
     change("Drafts", "/console/drafts"),
     change("Revisions", "/console/revisions"),
     change("Simulator", "/console/simulator"),
+    section("Who", "Requests", REQUESTS, Permission::ReadRequests),
     section(
         "Who",
         "Sessions",
@@ -98,6 +102,19 @@ pub const DONE: &[Done] = &[
         "ended",
         "Done. The sessions have ended on every edge, and what was open in them is closed.",
     ),
+    done(
+        "granted",
+        "It is granted. Every edge lets them in within two seconds.",
+    ),
+    done(
+        "refused",
+        "The request was refused, and its sender reads why.",
+    ),
+    done("reviewed", "Your findings are in the log."),
+    done(
+        "taken-away",
+        "The grant has ended. What was open by it is closed.",
+    ),
     done("verified", "The log was verified just now."),
     done(
         "rotated",
@@ -123,6 +140,8 @@ pub struct Link {
     pub path: &'static str,
     /// The page is of this section.
     pub is_here: bool,
+    /// How much waits there for whoever looks; nothing is not shown.
+    pub count: usize,
 }
 
 /// Links that stand together.
@@ -167,7 +186,7 @@ impl Frame {
             stylesheet: &stylesheet::PATH,
             console_stylesheet: &stylesheet::CONSOLE_PATH,
             script: &stylesheet::SCRIPT_PATH,
-            groups: groups(&visit.actor, &visit.path),
+            groups: groups(&visit.actor, &visit.path, visit.waiting.all()),
             label: visit.principal.label().to_owned(),
             roles: roles(&visit.actor),
             done: visit.done.map(|done| done.text),
@@ -184,7 +203,7 @@ fn roles(actor: &Actor) -> Vec<&'static str> {
     }
 }
 
-fn groups(actor: &Actor, path: &str) -> Vec<Group> {
+fn groups(actor: &Actor, path: &str, waiting: usize) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for section in SECTIONS {
         if !actor.may(section.permission) {
@@ -194,6 +213,7 @@ fn groups(actor: &Actor, path: &str) -> Vec<Group> {
             label: section.label,
             path: section.path,
             is_here: is_within(path, section.path),
+            count: if section.path == REQUESTS { waiting } else { 0 },
         };
         match groups
             .last_mut()
@@ -225,7 +245,7 @@ impl Frame {
             stylesheet: &stylesheet::PATH,
             console_stylesheet: &stylesheet::CONSOLE_PATH,
             script: &stylesheet::SCRIPT_PATH,
-            groups: groups(&Actor::Operator { name: None }, "/console"),
+            groups: groups(&Actor::Operator { name: None }, "/console", 2),
             label: text.to_owned(),
             roles: vec!["owner"],
             done: DONE.first().map(|done| done.text),

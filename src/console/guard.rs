@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::admin::access::everybody::Waiting;
 use crate::admin::actor::Actor;
 use crate::console::Console;
 use crate::console::answer::{Answer, Carried, Refused, html, see_other};
@@ -46,6 +47,8 @@ pub struct Visit {
     pub path: String,
     /// What was just done.
     pub done: Option<Done>,
+    /// How much waits for their decision, for pages.
+    pub waiting: Waiting,
     cookie: TokenHash,
 }
 
@@ -127,7 +130,10 @@ pub async fn admit(
     let audience = Audience::of(&Method::GET, request.headers());
     let (headers, uri) = (request.headers().clone(), request.uri().clone());
     let mut response = match visit(&console, &info, &headers, &uri).await {
-        Ok(Some(visit)) => {
+        Ok(Some(mut visit)) => {
+            if *request.method() == Method::GET {
+                visit.waiting = waiting(&console, &visit).await;
+            }
             request.extensions_mut().insert(visit.clone());
             let response = next.run(request).await;
             laid_out(&visit, response)
@@ -168,8 +174,21 @@ async fn visit(
         session,
         path: uri.path().to_owned(),
         done: uri.query().and_then(done),
+        waiting: Waiting::default(),
         cookie,
     }))
+}
+
+/// A page is worth showing also without a number beside a link.
+async fn waiting(console: &Console, visit: &Visit) -> Waiting {
+    match console.access.waiting(&visit.principal).await {
+        Ok(waiting) => waiting,
+        Err(error) => {
+            let request_id = &visit.info.request_id;
+            tracing::debug!(%request_id, %error, "what waits for somebody is not known");
+            Waiting::default()
+        }
+    }
 }
 
 /// What a query says was done; only texts of ours are ever shown.

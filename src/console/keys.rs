@@ -10,7 +10,7 @@ use crate::console::answer::{Answer, Refused, page, see_other};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
 use crate::console::link;
-use crate::console::moment::Moment;
+use crate::web::moment::Moment;
 
 /// A key as the settings show it.
 pub(super) struct Row {

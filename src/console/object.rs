@@ -12,7 +12,6 @@ use crate::console::answer::{Answer, Refused, page};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
 use crate::console::kinds::{self, KINDS, Kind};
-use crate::console::moment::Moment;
 use crate::console::objects::{Row, row};
 use crate::console::{Console, link};
 use crate::policy::document::written_object;
@@ -23,6 +22,7 @@ use crate::policy::roles::Permission;
 use crate::policy::search::{names_group, names_people};
 use crate::policy::{edit, words};
 use crate::store::policy::ObjectKind;
+use crate::web::moment::Moment;
 
 /// Other objects, or people, that a page lists.
 const LISTED: usize = 50;

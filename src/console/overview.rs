@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 
+use crate::admin::access::everybody::Waiting;
 use crate::admin::activity::{self, Activity, Slot, Span};
 use crate::admin::settings::{self, Settings};
 use crate::clock::Timestamp;
@@ -26,6 +27,8 @@ struct Item {
     tone: &'static str,
     what: String,
     detail: String,
+    /// Where something can be done about it.
+    path: Option<&'static str>,
 }
 
 impl Item {
@@ -34,6 +37,7 @@ impl Item {
             tone,
             what: what.into(),
             detail: detail.into(),
+            path: None,
         }
     }
 }
@@ -126,7 +130,7 @@ pub(super) async fn show(State(console): Shared, visit: Visit, Query(query): Que
     }
     let policy = console.snapshots.current();
     let newest = policy.revision.0;
-    let mut items = Vec::new();
+    let mut items = of_requests(visit.waiting);
     let (mut edges, mut expiries, mut providers) = (Vec::new(), Vec::new(), Vec::new());
     if let Some((records, settings)) = &known {
         edges = records
@@ -176,6 +180,36 @@ fn latency(console: &Console, now: Timestamp) -> Option<Latency> {
         p95: said(found.p95),
         p99: said(found.p99),
     })
+}
+
+/// What waits for whoever looks.
+fn of_requests(waiting: Waiting) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut add = |count: usize, one: &str, many: &str, detail: &str| {
+        let what = match count {
+            0 => return,
+            1 => one.to_owned(),
+            more => format!("{more} {many}"),
+        };
+        let item = Item::of("warn", what, detail);
+        items.push(Item {
+            path: Some("/console/requests"),
+            ..item
+        });
+    };
+    add(
+        waiting.to_review,
+        "Somebody broke the glass",
+        "grants were taken without asking",
+        "You are one of those who look at it afterwards.",
+    );
+    add(
+        waiting.open,
+        "Somebody waits for your approval",
+        "requests wait for your approval",
+        "They read your answer as soon as you give it.",
+    );
+    items
 }
 
 /// Certificates that end, providers that fail, a policy file at fault.
@@ -259,7 +293,13 @@ pub(super) fn sample(text: &str) -> impl Template + use<> {
             p99: text.to_owned(),
         }),
         signed_in: Some((3, 2)),
-        items: vec![Item::of("bad", text, text)],
+        items: of_requests(Waiting {
+            open: 2,
+            to_review: 1,
+        })
+        .into_iter()
+        .chain([Item::of("bad", text, text)])
+        .collect(),
         more: 2,
         is_looked_at: true,
         edges: vec![sample_edge(text)],

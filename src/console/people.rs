@@ -10,10 +10,10 @@ use crate::console::cursor::{After, split};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Visit};
 use crate::console::link;
-use crate::console::moment::Moment;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
 use crate::policy::compile::CompiledPolicy;
 use crate::store::people::PeopleAfter;
+use crate::web::moment::Moment;
 
 /// People of one page.
 const PAGE: i64 = 50;

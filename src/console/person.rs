@@ -10,11 +10,11 @@ use crate::console::Shared;
 use crate::console::answer::{Answer, Refused, page};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
-use crate::console::moment::Moment;
 use crate::console::people::{Shown, kind, roles};
 use crate::console::{link, sessions};
 use crate::policy::roles::Permission;
 use crate::store::people::PersonId;
+use crate::web::moment::Moment;
 
 /// Decisions that are shown.
 const DECISIONS: usize = 20;

@@ -7,10 +7,10 @@ use crate::admin::replay::{Change, Effect, Replayed};
 use crate::admin::revisions::Plan;
 use crate::clock::Timestamp;
 use crate::console::changes::{ObjectChange, changes};
-use crate::console::moment::Moment;
 use crate::policy::diff;
 use crate::policy::lint::Finding;
 use crate::policy::yaml::PolicyFault;
+use crate::web::moment::Moment;
 
 /// Requests that a page lists one by one.
 const LISTED: usize = 50;

@@ -11,11 +11,11 @@ use crate::console::answer::{Answer, Refused, page, see_other, sentence};
 use crate::console::changes::{ObjectChange, changes};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
-use crate::console::moment::Moment;
 use crate::console::preview::{Preview, faults};
 use crate::console::{Console, cursor};
 use crate::policy::model::Revision;
 use crate::store::policy::RevisionRecord;
+use crate::web::moment::Moment;
 
 /// Revisions of one page.
 const PAGE: u16 = 50;

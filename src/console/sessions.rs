@@ -12,11 +12,11 @@ use crate::console::cursor::{After, split};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
 use crate::console::link;
-use crate::console::moment::Moment;
 use crate::policy::roles::Permission;
 use crate::session::SessionRecord;
 use crate::store::people::PersonId;
 use crate::store::revoking::SessionsAfter;
+use crate::web::moment::Moment;
 use crate::web::parameters::Parameters;
 
 /// Sessions of one page.

@@ -13,9 +13,9 @@ use crate::console::guard::Visit;
 use crate::console::keys::Row;
 #[cfg(test)]
 use crate::console::keys::sample_row;
-use crate::console::moment::{Moment, length};
 use crate::policy::roles::Permission;
 use crate::store::edges::EdgeRecord;
+use crate::web::moment::{Moment, length};
 
 /// An edge as pages show it.
 pub(super) struct Edge {

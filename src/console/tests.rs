@@ -11,11 +11,12 @@ use crate::console::guard::ProblemPage;
 use crate::console::tests::stage::{Answered, PEOPLE, Stage};
 use crate::console::{
     audit, claim, decision, drafts, edit, keys, object, objects, overview, people, person,
-    revisions, sessions, settings, simulator,
+    requests, revisions, sessions, settings, simulator,
 };
 
 mod pages;
 mod policy;
+mod requests;
 mod stage;
 
 const HOSTILE: &str =
@@ -45,6 +46,7 @@ fn samples(text: &str) -> Vec<(&'static str, String)> {
         ("simulator", simulator::sample(text).render().unwrap()),
     ];
     all.extend(sessions::samples(text));
+    all.extend(requests::samples(text));
     all.extend(revisions::samples(text));
     all.extend(drafts::samples(text));
     all.extend(edit::samples(text));

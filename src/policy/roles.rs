@@ -21,7 +21,7 @@ pub enum Role {
     Owner,
     /// Everything but who is owner.
     Admin,
-    /// Reads policy and approves changes of it that others drafted.
+    /// Reads policy, requests and grants, and approves changes of policy that others drafted.
     Approver,
     /// Reads everything and changes nothing.
     Auditor,
@@ -47,6 +47,8 @@ pub enum Permission {
     ReviewPolicy,
     /// See events and recorded decisions.
     ReadAudit,
+    /// See who asks for access and who has it for a time. Who may decide about it the rules say.
+    ReadRequests,
     /// See who is signed in, and who has been.
     ReadSessions,
     /// End sessions of others.
@@ -61,11 +63,12 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ReadPolicy,
         Self::WritePolicy,
         Self::ReviewPolicy,
         Self::ReadAudit,
+        Self::ReadRequests,
         Self::ReadSessions,
         Self::EndSessions,
         Self::ReadSettings,
@@ -80,6 +83,7 @@ impl Permission {
             Self::WritePolicy => "write_policy",
             Self::ReviewPolicy => "review_policy",
             Self::ReadAudit => "read_audit",
+            Self::ReadRequests => "read_requests",
             Self::ReadSessions => "read_sessions",
             Self::EndSessions => "end_sessions",
             Self::ReadSettings => "read_settings",
@@ -101,7 +105,7 @@ impl Role {
             Permission::ReadAudit | Permission::ReadSessions | Permission::ReadSettings => {
                 matches!(self, Self::Owner | Self::Admin | Self::Auditor)
             }
-            Permission::ReadPolicy => true,
+            Permission::ReadPolicy | Permission::ReadRequests => true,
         }
     }
 

@@ -8,9 +8,10 @@ use axum::extract::{Path, State};
 use http::{Request, Response};
 
 use crate::access::AccessId;
-use crate::portal::{Portal, PortalError, Visitor, lengths, reply};
+use crate::portal::{Portal, PortalError, Visitor, reply};
 use crate::web;
 use crate::web::csrf::Protected;
+use crate::web::lengths;
 use crate::web::parameters::Parameters;
 use crate::web::request_info::RequestInfo;
 

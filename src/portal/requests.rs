@@ -10,9 +10,9 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::{GrantRecord, Request};
 use crate::identity::principal::Principal;
-use crate::portal::lengths::{self, Length};
 use crate::portal::standing;
 use crate::portal::{Portal, PortalError, reply};
+use crate::web::lengths::{self, Length};
 use crate::web::request_info::RequestInfo;
 use crate::web::{self, stylesheet};
 

@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use crate::access::{AccessId, Asked, Request};
 use crate::admin::access::standing::Standing;
 use crate::portal::standing;
-use crate::portal::{Portal, PortalError, Visitor, lengths, reply};
+use crate::portal::{Portal, PortalError, Visitor, reply};
 use crate::web::request_info::RequestInfo;
-use crate::web::{self, stylesheet};
+use crate::web::{self, lengths, stylesheet};
 
 /// Seconds until a page looks again.
 const AGAIN: &str = "3";

@@ -9,10 +9,10 @@ use crate::console::changes::{ObjectChange, changes};
 use crate::console::edit::{Shown, Target};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
-use crate::console::moment::Moment;
 use crate::policy::diff::Change;
 use crate::policy::edit::names;
 use crate::store::policy::RevisionRecord;
+use crate::web::moment::Moment;
 use crate::web::parameters::Parameters;
 
 #[derive(Template)]

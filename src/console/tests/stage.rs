@@ -13,6 +13,7 @@ use tower::ServiceExt;
 use crate::address::host::Host;
 use crate::address::origin::{Origin, Scheme};
 use crate::admin;
+use crate::admin::access::Access;
 use crate::admin::attention::Attention;
 use crate::admin::events::LastVerification;
 use crate::admin::ownership::Ownership;
@@ -35,6 +36,7 @@ use crate::secret::{Sealer, Token, random};
 use crate::session::cookie::session_cookie_name;
 use crate::session::{Arrival, ProviderTokens, RefreshFault, Refreshed, Refresher, Sessions};
 use crate::snapshot::Snapshots;
+use crate::snapshot::grants::LiveGrants;
 use crate::store::Store;
 use crate::telemetry::latency::Latency;
 use crate::token::assertion::Minter;
@@ -192,6 +194,12 @@ impl Stage {
                 sessions: sessions.clone(),
             },
             sessions,
+            access: Access {
+                store: store.clone(),
+                snapshots: snapshots.clone(),
+                grants: Arc::new(LiveGrants::default()),
+                clock: shared.clone(),
+            },
             ownership: Ownership::new(revisions.clone(), shared.clone()),
             attention: Attention::new(store.clone(), snapshots.clone(), shared.clone()),
             verification: LastVerification::default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::access::{AccessId, Asked, GrantRecord, OpenRequest, Place, Request};
+use crate::access::{AccessId, Asked, Closed, GrantRecord, OpenRequest, Place, Request};
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::store::dialect::args;
@@ -16,7 +16,7 @@ macro_rules! requests_that {
     ($rest:literal) => {
         concat!(
             "SELECT id, principal, rule, route, method, host, target, reason, lasting, asked_at, expires_at, state, \
-             decided_by, why FROM access_requests ",
+             decided_at, decided_by, why FROM access_requests ",
             $rest
         )
     };
@@ -46,6 +46,7 @@ struct RequestRow {
     asked_at: i64,
     expires_at: i64,
     state: String,
+    decided_at: Option<i64>,
     decided_by: Option<String>,
     why: Option<String>,
 }
@@ -168,6 +169,23 @@ impl Store {
             args![&*principal.issuer, &*principal.subject, limit],
         ));
         self.requests(rows.await?)
+    }
+
+    /// Requests that are not open any more, those closed last first; so many at most.
+    pub async fn closed_access_requests(&self, limit: i64) -> Result<Vec<Closed>, StoreError> {
+        let rows: Vec<RequestRow> = within(self.database.fetch(
+            requests_that!("WHERE state <> 'open' ORDER BY decided_at DESC, id LIMIT $1"),
+            args![limit],
+        ))
+        .await?;
+        let now = self.clock.now();
+        let closed = rows.into_iter().map(|row| {
+            let (by, at) = (row.decided_by.clone(), row.decided_at);
+            let request = row.read(now)?;
+            let at = at.map_or(request.asked().expires_at, Timestamp::from_micros);
+            Ok(Closed { request, by, at })
+        });
+        closed.collect()
     }
 
     fn requests(&self, rows: Vec<RequestRow>) -> Result<Vec<Request>, StoreError> {

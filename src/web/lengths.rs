@@ -6,15 +6,15 @@ use std::time::Duration;
 const USUAL: [u64; 10] = [15, 30, 60, 120, 240, 480, 1440, 4320, 10_080, 20_160];
 
 /// One time to choose.
-pub(super) struct Length {
+pub struct Length {
     /// What the form sends.
-    pub(super) value: String,
+    pub value: String,
     /// Whether it is chosen already.
-    pub(super) is_chosen: bool,
+    pub is_chosen: bool,
 }
 
 /// The usual times below `at_most`, and that itself; `chosen`, or else the shortest, is chosen.
-pub(super) fn up_to(at_most: Duration, chosen: Option<Duration>) -> Vec<Length> {
+pub fn up_to(at_most: Duration, chosen: Option<Duration>) -> Vec<Length> {
     let usual = USUAL.map(|minutes| Duration::from_secs(minutes * 60));
     let mut all: Vec<Duration> = usual.into_iter().filter(|one| *one < at_most).collect();
     all.push(at_most);
@@ -28,12 +28,12 @@ pub(super) fn up_to(at_most: Duration, chosen: Option<Duration>) -> Vec<Length> 
 }
 
 /// Like `4h`; the form's and the page's.
-pub(super) fn text(length: Duration) -> String {
+pub fn text(length: Duration) -> String {
     humantime::format_duration(length).to_string()
 }
 
 /// Reads what a form sends.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
