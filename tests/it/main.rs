@@ -22,6 +22,7 @@ mod edge_requests;
 mod edge_streams;
 mod edge_tokens;
 mod exhaustion;
+mod forward;
 mod istio;
 mod keys;
 mod login;
