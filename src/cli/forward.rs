@@ -18,7 +18,7 @@ use crate::cli::client::complain;
 use crate::cli::person::access::Access;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::Home;
-use crate::cli::person::home::tunnel::{NoTunnel, Program, Tunnels};
+use crate::cli::person::home::tunnel::{NoTunnel, Program, Received, Tunnels};
 use crate::cli::person::token_cache::Route;
 use crate::cli::person::{Output, PersonArguments, wait};
 use crate::token::dpop::prover::Prover;
@@ -50,7 +50,7 @@ pub fn run(arguments: &ForwardArguments) -> ExitCode {
         let way = Way::find(arguments).await?;
         let local = LocalSet::new();
         if arguments.stdio {
-            local.run_until(stdio(&way)).await
+            local.run_until(stdio(&way, arguments.person.output)).await
         } else {
             local.run_until(listen(Rc::new(way), arguments)).await
         }
@@ -93,6 +93,14 @@ impl Way {
         })
     }
 
+    /// A workload's own policy says no by hanging up.
+    fn silent(&self) -> String {
+        format!(
+            "{} hung up without a word: its own mesh policy may not let your mesh identity in",
+            self.route.name
+        )
+    }
+
     async fn token(&self) -> Result<(String, Prover), Fault> {
         let _alone = self.getting_token.lock().await;
         let token = self
@@ -109,7 +117,7 @@ impl Way {
     }
 
     /// Joins a program to the route until both have ended.
-    async fn carry<R, W>(&self, program: Program<R, W>) -> Result<Result<(), String>, Fault>
+    async fn carry<R, W>(&self, program: Program<R, W>) -> Result<Result<Received, String>, Fault>
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin,
@@ -133,14 +141,18 @@ impl Way {
     }
 }
 
-async fn stdio(way: &Way) -> Result<ExitCode, Fault> {
+async fn stdio(way: &Way, output: Output) -> Result<ExitCode, Fault> {
     let program = Program {
         reader: tokio::io::stdin(),
         writer: tokio::io::stdout(),
     };
-    way.carry(program).await?.map_err(|why| {
+    let ended = way.carry(program).await?;
+    let received = ended.map_err(|why| {
         Fault::unreachable(format!("the connection to {} ended: {why}", way.route.name))
     })?;
+    if received == 0 {
+        say(output, &way.silent());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -191,7 +203,8 @@ async fn connection(way: Rc<Way>, stream: TcpStream, output: Output) {
     };
     let (reader, writer) = tokio::io::split(stream);
     match way.carry(Program { reader, writer }).await {
-        Ok(Ok(())) => return,
+        Ok(Ok(0)) => return say(output, &way.silent()),
+        Ok(Ok(_)) => return,
         Ok(Err(why)) => say(
             output,
             &format!("a connection to {} ended: {why}", way.route.name),

@@ -1,59 +1,69 @@
-//! `wayleave forward` and TCP routes, as processes: bytes both ways with a workload that speaks no HTTP, and every way in which that ends.
+//! `wayleave forward` as a process, with programs that know nothing of it, through a running edge to real peers.
 
+use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+use reqwest::Method;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use wayleave::demo::workload::{lines, server_config};
 
+use crate::parts::beside;
 use crate::parts::desk::Desk;
+use crate::parts::envoy::Envoy;
 use crate::parts::program::{Program, eventually};
 use crate::parts::served::{Parties, end};
 use crate::parts::visitor::Visitor;
 
-/// An edge, and somebody who is signed in at their desk.
-struct Place {
+const SOON: Duration = Duration::from_secs(2);
+const ALICE: &str = "spiffe://demo.wayleave/ns/people/sa/alice--at--demo.example--";
+
+/// An edge, and somebody at a machine of theirs.
+struct Scene {
     parties: Parties,
     edge: Program,
     desk: Desk,
+    person: Visitor,
 }
 
-impl Place {
-    async fn of(who: &str) -> Self {
-        let parties = Parties::gather().await;
+impl Scene {
+    async fn of(parties: Parties, who: &str) -> Self {
         let edge = parties.serve().await;
-        let desk = Desk::new();
-        desk.sign_in_over_tls(&parties, who, &[]).await;
+        let (desk, person) = signed_in(&parties, who).await;
         Self {
             parties,
             edge,
             desk,
+            person,
         }
     }
 
-    /// A port that leads to the workload.
     async fn forward(&self, more: &[&str]) -> (Program, String) {
-        let mut arguments = vec!["forward", "lines", "--output", "json"];
-        arguments.extend(more);
-        let mut forward = self.desk.start(&arguments);
-        forward.says("\n").await;
-        let said: Value = serde_json::from_str(&forward.out()).unwrap();
-        (forward, said["listening"].as_str().unwrap().to_owned())
+        forward(&self.desk, more).await
     }
 
-    /// Waits for so many lines of the access log about the workload, with this outcome and reason.
-    async fn logs(&self, count: usize, outcome: &str, reason: &str) {
-        let is_so = |line: &Value| {
-            line["route"] == "lines" && line["outcome"] == outcome && line["reason"] == reason
-        };
-        eventually(&format!("{count} {outcome} {reason}"), async || {
+    /// The outcomes of tunnels so far, as soon as there are so many.
+    async fn outcomes(&self, count: usize) -> Vec<String> {
+        let look = || {
             let log = self.parties.read("access.log");
             let lines = log
                 .lines()
                 .filter_map(|line| serde_json::from_str(line).ok());
-            lines.filter(is_so).count() == count
-        })
-        .await;
+            let tunnels = lines.filter(|line: &Value| {
+                line["route"] == "lines" && matches!(line["status"].as_u64(), Some(200 | 101))
+            });
+            tunnels
+                .map(|line| line["reason"].as_str().unwrap_or("allowed").to_owned())
+                .collect::<Vec<_>>()
+        };
+        eventually("the tunnels' lines", async || look().len() >= count).await;
+        look()
     }
 
     async fn leave(self) {
@@ -62,206 +72,370 @@ impl Place {
     }
 }
 
-/// A connection to the workload, which has greeted.
-struct Talk {
-    stream: BufReader<TcpStream>,
-    greeting: String,
+async fn signed_in(parties: &Parties, who: &str) -> (Desk, Visitor) {
+    let root = parties.stage.path("front-door-root.pem");
+    let (desk, mut person) = (
+        Desk::new(),
+        Visitor::trusting(&parties.read("front-door-root.pem")),
+    );
+    let home = parties.secure_at("access");
+    let login = ["--edge", &home, "--ca-file", root.to_str().unwrap()];
+    desk.sign_in(&mut person, who, &login).await.expect_done();
+    (desk, person)
 }
 
-impl Talk {
-    async fn with(port: &str) -> Self {
-        let mut stream = BufReader::new(TcpStream::connect(port).await.unwrap());
-        let mut greeting = String::new();
-        stream.read_line(&mut greeting).await.unwrap();
-        Self { stream, greeting }
-    }
-
-    async fn says_back(&mut self, line: &str) {
-        self.stream.write_all(line.as_bytes()).await.unwrap();
-        let mut back = String::new();
-        self.stream.read_line(&mut back).await.unwrap();
-        assert_eq!(back, line);
-    }
-
-    /// What comes after our end.
-    async fn rest(mut self) -> std::io::Result<String> {
-        self.stream.shutdown().await?;
-        self.rest_of_it().await
-    }
-
-    async fn rest_of_it(&mut self) -> std::io::Result<String> {
-        let mut rest = String::new();
-        self.stream.read_to_string(&mut rest).await?;
-        Ok(rest)
-    }
+/// Starts it for `lines`, and says where it listens.
+async fn forward(desk: &Desk, more: &[&str]) -> (Program, String) {
+    let mut arguments = vec!["forward", "lines", "--output", "json"];
+    arguments.extend(more);
+    let mut program = desk.start(&arguments);
+    program.says("}").await;
+    let said: Value = serde_json::from_str(&program.out()).unwrap();
+    (program, said["listening"].as_str().unwrap().to_owned())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_go_both_ways_as_the_person_and_each_side_ends_in_its_own_time() {
-    let place = Place::of("alice").await;
-    for (count, more) in [(1, &[][..]), (2, &["--http1"][..])] {
-        let (forward, port) = place.forward(more).await;
-        let mut talk = Talk::with(&port).await;
-        assert!(
-            talk.greeting.contains("ns/people/sa/alice"),
-            "{}",
-            talk.greeting
-        );
-        talk.says_back("hello\n").await;
-        // We end first, and still hear what it has to say.
-        assert_eq!(talk.rest().await.unwrap(), "Goodbye.\n");
-        place.logs(count, "allowed", "allowed").await;
-        drop(forward);
-    }
-    place.leave().await;
+/// Lets the route `lines` lead to another port, whose workload has the same SPIFFE ID.
+fn lead_to(parties: &Parties, port: u16) {
+    let text = parties.read("policy.yaml");
+    let (_, rest) = text.split_once("host: lines.localhost").unwrap();
+    let (_, rest) = rest.split_once("127.0.0.1:").unwrap();
+    let (old, _) = rest.split_once('"').unwrap();
+    parties.edit(
+        "policy.yaml",
+        &format!("127.0.0.1:{old}\""),
+        &format!("127.0.0.1:{port}\""),
+    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_connections_share_one_to_the_edge_and_none_waits_for_another() {
-    let place = Place::of("bob").await;
-    let (_forward, port) = place.forward(&[]).await;
-    // One whose program reads nothing.
-    let mut stuck = Talk::with(&port).await;
-    let line = format!("{}\n", "x".repeat(60_000));
-    let full = async {
+/// A workload in the place of `lines`.
+async fn workload<F>(parties: &Parties, serve: impl Fn(TlsStream<TcpStream>) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let issued = parties.stage.authority.workload(lines::SPIFFE_ID).unwrap();
+    let mut config = server_config(&issued, &parties.stage.authority.mesh_bundle()).unwrap();
+    config.alpn_protocols = vec![b"istio".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    lead_to(parties, listener.local_addr().unwrap().port());
+    beside(async move {
         loop {
-            if stuck.stream.write_all(line.as_bytes()).await.is_err() {
-                break;
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(stream) = acceptor.accept(stream).await {
+                beside(serve(stream));
             }
         }
-    };
-    let others = async {
-        let talks = (0..20).map(async |number| {
-            let mut talk = Talk::with(&port).await;
-            let line = format!("{number} {line}");
-            for _ in 0..16 {
-                talk.says_back(&line).await;
+    });
+}
+
+/// A sidecar before the tests' PostgreSQL, that lets Alice in.
+async fn postgres(parties: &Parties, folder: &std::path::Path) -> Envoy {
+    let issued = parties.stage.authority.workload(lines::SPIFFE_ID).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("svid.pem", &issued.chain);
+    write("svid.key", &issued.key);
+    write("bundle.pem", &parties.stage.authority.mesh_bundle());
+    #[expect(clippy::disallowed_methods, reason = "where the test's server is")]
+    let server = std::env::var("WAYLEAVE_TEST_POSTGRES").unwrap();
+    let port = server.parse::<url::Url>().unwrap().port().unwrap();
+    let envoy = Envoy::start_tcp(folder, ALICE, port).await;
+    lead_to(parties, envoy.port);
+    envoy
+}
+
+async fn psql(at: &str, statement: &str) -> std::process::Output {
+    let (host, port) = at.rsplit_once(':').unwrap();
+    let mut command = Command::new("psql");
+    command
+        .args(["-h", host, "-p", port, "-U", "postgres", "-d", "postgres"])
+        .args(["-X", "-A", "-t", "-c", statement]);
+    command.stdin(Stdio::null()).output().await.unwrap()
+}
+
+async fn psql_says(at: &str, statement: &str) -> String {
+    let done = psql(at, statement).await;
+    let err = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{err}");
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn psql_works_through_a_tunnel_and_a_sidecar_that_lets_one_person_in() {
+    let parties = Parties::gather().await;
+    let folder = tempfile::tempdir().unwrap();
+    let _envoy = postgres(&parties, folder.path()).await;
+    let scene = Scene::of(parties, "alice").await;
+    for more in [&[][..], &["--http1"]] {
+        let (_forward, at) = scene.forward(more).await;
+        for number in 0..10 {
+            let said = psql_says(&at, &format!("SELECT {number} + 1")).await;
+            assert_eq!(said, (number + 1).to_string());
+        }
+        let much = psql_says(&at, "SELECT repeat('x', 20 * 1000 * 1000)").await;
+        assert_eq!(much.len(), 20 * 1000 * 1000);
+    }
+    let outcomes = scene.outcomes(22).await;
+    assert!(
+        outcomes.iter().all(|outcome| outcome == "allowed"),
+        "{outcomes:?}"
+    );
+
+    // Bob gets past the edge, and not past the workload's own policy.
+    let (desk, _bob) = signed_in(&scene.parties, "bob").await;
+    let (mut forward, at) = forward(&desk, &[]).await;
+    assert!(!psql(&at, "SELECT 1").await.status.success());
+    forward.logs("hung up without a word").await;
+    scene.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_speak_to_a_workload_as_the_person_who_is_signed_in() {
+    let parties = Parties::gather().await;
+    let scene = Scene::of(parties, "bob").await;
+    for more in [&[][..], &["--http1"]] {
+        let (mut forward, at) = scene.forward(more).await;
+        let mut all = Vec::new();
+        for number in 0..40 {
+            let stream = TcpStream::connect(&at).await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut greeting = String::new();
+            stream.read_line(&mut greeting).await.unwrap();
+            assert!(greeting.contains("ns/people/sa/bob"), "{greeting}");
+            all.push((number, stream));
+        }
+        for (number, stream) in &mut all {
+            let line = format!("line {number}\n");
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+        for (number, mut stream) in all {
+            stream.shutdown().await.unwrap();
+            let mut rest = String::new();
+            stream.read_to_string(&mut rest).await.unwrap();
+            assert_eq!(rest, format!("line {number}\nGoodbye.\n"));
+        }
+        forward.signal("INT");
+        assert_eq!(forward.ended().await.code(), Some(0), "{}", forward.err());
+    }
+    let outcomes = scene.outcomes(80).await;
+    assert!(
+        outcomes.iter().all(|outcome| outcome == "allowed"),
+        "{outcomes:?}"
+    );
+    scene.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_side_may_end_before_the_other() {
+    const MUCH: u64 = 48 * 1024 * 1024;
+    let parties = Parties::gather().await;
+    // It says its last word first, and reads on.
+    workload(&parties, |stream| async move {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        writer.write_all(b"go on").await.unwrap();
+        writer.shutdown().await.unwrap();
+        let read = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+        assert_eq!(read.unwrap(), MUCH);
+    })
+    .await;
+    let scene = Scene::of(parties, "bob").await;
+    let mut expected = Vec::new();
+    for more in [&[][..], &["--http1"]] {
+        let (_forward, at) = scene.forward(more).await;
+        let mut stream = TcpStream::connect(&at).await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "go on");
+        let mut much = tokio::io::repeat(7).take(MUCH);
+        tokio::io::copy(&mut much, &mut stream).await.unwrap();
+        stream.shutdown().await.unwrap();
+        // Until then the program that carries it is needed.
+        expected.push("allowed");
+        assert_eq!(scene.outcomes(expected.len()).await, expected);
+    }
+    scene.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_reads_nothing_holds_the_workload_up_and_what_is_reset_is_aborted() {
+    let parties = Parties::gather().await;
+    let written = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&written);
+    workload(&parties, move |mut stream| {
+        let count = Arc::clone(&count);
+        async move {
+            let piece = vec![1; 64 * 1024];
+            while stream.write_all(&piece).await.is_ok() {
+                count.fetch_add(piece.len(), std::sync::atomic::Ordering::Relaxed);
             }
-            assert_eq!(talk.rest().await.unwrap(), "Goodbye.\n");
-        });
-        futures_util::future::join_all(talks).await;
-    };
-    tokio::select! {
-        () = full => panic!("the connection that nobody reads from broke"),
-        _ended = others => {}
-    }
-    place.logs(20, "allowed", "allowed").await;
-    place.leave().await;
+        }
+    })
+    .await;
+    let scene = Scene::of(parties, "bob").await;
+    let (_forward, at) = scene.forward(&[]).await;
+    let mut stream = TcpStream::connect(&at).await.unwrap();
+    stream.read_exact(&mut [0; 1]).await.unwrap();
+    // It has come to a stop once it is the same for a while.
+    let seen = || written.load(std::sync::atomic::Ordering::Relaxed);
+    let last = std::cell::Cell::new((0, 0));
+    eventually("the workload waits", async || {
+        let (bytes, times) = last.get();
+        let now = seen();
+        last.set((now, if now == bytes { times + 1 } else { 0 }));
+        times > 20
+    })
+    .await;
+    assert!(seen() < 64 * 1024 * 1024, "{}", seen());
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    assert_eq!(scene.outcomes(1).await, ["aborted"]);
+    scene.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn standard_input_and_output_carry_one_connection() {
-    let place = Place::of("alice").await;
-    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_wayleave"))
-        .args(["forward", "lines", "--stdio"])
-        .envs(place.desk.environment())
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"over standard input\n").await.unwrap();
-    drop(stdin);
-    let ended = tokio::time::timeout(Duration::from_secs(20), child.wait_with_output());
-    let ended = ended.await.unwrap().unwrap();
-    let said = String::from_utf8(ended.stdout).unwrap();
-    assert!(said.starts_with("You are spiffe://"), "{said}");
-    assert!(said.ends_with("over standard input\nGoodbye.\n"), "{said}");
-    assert!(ended.status.success());
-    place.leave().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tunnel_ends_with_the_rule_that_allowed_it_and_says_so() {
-    let place = Place::of("alice").await;
-    let (mut forward, port) = place.forward(&[]).await;
-    let mut talk = Talk::with(&port).await;
-    talk.says_back("hello\n").await;
-    let (from, to) = (
-        "to: [{ routes: [lines] }]",
-        "to: [{ routes: [lines], methods: [GET] }]",
-    );
-    place.parties.edit("policy.yaml", from, to);
-    // It is reset, so that nobody takes it for the far side's end.
-    let ended = talk.rest_of_it().await;
-    assert!(ended.is_err(), "{ended:?} {}", forward.err());
-    forward
-        .logs("the access rules do not allow it any more")
-        .await;
-    let refused = place.desk.run(&["forward", "lines"]).await;
-    assert_eq!(refused.code, Some(4), "{} {}", refused.out, refused.err);
-    assert!(
-        refused.err.contains("you may not open lines"),
-        "{}",
-        refused.err
-    );
-    place.leave().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h5_a_tunnel_ends_with_the_session_that_it_came_of() {
-    for more in [&[][..], &["--http1"][..]] {
-        let place = Place::of("alice").await;
-        let (forward, port) = place.forward(more).await;
-        let mut talk = Talk::with(&port).await;
-        talk.says_back("hello\n").await;
-        place.desk.run(&["logout"]).await.expect_done();
-        let ended = talk.rest_of_it().await;
-        assert!(
-            ended.is_err(),
-            "{ended:?} {} {}",
-            forward.err(),
-            place.parties.read("access.log")
+async fn h1_tunnels_end_with_the_session_and_the_rule() {
+    for more in [&[][..], &["--http1"]] {
+        let parties = Parties::gather().await;
+        let mut scene = Scene::of(parties, "bob").await;
+        let (mut forward, at) = scene.forward(more).await;
+        let open = async || {
+            let mut stream = BufReader::new(TcpStream::connect(&at).await.unwrap());
+            stream.read_line(&mut String::new()).await.unwrap();
+            stream
+        };
+        let mut stream = open().await;
+        scene.parties.edit(
+            "policy.yaml",
+            "from: [{ groups: [staff] }]\n    to: [{ routes: [lines] }]",
+            "from: [{ groups: [sre] }]\n    to: [{ routes: [lines] }]",
         );
-        place.leave().await;
+        // A reset, and no end that could pass for the workload's.
+        assert!(stream.read_line(&mut String::new()).await.is_err());
+        assert_eq!(scene.outcomes(1).await, ["no_longer_allowed"]);
+        if more.is_empty() {
+            forward.logs("do not allow it any more").await;
+        }
+        scene.parties.edit(
+            "policy.yaml",
+            "from: [{ groups: [sre] }]\n    to: [{ routes: [lines] }]",
+            "from: [{ groups: [staff] }]\n    to: [{ routes: [lines] }]",
+        );
+        let is_open = async || scene.desk.run(&["routes"]).await.out.contains("lines");
+        eventually("the rule is back", is_open).await;
+        let tried = async || {
+            let mut stream = BufReader::new(TcpStream::connect(&at).await.unwrap());
+            stream
+                .read_line(&mut String::new())
+                .await
+                .is_ok_and(|read| read > 0)
+        };
+        eventually("tunnels open again", tried).await;
+
+        let mut stream = open().await;
+        let home = scene.parties.secure_at("access");
+        let out = scene
+            .person
+            .open(&format!("{home}/.wayleave/sign-out"))
+            .await;
+        scene.person.submit(&out, &[]).await;
+        let ended =
+            tokio::time::timeout(SOON, async { stream.read_line(&mut String::new()).await });
+        assert!(ended.await.expect("it ends soon").is_err());
+        let is_logged = async || scene.parties.read("access.log").contains("session_ended");
+        eventually("its line", is_logged).await;
+        scene.leave().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_no_right_to_a_tunnel_is_told_so() {
-    let place = Place::of("carol").await;
-    let refused = place.desk.run(&["forward", "lines"]).await;
-    assert_eq!(refused.code, Some(4), "{} {}", refused.out, refused.err);
-    assert!(
-        refused.err.contains("you may not open lines"),
-        "{}",
-        refused.err
-    );
-    place.leave().await;
+async fn whoever_gets_no_tunnel_is_told_why() {
+    let parties = Parties::gather().await;
+    let mut scene = Scene::of(parties, "carol").await;
+    let said = scene.desk.run(&["forward", "lines"]).await;
+    assert_eq!(said.code, Some(4), "{}", said.err);
+    assert!(said.err.contains("contractors-stay-out"), "{}", said.err);
 
-    let place = Place::of("alice").await;
-    // A route of HTTP gets no tunnel: each connection is told.
-    let mut forward = place
-        .desk
-        .start(&["forward", "dashboards", "--output", "json"]);
-    forward.says("\n").await;
-    let said: Value = serde_json::from_str(&forward.out()).unwrap();
-    let mut stream = TcpStream::connect(said["listening"].as_str().unwrap())
+    let (desk, _bob) = signed_in(&scene.parties, "bob").await;
+    let said = desk.run(&["forward", "dashboards", "--stdio"]).await;
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.contains("wayleave curl"), "{}", said.err);
+    let said = desk.run(&["forward", "lanes", "--stdio"]).await;
+    assert!(said.err.contains("did you mean lines?"), "{}", said.err);
+    // Standard input is at its end from the beginning.
+    let said = desk
+        .run(&["forward", "lines", "--stdio"])
         .await
-        .unwrap();
-    let mut nothing = Vec::new();
-    let ended = stream.read_to_end(&mut nothing).await;
+        .expect_done();
     assert!(
-        ended.is_err() && nothing.is_empty(),
-        "{ended:?} {nothing:?}"
+        said.out.contains("sa/bob") && said.out.ends_with("Goodbye.\n"),
+        "{}",
+        said.out
     );
-    forward.logs("It speaks HTTP").await;
-    // A browser at a TCP route learns what to do.
-    let mut alice = Visitor::new();
-    let page = alice.open_as("alice", &place.parties.at("lines")).await;
-    assert_eq!(page.status, 421, "{page:?}");
-    assert!(page.text.contains("wayleave forward"), "{page:?}");
-    place.leave().await;
+
+    let url = format!("{}/", scene.parties.secure_at("lines"));
+    let page = scene
+        .person
+        .step(Method::GET, url.parse().unwrap(), None)
+        .await;
+    assert_eq!(page.status, StatusCode::MISDIRECTED_REQUEST);
+    assert!(page.text.contains("wayleave forward"), "{}", page.text);
+
+    // Nobody listens there.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    lead_to(&scene.parties, port);
+    let told = async || {
+        let said = desk.run(&["forward", "lines", "--stdio"]).await;
+        said.code == Some(5) && said.err.contains("does not accept connections")
+    };
+    eventually("the new address", told).await;
+    scene.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_breaks_is_not_logged_as_one_that_ended() {
-    let place = Place::of("alice").await;
-    let (forward, port) = place.forward(&[]).await;
-    let mut talk = Talk::with(&port).await;
-    talk.says_back("hello\n").await;
-    forward.signal("KILL");
-    place.logs(1, "aborted", "aborted").await;
-    place.leave().await;
+async fn h12_a_tunnel_is_for_whoever_holds_the_key_of_its_token() {
+    let parties = Parties::gather().await;
+    let scene = Scene::of(parties, "bob").await;
+    let token = scene.desk.run(&["token", "lines"]).await.expect_done().out;
+    let url = format!("{}/", scene.parties.secure_at("lines"));
+    let ask = async |headers: &[(&str, &str)]| {
+        let root = scene.parties.read("front-door-root.pem");
+        let root = reqwest::Certificate::from_pem_bundle(root.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_merge(root).no_proxy();
+        let here = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let client = client.resolve("lines.localhost", here).build().unwrap();
+        let mut request = client
+            .post(&url)
+            .header("content-type", "application/vnd.wayleave.tcp");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body("x").send().await.unwrap().status()
+    };
+    let token = token.trim();
+    for scheme in ["Bearer", "DPoP"] {
+        let presented = format!("{scheme} {token}");
+        let status = ask(&[("authorization", &presented)]).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{scheme}");
+    }
+    assert_eq!(ask(&[]).await, StatusCode::UNAUTHORIZED);
+    // A proof is good once, and somebody else's key proves nothing.
+    let proven = ["token", "lines", "--headers", "POST", "/"];
+    let own = scene.desk.run(&proven).await.expect_done().out;
+    let (other, _alice) = signed_in(&scene.parties, "alice").await;
+    let others = other.run(&proven).await.expect_done().out;
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_once(": ").unwrap().1.to_owned()
+    };
+    let (authorization, proof) = (value(&own, "Authorization"), value(&own, "DPoP"));
+    let stolen = [
+        ("authorization", authorization.as_str()),
+        ("dpop", &value(&others, "DPoP")),
+    ];
+    assert_eq!(ask(&stolen).await, StatusCode::UNAUTHORIZED);
+    let good = [("authorization", authorization.as_str()), ("dpop", &proof)];
+    assert_eq!(ask(&good).await, StatusCode::OK);
+    assert_eq!(ask(&good).await, StatusCode::UNAUTHORIZED);
+    scene.leave().await;
 }

@@ -57,19 +57,7 @@ impl Envoy {
 
     /// With the same files; each listener has a `name`, a `port`, and the `manager` of its HTTP.
     pub(crate) async fn start_as(folder: &Path, listeners: &[Value]) -> Self {
-        let file = |name: &str| json!({ "filename": folder.join(name) });
-        let kind =
-            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
-        let tls = json!({
-            "@type": kind,
-            "require_client_certificate": true,
-            "common_tls_context": {
-                "alpn_protocols": ["h2", "http/1.1"],
-                "tls_certificates": [{ "certificate_chain": file("svid.pem"), "private_key": file("svid.key") }],
-                "validation_context": { "trusted_ca": file("bundle.pem") },
-            },
-        });
-        let socket = json!({ "name": "envoy.transport_sockets.tls", "typed_config": tls });
+        let socket = from_the_mesh(folder);
         let port = |listener: &Value| u16::try_from(listener["port"].as_u64().unwrap()).unwrap();
         let ports: Vec<u16> = listeners.iter().map(port).collect();
         let listeners = listeners.iter().map(|listener| {
@@ -86,6 +74,51 @@ impl Envoy {
             "static_resources": { "listeners": listeners.collect::<Vec<_>>() },
         });
         Self::run(folder, &config.to_string(), &ports).await
+    }
+
+    /// With the same files, for what speaks no HTTP: whoever's SPIFFE ID begins like `allowed` is let through to `upstream`, and nobody else.
+    pub(crate) async fn start_tcp(folder: &Path, allowed: &str, upstream: u16) -> Self {
+        let [port] = free_ports();
+        let kind =
+            |name: &str| format!("type.googleapis.com/envoy.extensions.filters.network.{name}");
+        let principal = json!({ "authenticated": { "principal_name": { "prefix": allowed } } });
+        let rbac = json!({
+            "@type": kind("rbac.v3.RBAC"),
+            "stat_prefix": "rbac",
+            "rules": { "action": "ALLOW", "policies": { "allowed": {
+                "permissions": [{ "any": true }], "principals": [principal],
+            } } },
+        });
+        let proxy = json!({
+            "@type": kind("tcp_proxy.v3.TcpProxy"), "stat_prefix": "tcp", "cluster": "local",
+        });
+        let at =
+            |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+        let endpoint = json!({ "endpoint": { "address": at(upstream) } });
+        let config = json!({
+            "node": { "id": "sidecar", "cluster": "mesh" },
+            "static_resources": {
+                "listeners": [{
+                    "name": "tcp",
+                    "address": at(port),
+                    "filter_chains": [{
+                        "transport_socket": from_the_mesh(folder),
+                        "filters": [
+                            { "name": "envoy.filters.network.rbac", "typed_config": rbac },
+                            { "name": "envoy.filters.network.tcp_proxy", "typed_config": proxy },
+                        ],
+                    }],
+                }],
+                "clusters": [{
+                    "name": "local", "type": "STATIC", "connect_timeout": "5s",
+                    "load_assignment": {
+                        "cluster_name": "local",
+                        "endpoints": [{ "lb_endpoints": [endpoint] }],
+                    },
+                }],
+            },
+        });
+        Self::run(folder, &config.to_string(), &[port]).await
     }
 
     #[expect(
@@ -130,6 +163,22 @@ impl Envoy {
         }
         envoy
     }
+}
+
+/// TLS that takes nobody without a certificate of the mesh.
+fn from_the_mesh(folder: &Path) -> Value {
+    let file = |name: &str| json!({ "filename": folder.join(name) });
+    let kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    let tls = json!({
+        "@type": kind,
+        "require_client_certificate": true,
+        "common_tls_context": {
+            "alpn_protocols": ["h2", "http/1.1"],
+            "tls_certificates": [{ "certificate_chain": file("svid.pem"), "private_key": file("svid.key") }],
+            "validation_context": { "trusted_ca": file("bundle.pem") },
+        },
+    });
+    json!({ "name": "envoy.transport_sockets.tls", "typed_config": tls })
 }
 
 const CONFIG: &str = r#"

@@ -105,6 +105,11 @@ impl Parties {
         format!("http://{host}.localhost:{}", self.stage.ports.http)
     }
 
+    /// The same at the front door with TLS.
+    pub(crate) fn secure_at(&self, host: &str) -> String {
+        format!("https://{host}.localhost:{}", self.stage.ports.https)
+    }
+
     /// Ends the parties.
     pub(crate) async fn leave(self) {
         self.lifecycle.stop(Duration::from_secs(5)).await;

@@ -40,6 +40,9 @@ pub(in crate::cli) enum NoTunnel {
     Fault(Fault),
 }
 
+/// How many bytes came from the workload.
+pub(in crate::cli) type Received = u64;
+
 /// A program on this machine.
 pub(in crate::cli) struct Program<R, W> {
     pub(in crate::cli) reader: R,
@@ -73,7 +76,7 @@ impl Tunnels {
         key: &Prover,
         token: &str,
         program: &mut Option<Program<R, W>>,
-    ) -> Result<Result<(), String>, NoTunnel>
+    ) -> Result<Result<Received, String>, NoTunnel>
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin,
@@ -94,7 +97,7 @@ impl Tunnels {
         &self,
         request: RequestBuilder,
         program: &mut Option<Program<R, W>>,
-    ) -> Result<Result<(), String>, NoTunnel>
+    ) -> Result<Result<Received, String>, NoTunnel>
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin,
@@ -105,18 +108,20 @@ impl Tunnels {
         let tunnel = response.upgrade().await;
         let mut tunnel = tunnel.map_err(|error| NoTunnel::Fault(unreachable(&self.url, &error)))?;
         let Some(program) = program.take() else {
-            return Ok(Ok(()));
+            return Ok(Ok(0));
         };
         let mut program = tokio::io::join(program.reader, program.writer);
         let carried = copy_bidirectional(&mut program, &mut tunnel).await;
-        Ok(carried.map(|_| ()).map_err(|error| error.to_string()))
+        Ok(carried
+            .map(|(_, received)| received)
+            .map_err(|error| error.to_string()))
     }
 
     async fn stream<R, W>(
         &self,
         request: RequestBuilder,
         program: &mut Option<Program<R, W>>,
-    ) -> Result<Result<(), String>, NoTunnel>
+    ) -> Result<Result<Received, String>, NoTunnel>
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin,
@@ -133,7 +138,7 @@ impl Tunnels {
         let sent = request.header(CONTENT_TYPE, MEDIA_TYPE).body(body).send();
         let mut response = self.opened(sent.await, StatusCode::OK).await?;
         let Some(Program { reader, mut writer }) = program.take() else {
-            return Ok(Ok(()));
+            return Ok(Ok(0));
         };
         let (break_off, broken_off) = oneshot::channel();
         let (ended, uploaded) = oneshot::channel();
@@ -141,9 +146,11 @@ impl Tunnels {
         if started.is_err() {
             return Ok(Err(End::ClientLeft.words().to_owned()));
         }
+        let mut received = 0;
         loop {
             match response.chunk().await {
                 Ok(Some(piece)) => {
+                    received += piece.len() as u64;
                     let written = async {
                         writer.write_all(&piece).await?;
                         writer.flush().await
@@ -167,7 +174,7 @@ impl Tunnels {
         // It may have more to say than it is told.
         let _ended = uploaded.await;
         drop(break_off);
-        Ok(Ok(()))
+        Ok(Ok(received))
     }
 
     /// The answer, if it opens a tunnel; what it says, if not.
