@@ -14,9 +14,10 @@ use crate::console::{
     requests, revisions, sessions, settings, simulator,
 };
 
+mod deciding;
 mod pages;
 mod policy;
-mod requests;
+
 mod stage;
 
 const HOSTILE: &str =
