@@ -67,7 +67,8 @@ impl CompiledRules {
             rules,
             ranks: written.clone(),
         };
-        let of_mode = |mode| RuleSet::new(mode, &slots, &written, policy.routes.len());
+        let empty = RuleSet::empty(policy.routes.len());
+        let of_mode = |mode| empty.successor(mode, &written, &slots);
         let enforced = of_mode(Mode::Enforce);
         let shadow = has_shadow(policy).then(|| of_mode(Mode::Shadow));
         Self::found(policy, slots, written, enforced, shadow)
@@ -117,9 +118,11 @@ impl CompiledRules {
             .chain(written.iter().copied().filter(is_fresh))
             .collect();
         let enforced = self.enforced.successor(Mode::Enforce, &changed, &slots);
-        let shadow = has_shadow(policy).then(|| match &self.shadow {
-            Some(shadow) => shadow.successor(Mode::Shadow, &changed, &slots),
-            None => RuleSet::new(Mode::Shadow, &slots, &written, policy.routes.len()),
+        let shadow = has_shadow(policy).then(|| {
+            // Where there were none before, all that there are came now.
+            let none = RuleSet::empty(policy.routes.len());
+            let before = self.shadow.as_ref().unwrap_or(&none);
+            before.successor(Mode::Shadow, &changed, &slots)
         });
         Some(Self::found(policy, slots, written, enforced, shadow))
     }
@@ -186,28 +189,11 @@ impl Slots {
 }
 
 impl RuleSet {
-    fn new(mode: Mode, slots: &Slots, written: &[u32], routes: usize) -> Self {
-        let mut of_route: Vec<Indexes> = (0..routes).map(|_| Indexes::default()).collect();
-        let mut everywhere = Indexes::default();
-        for &slot in written {
-            let Some(rule) = slots.rule(slot).filter(|rule| rule.rule.mode == mode) else {
-                continue;
-            };
-            match rule.named_routes() {
-                Some(routes) => {
-                    for route in routes {
-                        let indexes = of_route.get_mut(route);
-                        indexes
-                            .into_iter()
-                            .for_each(|indexes| indexes.enter(slot, rule));
-                    }
-                }
-                None => everywhere.enter(slot, rule),
-            }
-        }
+    /// No rules yet.
+    fn empty(routes: usize) -> Self {
         Self {
-            of_route: of_route.into_iter().map(Arc::new).collect(),
-            everywhere: Arc::new(everywhere),
+            of_route: (0..routes).map(|_| Arc::default()).collect(),
+            everywhere: Arc::default(),
         }
     }
 
