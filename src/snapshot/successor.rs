@@ -23,22 +23,11 @@ pub(super) async fn successor(
         return Ok(None);
     }
     let difference = { store.policy_difference(in_force.revision, revision) }.await?;
-    let mut gone = HashSet::new();
-    for object in difference.gone {
-        match object.kind {
-            ObjectKind::Rule => drop(gone.insert((object.position, object.name))),
-            ObjectKind::Part => {}
-            _ => return Ok(None),
-        }
-    }
-    let mut new: Vec<PolicyObject> = Vec::new();
-    for object in difference.new {
-        match object.kind {
-            ObjectKind::Rule => new.push(object),
-            ObjectKind::Part => {}
-            _ => return Ok(None),
-        }
-    }
+    let (Some(gone), Some(new)) = (rules_of(difference.gone), rules_of(difference.new)) else {
+        return Ok(None);
+    };
+    let places = gone.into_iter().map(|rule| (rule.position, rule.name));
+    let mut gone: HashSet<(i64, String)> = places.collect();
     let bodies = new.iter().map(body_of).collect::<Result<Vec<_>, _>>()?;
     let read = rules_from_json(&bodies).map_err(SnapshotError::Faults)?;
     let held = positions.iter().copied().zip(rules.iter().cloned());
@@ -57,6 +46,13 @@ pub(super) async fn successor(
         policy: policy.map_err(SnapshotError::Faults)?,
         positions,
     }))
+}
+
+/// The rules among objects, whatever heads the parts of the document; `None` if there is anything else.
+fn rules_of(mut objects: Vec<PolicyObject>) -> Option<Vec<PolicyObject>> {
+    objects.retain(|object| object.kind != ObjectKind::Part);
+    let are_rules = objects.iter().all(|object| object.kind == ObjectKind::Rule);
+    are_rules.then_some(objects)
 }
 
 /// Takes a rule out of a set, if it is there.

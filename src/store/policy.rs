@@ -244,6 +244,10 @@ fn newest(rows: &[(Option<i64>,)]) -> Option<Revision> {
     rows.first().and_then(|&(number,)| number).map(Revision)
 }
 
+fn read(rows: Vec<ObjectRow>) -> Result<Vec<PolicyObject>, StoreError> {
+    rows.into_iter().map(PolicyObject::try_from).collect()
+}
+
 impl Store {
     /// The newest revision, if there is any.
     pub async fn current_revision(&self) -> Result<Option<Revision>, StoreError> {
@@ -288,7 +292,7 @@ impl Store {
             ],
         ))
         .await?;
-        rows.into_iter().map(PolicyObject::try_from).collect()
+        read(rows)
     }
 
     /// All objects of a revision, by kind and position.
@@ -302,10 +306,7 @@ impl Store {
             args![revision.0],
         ))
         .await?;
-        let mut objects = rows
-            .into_iter()
-            .map(PolicyObject::try_from)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut objects = read(rows)?;
         objects.sort_by(|a, b| (a.kind, a.position, &a.name).cmp(&(b.kind, b.position, &b.name)));
         Ok(objects)
     }
@@ -344,10 +345,7 @@ impl Store {
                     args![],
                 )
                 .await?;
-            let present = rows
-                .into_iter()
-                .map(PolicyObject::try_from)
-                .collect::<Result<Vec<_>, _>>()?;
+            let present = read(rows)?;
             let objects = positions::assign(&present, new.objects);
             let (old, now): (HashSet<_>, HashSet<_>) = (present.iter().collect(), objects.iter().collect());
             let gone: Vec<_> = present.iter().filter(|object| !now.contains(object)).collect();

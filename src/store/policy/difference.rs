@@ -2,7 +2,7 @@
 
 use crate::policy::model::Revision;
 use crate::store::dialect::args;
-use crate::store::policy::{ObjectRow, PolicyObject};
+use crate::store::policy::{PolicyObject, read};
 use crate::store::{Store, StoreError, within};
 
 /// What differs from one revision to a later one.
@@ -31,9 +31,6 @@ impl Store {
              WHERE valid_from > $1 AND valid_from <= $2 AND (valid_until IS NULL OR valid_until > $2)",
             args![from.0, to.0],
         );
-        let read = |rows: Vec<ObjectRow>| -> Result<Vec<_>, StoreError> {
-            rows.into_iter().map(PolicyObject::try_from).collect()
-        };
         Ok(Difference {
             gone: read(within(gone).await?)?,
             new: read(within(new).await?)?,
