@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use url::Url;
@@ -140,13 +140,12 @@ impl Home {
     ) -> Result<Called, Fault> {
         let mut url = self.url(&format!("{API}/{}", call.path));
         // Proofs are of an address without its query (RFC 9449 §4.2).
-        let proof = proof(key, call.method.as_str(), url.as_str(), Some(token))?;
+        let headers = token_headers(key, call.method.as_str(), &url, token)?;
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(call.query);
         }
         let request = self.http.request(call.method.clone(), url);
-        let request = request.header("dpop", proof);
-        let mut request = request.header("authorization", format!("DPoP {token}"));
+        let mut request = request.headers(headers);
         if let Some(body) = call.body {
             request = request.json(body);
         }
@@ -275,6 +274,18 @@ pub(in crate::cli) fn proof(
     let now = SystemClock.now();
     let proof = key.proof(method, url, token, now);
     proof.map_err(|error| Fault::failed(error.to_string()))
+}
+
+/// What a request says that is about to be sent with a token: the token, and a proof of its key.
+fn token_headers(key: &Prover, method: &str, url: &Url, token: &str) -> Result<HeaderMap, Fault> {
+    let value = |text: String| {
+        HeaderValue::try_from(text).map_err(|error| Fault::failed(error.to_string()))
+    };
+    let proof = proof(key, method, url.as_str(), Some(token))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, value(format!("DPoP {token}"))?);
+    headers.insert("dpop", value(proof)?);
+    Ok(headers)
 }
 
 /// Most proofs that are refused were made by a clock that is wrong.

@@ -14,7 +14,7 @@ use tokio_util::io::ReaderStream;
 use url::Url;
 
 use crate::cli::person::fault::Fault;
-use crate::cli::person::home::{builder, built, proof, unreachable};
+use crate::cli::person::home::{builder, built, token_headers, unreachable};
 use crate::cli::person::profile::Profile;
 use crate::edge::tcp::{End, MEDIA_TYPE, PROTOCOL};
 use crate::token::dpop::prover::Prover;
@@ -81,11 +81,8 @@ impl Tunnels {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin,
     {
-        let proof = proof(key, "POST", self.url.as_str(), Some(token)).map_err(NoTunnel::Fault)?;
-        let request = self.http.post(self.url.clone());
-        let request = request
-            .header("authorization", format!("DPoP {token}"))
-            .header("dpop", proof);
+        let headers = token_headers(key, "POST", &self.url, token).map_err(NoTunnel::Fault)?;
+        let request = self.http.post(self.url.clone()).headers(headers);
         if self.is_http1 {
             self.upgrade(request, program).await
         } else {
