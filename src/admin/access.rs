@@ -258,25 +258,35 @@ impl Access {
 
     /// What there is to decide for somebody.
     pub async fn to_decide(&self, principal: &Principal) -> Result<ToDecide, AccessError> {
-        let policy = self.snapshots.current();
-        if !policy.approves_anything(principal) {
+        if !self.snapshots.current().approves_anything(principal) {
             return Ok(ToDecide::default());
         }
-        let concerns = |other: &Principal, rule: &str| {
-            !is_same_person(other, principal) && policy.may_approve(principal, rule)
-        };
-        let is_theirs = |grant: &GrantRecord| concerns(&grant.principal, &grant.rule);
-        let mut open = self.store.open_access_requests().await?;
-        open.retain(|request| concerns(&request.asked().principal, &request.asked().rule));
         let mut live = self.store.live_grants().await?;
-        live.retain(is_theirs);
-        let mut to_review = self.store.grants_to_review().await?;
-        to_review.retain(is_theirs);
+        live.retain(|grant| self.is_for(principal, &grant.principal, &grant.rule));
         Ok(ToDecide {
-            open,
+            open: self.open_for(principal).await?,
             live,
-            to_review,
+            to_review: self.to_review_for(principal).await?,
         })
+    }
+
+    async fn open_for(&self, principal: &Principal) -> Result<Vec<Request>, AccessError> {
+        let mut open = self.store.open_access_requests().await?;
+        open.retain(|request| {
+            let asked = request.asked();
+            self.is_for(principal, &asked.principal, &asked.rule)
+        });
+        Ok(open)
+    }
+
+    async fn to_review_for(&self, principal: &Principal) -> Result<Vec<GrantRecord>, AccessError> {
+        let mut to_review = self.store.grants_to_review().await?;
+        to_review.retain(|grant| self.is_for(principal, &grant.principal, &grant.rule));
+        Ok(to_review)
+    }
+
+    fn is_for(&self, principal: &Principal, whose: &Principal, rule: &str) -> bool {
+        self.may_decide(principal, whose, rule).is_ok()
     }
 
     /// Somebody's own requests and grants.

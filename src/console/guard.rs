@@ -45,6 +45,8 @@ pub struct Visit {
     pub session: Arc<Session>,
     /// The path that is asked for.
     pub path: String,
+    /// What the session is called where it is told of.
+    pub label: String,
     /// What was just done.
     pub done: Option<Done>,
     /// How much waits for their decision, for pages.
@@ -171,6 +173,7 @@ async fn visit(
         info: info.clone(),
         actor,
         principal,
+        label: session.id.label(),
         session,
         path: uri.path().to_owned(),
         done: uri.query().and_then(done),

@@ -12,7 +12,6 @@ use crate::console::Shared;
 use crate::console::answer::{Answer, Refused, page, see_other, sentence};
 use crate::console::frame::Frame;
 use crate::console::guard::{Submitted, Visit};
-use crate::identity::principal::Principal;
 use crate::web::lengths::{self, Length};
 use crate::web::moment::Moment;
 
@@ -176,22 +175,10 @@ pub(super) async fn list(State(console): Shared, visit: Visit) -> Answer {
 }
 
 /// Whoever decides, from which session.
-struct Decider {
-    label: String,
-}
-
-impl Decider {
-    fn of(visit: &Visit) -> Self {
-        Self {
-            label: visit.session.id.label(),
-        }
-    }
-
-    fn actor<'a>(&'a self, principal: &'a Principal) -> Actor<'a> {
-        Actor {
-            principal,
-            session: Some(&self.label),
-        }
+fn decider(visit: &Visit) -> Actor<'_> {
+    Actor {
+        principal: &visit.principal,
+        session: Some(&visit.label),
     }
 }
 
@@ -209,8 +196,7 @@ pub(super) async fn approve(
     let lasting = form.one("lasting").unwrap_or_default();
     let lasting = lengths::parse(lasting)
         .ok_or_else(|| Refused::Unreadable("This is no length of time.".to_owned()))?;
-    let (decider, id) = (Decider::of(&visit), AccessId(id.into()));
-    let actor = decider.actor(&visit.principal);
+    let (actor, id) = (decider(&visit), AccessId(id.into()));
     console.access.approve(actor, &id, Some(lasting)).await?;
     done("granted")
 }
@@ -223,8 +209,7 @@ pub(super) async fn refuse(
     Submitted(form): Submitted,
 ) -> Answer {
     let why = form.one("why").unwrap_or_default();
-    let (decider, id) = (Decider::of(&visit), AccessId(id.into()));
-    let actor = decider.actor(&visit.principal);
+    let (actor, id) = (decider(&visit), AccessId(id.into()));
     console.access.refuse(actor, &id, why).await?;
     done("refused")
 }
@@ -237,8 +222,7 @@ pub(super) async fn review(
     Submitted(form): Submitted,
 ) -> Answer {
     let note = form.one("note").unwrap_or_default();
-    let (decider, id) = (Decider::of(&visit), AccessId(id.into()));
-    let actor = decider.actor(&visit.principal);
+    let (actor, id) = (decider(&visit), AccessId(id.into()));
     console.access.review(actor, &id, note).await?;
     done("reviewed")
 }
@@ -256,8 +240,7 @@ pub(super) async fn ask_revoke(
     visit: Visit,
     Path(id): Path<String>,
 ) -> Answer {
-    let (decider, id) = (Decider::of(&visit), AccessId(id.into()));
-    let actor = decider.actor(&visit.principal);
+    let (actor, id) = (decider(&visit), AccessId(id.into()));
     let grant = console.access.revocable(actor, &id).await?;
     page(&RevokePage {
         frame: Frame::of(&visit, "Take a grant away"),
@@ -272,8 +255,7 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
     Submitted(_form): Submitted,
 ) -> Answer {
-    let (decider, id) = (Decider::of(&visit), AccessId(id.into()));
-    let actor = decider.actor(&visit.principal);
+    let (actor, id) = (decider(&visit), AccessId(id.into()));
     console.access.revoke(actor, &id).await?;
     done("taken-away")
 }

@@ -92,10 +92,12 @@ impl Access {
 
     /// How much waits for somebody's decision.
     pub async fn waiting(&self, principal: &Principal) -> Result<Waiting, AccessError> {
-        let found = self.to_decide(principal).await?;
+        if !self.snapshots.current().approves_anything(principal) {
+            return Ok(Waiting::default());
+        }
         Ok(Waiting {
-            open: found.open.len(),
-            to_review: found.to_review.len(),
+            open: self.open_for(principal).await?.len(),
+            to_review: self.to_review_for(principal).await?.len(),
         })
     }
 
