@@ -73,14 +73,8 @@ impl Scene {
 }
 
 async fn signed_in(parties: &Parties, who: &str) -> (Desk, Visitor) {
-    let root = parties.stage.path("front-door-root.pem");
-    let (desk, mut person) = (
-        Desk::new(),
-        Visitor::trusting(&parties.read("front-door-root.pem")),
-    );
-    let home = parties.secure_at("access");
-    let login = ["--edge", &home, "--ca-file", root.to_str().unwrap()];
-    desk.sign_in(&mut person, who, &login).await.expect_done();
+    let desk = Desk::new();
+    let person = desk.sign_in_over_tls(parties, who, &[]).await;
     (desk, person)
 }
 

@@ -300,7 +300,8 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
     );
 
     // With the root that it needs, all of it over TLS.
-    desk.sign_in_over_tls(&parties, "bob", &["--profile", "tls"])
+    let _bob = desk
+        .sign_in_over_tls(&parties, "bob", &["--profile", "tls"])
         .await;
     let seen = desk.run(&["curl", "dashboards/tls", "--", "-sS"]).await;
     assert!(seen.expect_done().out.contains("ns/people/sa/bob"));

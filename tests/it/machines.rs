@@ -1,6 +1,7 @@
 //! Programs without a person: a trusted issuer's JWT becomes a token for one route.
 
 use crate::parts::house::House;
+use crate::parts::program::eventually;
 use crate::parts::program_of::{ACCESS, EXCHANGE, Key, ask, error, open, text};
 
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -122,9 +123,10 @@ async fn h5_a_token_ends_with_the_trust_in_its_issuer() {
         assert!(text.contains(&named), "{text}");
         text.replace(&named, "issuer = \"https://other.example\"\njwks_url")
     });
-    while open(&house, &key, &token, &url).await.status == 200 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the edge takes the token no more", async || {
+        open(&house, &key, &token, &url).await.status != 200
+    })
+    .await;
     assert_eq!(open(&house, &key, &token, &url).await.status, 401);
     let refused = exchanged(&house, Some(&key), &jwt, &[]).await;
     assert_eq!(error(&refused), "invalid_request");

@@ -2,10 +2,8 @@
 
 use http::StatusCode;
 
-use super::browser::Browser;
 use super::command::{Said, run};
 use super::program::Program;
-use super::program_of::decide;
 use super::served::Parties;
 use super::visitor::Visitor;
 
@@ -89,21 +87,20 @@ impl Desk {
     }
 
     /// Signs in over TLS, with the root that it needs, by a browser that has it too.
-    pub(crate) async fn sign_in_over_tls(&self, parties: &Parties, who: &str, more: &[&str]) {
-        let home = format!("https://access.localhost:{}", parties.stage.ports.https);
+    pub(crate) async fn sign_in_over_tls(
+        &self,
+        parties: &Parties,
+        who: &str,
+        more: &[&str],
+    ) -> Visitor {
+        let mut visitor = Visitor::trusting(&parties.read("front-door-root.pem"));
+        let home = parties.secure_at("access");
         let root = parties.stage.path("front-door-root.pem");
-        let mut arguments = vec!["login", "--no-browser", "--edge", &home];
-        arguments.extend(["--ca-file", root.to_str().unwrap()]);
+        let mut arguments = vec!["--edge", &home, "--ca-file", root.to_str().unwrap()];
         arguments.extend(more);
-        let mut login = self.start(&arguments);
-        login.logs("/oauth/authorize?").await;
-        let url = line_with(&login.err(), "/oauth/authorize?");
-        let mut browser = Browser::new(&parties.read("front-door-root.pem"));
-        let asked = browser.sign_in(&url, who).await;
-        let sent = decide(&mut browser, &asked, "allow").await;
-        let done = browser.go(sent.next().as_str()).await;
-        assert!(done.page.text().contains("This machine is let in"));
-        assert_eq!(login.ended().await.code(), Some(0), "{}", login.err());
+        let said = self.sign_in(&mut visitor, who, &arguments).await;
+        said.expect_done();
+        visitor
     }
 }
 
