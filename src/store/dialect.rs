@@ -125,7 +125,12 @@ pub(in crate::store) enum Turn {
     SigningKeys,
     OpenDraft,
     AskForAccess,
+    /// Seeing to it that the database keeps audit events.
+    KeepEvents,
 }
+
+/// Waits for the turn of the number `$1`, on Postgres.
+const TAKE_TURN: &str = "SELECT pg_advisory_xact_lock($1)";
 
 impl Turn {
     /// The number of the Postgres advisory lock that stands for it: ours by its first four bytes, "wayl".
@@ -135,6 +140,7 @@ impl Turn {
             Self::SigningKeys => 0x7761_796c_0002,
             Self::OpenDraft => 0x7761_796c_0006,
             Self::AskForAccess => 0x7761_796c_0003,
+            Self::KeepEvents => 0x7761_796c_0004,
         }
     }
 }
@@ -382,7 +388,7 @@ impl Transaction {
     /// SQLite's writers take turns anyway.
     pub(in crate::store) async fn take_turn(&mut self, turn: Turn) -> Result<(), StoreError> {
         if let Self::Postgres(transaction) = self {
-            sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            sqlx::query(TAKE_TURN)
                 .bind(turn.lock())
                 .execute(&mut **transaction)
                 .await?;

@@ -17,7 +17,7 @@ use sqlx::sqlite::{
 use tokio::sync::{Mutex, Notify};
 
 use crate::store::StoreError;
-use crate::store::dialect::Database;
+use crate::store::dialect::{Database, TAKE_TURN, Turn};
 
 /// Longest wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(3);
@@ -152,6 +152,19 @@ async fn lock_file(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Replicas that start at once take turns: two that create one function or trigger at a time would fail.
+async fn keep_events(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query(TAKE_TURN)
+        .bind(Turn::KeepEvents.lock())
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query(KEEP_POSTGRES)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
 async fn open_postgres(url: &str, connections: u32) -> Result<Database, StoreError> {
     // The source of this error could quote the URL, and with it the password.
     let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?;
@@ -161,7 +174,7 @@ async fn open_postgres(url: &str, connections: u32) -> Result<Database, StoreErr
         .run(&mut connection)
         .await
         .map_err(migration_fault)?;
-    sqlx::query(KEEP_POSTGRES).execute(&mut connection).await?;
+    keep_events(&mut connection).await?;
     connection.close().await?;
     let listener_options = options.clone().application_name("wayleave-listener");
     let options = options.application_name("wayleave").options([
