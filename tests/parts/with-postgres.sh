@@ -12,7 +12,20 @@ if [[ $EUID -eq 0 ]]; then # initdb refuses root
   chown postgres "$home"
   run="runuser -u postgres --"
 fi
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+# Below those that the system gives to connections: nobody takes it while the server is stopped.
+port=$(python3 - <<'PORT'
+import random, socket
+while True:
+    port = random.randrange(28000, 32000)
+    with socket.socket() as attempt:
+        try:
+            attempt.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+    print(port)
+    break
+PORT
+)
 cat > "$home/ctl" <<CTL
 #!/bin/bash
 set -euo pipefail
