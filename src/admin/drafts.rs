@@ -14,7 +14,6 @@ use crate::audit::event::drafts::DraftStep;
 use crate::clock::Timestamp;
 use crate::policy::diff::{Change, diff};
 use crate::policy::draft::{DraftId, DraftState};
-use crate::policy::json::to_json;
 use crate::policy::model::Revision;
 use crate::policy::roles::Permission;
 use crate::policy::yaml::PolicyFault;
@@ -326,7 +325,7 @@ impl Revisions {
         let plan = self.plan_of(&policy, &document, now).await?;
         let parent = self.held(draft.record.parent).await?.policy;
         Ok(Effect {
-            changes: diff(&to_json(&parent), &to_json(&policy)),
+            changes: diff(&parent, &policy),
             plan,
             tests: policy.tests.len(),
         })

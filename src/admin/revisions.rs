@@ -10,7 +10,6 @@ use crate::admin::review::{Needed, Right};
 use crate::clock::Timestamp;
 use crate::policy::diff::{Change, diff};
 use crate::policy::document::Document;
-use crate::policy::json::to_json;
 use crate::policy::lint::{Finding, Seen, lint};
 use crate::policy::model::{Policy, Revision};
 use crate::policy::roles::{Permission, has_owner, owners_differ};
@@ -181,7 +180,7 @@ impl Revisions {
         let seen = Seen {
             groups: self.store.groups_seen().await?,
         };
-        let changes = diff(&to_json(&held.policy), &to_json(policy));
+        let changes = diff(&held.policy, policy);
         // What cannot be cut is kept as it is written anew, and compared so.
         let rewords = || document.text() != to_text(&held.objects, &held.policy);
         Ok(Plan {
@@ -319,7 +318,7 @@ impl Revisions {
         to: Revision,
     ) -> Result<Vec<Change>, RevisionsError> {
         let (before, after) = (self.held(from).await?, self.held(Some(to)).await?);
-        Ok(diff(&to_json(&before.policy), &to_json(&after.policy)))
+        Ok(diff(&before.policy, &after.policy))
     }
 
     /// The revision that is asked for, or the current one.

@@ -62,30 +62,70 @@ impl PolicyJson {
     }
 }
 
-/// Writes a policy; what has its default is left out.
+/// An object of a policy.
+pub trait Object: PartialEq {
+    /// What its kind is called: `route`, `rule`.
+    const KIND: &'static str;
+
+    /// Unique among its kind.
+    fn name(&self) -> &Arc<str>;
+
+    /// What it says, in the shape of the policy file; what has its default is left out.
+    fn to_json(&self) -> Value;
+}
+
+macro_rules! objects {
+    ($($kind:literal $type:ty, $written:ident;)+) => {$(
+        impl Object for $type {
+            const KIND: &'static str = $kind;
+
+            fn name(&self) -> &Arc<str> {
+                &self.name
+            }
+
+            fn to_json(&self) -> Value {
+                $written(self)
+            }
+        }
+    )+};
+}
+objects! {
+    "route" Route, route;
+    "route_group" RouteGroup, route_group;
+    "people" People, people;
+    "mapping" Mapping, mapping;
+    "rule" Arc<Rule>, rule;
+    "role_binding" RoleBinding, role_binding;
+    "test" PolicyTest, test;
+}
+
+/// Writes a policy.
 pub fn to_json(policy: &Policy) -> PolicyJson {
+    fn all<T: Object>(objects: &[T]) -> Vec<Value> {
+        objects.iter().map(Object::to_json).collect()
+    }
     PolicyJson {
-        routes: policy.routes.iter().map(route).collect(),
-        route_groups: policy.route_groups.iter().map(route_group).collect(),
-        people: policy.people.iter().map(people).collect(),
-        mappings: policy.mappings.iter().map(mapping).collect(),
-        rules: policy.rules.iter().map(|one| rule(one)).collect(),
-        role_bindings: policy.role_bindings.iter().map(role_binding).collect(),
-        tests: policy.tests.iter().map(test).collect(),
+        routes: all(&policy.routes),
+        route_groups: all(&policy.route_groups),
+        people: all(&policy.people),
+        mappings: all(&policy.mappings),
+        rules: all(&policy.rules),
+        role_bindings: all(&policy.role_bindings),
+        tests: all(&policy.tests),
     }
 }
 
 /// Reads a policy; the faults have keys like `rules[2].from` and no lines.
 pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
-    let root = Node::from_json(json!({
-        "routes": json.routes,
-        "route_groups": json.route_groups,
-        "people": json.people,
-        "mappings": json.mappings,
-        "rules": json.rules,
-        "role_bindings": json.role_bindings,
-        "tests": json.tests,
-    }));
+    let root = Node::from_lists([
+        ("routes", json.routes),
+        ("route_groups", json.route_groups),
+        ("people", json.people),
+        ("mappings", json.mappings),
+        ("rules", json.rules),
+        ("role_bindings", json.role_bindings),
+        ("tests", json.tests),
+    ]);
     let (policy, mut faults) = yaml::read(&root);
     if faults.is_empty() {
         faults = check::check(&policy);
@@ -98,8 +138,8 @@ pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
 }
 
 /// Reads rules alone, as [`from_json`] does; what they refer to is not looked at.
-pub fn rules_from_json(rules: &[Value]) -> Result<Vec<Arc<Rule>>, Vec<PolicyFault>> {
-    let root = Node::from_json(json!({ "rules": rules }));
+pub fn rules_from_json(rules: Vec<Value>) -> Result<Vec<Arc<Rule>>, Vec<PolicyFault>> {
+    let root = Node::from_lists([("rules", rules)]);
     let (policy, faults) = yaml::read(&root);
     if faults.is_empty() {
         Ok(policy.rules)
@@ -108,11 +148,11 @@ pub fn rules_from_json(rules: &[Value]) -> Result<Vec<Arc<Rule>>, Vec<PolicyFaul
     }
 }
 
-/// An object that is built field by field, without those that are absent.
+/// An object of JSON that is built field by field, without those that are absent.
 #[derive(Default)]
-struct Object(Map<String, Value>);
+struct Fields(Map<String, Value>);
 
-impl Object {
+impl Fields {
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0.insert(key.to_owned(), value.into());
         self
@@ -169,11 +209,11 @@ fn unusual<T: Copy + Default + PartialEq>(
 
 fn route(route: &Route) -> Value {
     let duration = |value: std::time::Duration| humantime::format_duration(value).to_string();
-    let timeouts = Object::default()
+    let timeouts = Fields::default()
         .with_some("response_head", route.timeouts.response_head.map(duration))
         .with_some("idle", route.timeouts.idle.map(duration));
     let origins = Some(&route.websocket_origins).filter(|origins| !origins.is_empty());
-    Object::default()
+    Fields::default()
         .with("name", &*route.name)
         .with("host", route.host.as_str())
         .with_some(
@@ -214,7 +254,7 @@ fn upstream(upstream: &Upstream) -> Value {
             }
         })
         .collect();
-    let object = Object::default()
+    let fields = Fields::default()
         .with("addresses", addresses)
         .with_some("protocol", unusual(upstream.protocol, yaml::PROTOCOLS));
     match &upstream.transport {
@@ -223,16 +263,16 @@ fn upstream(upstream: &Upstream) -> Value {
                 .iter()
                 .map(|id| Value::from(id.as_str()))
                 .collect();
-            object.with("mtls", json!({ "spiffe_ids": ids })).end()
+            fields.with("mtls", json!({ "spiffe_ids": ids })).end()
         }
         Transport::Tls {
             server_name,
             ca_file,
         } => {
-            let tls = Object::default()
+            let tls = Fields::default()
                 .with("server_name", server_name.as_str())
                 .with_some("ca_file", ca_file.clone());
-            object.with("tls", tls.end()).end()
+            fields.with("tls", tls.end()).end()
         }
     }
 }
@@ -268,7 +308,7 @@ fn rule(rule: &Rule) -> Value {
         .to
         .as_ref()
         .map(|to| to.iter().map(target).collect::<Value>());
-    Object::default()
+    Fields::default()
         .with("name", &*rule.name)
         .with("action", action)
         .with_some("mode", Some("shadow").filter(|_| rule.mode == Mode::Shadow))
@@ -290,7 +330,7 @@ fn when(when: &When) -> Value {
     let networks =
         |networks: &Vec<ipnet::IpNet>| networks.iter().map(ToString::to_string).collect::<Value>();
     let hours = when.hours.as_ref();
-    Object::default()
+    Fields::default()
         .with_some("source_ips", when.source_ips.as_ref().map(networks))
         .with_some("not_source_ips", when.not_source_ips.as_ref().map(networks))
         .with_some("headers", conditions(when.headers.as_ref()))
@@ -311,17 +351,17 @@ fn required(rule: &Rule) -> Option<Value> {
         let age = std::time::Duration::from_secs(u64::from(seconds));
         humantime::format_duration(age).to_string()
     };
-    let object = Object::default()
+    let fields = Fields::default()
         .with_some("acr", names(requirement.acr.as_ref()))
         .with_some("max_age", requirement.max_age.map(age))
         .with_some("approval", rule.approval.as_ref().map(approval));
     let is_asked = rule.require.is_some() || rule.approval.is_some();
-    is_asked.then(|| object.end())
+    is_asked.then(|| fields.end())
 }
 
 fn approval(approval: &Approval) -> Value {
     let at_most = humantime::format_duration(approval.at_most).to_string();
-    Object::default()
+    Fields::default()
         .with("from", approval.from.iter().map(source).collect::<Value>())
         .with("at_most", at_most)
         .with_flag("break_glass", approval.break_glass)
@@ -335,7 +375,7 @@ fn test(test: &PolicyTest) -> Value {
         .map(|(name, value)| (name.to_string(), value.as_str().into()))
         .collect();
     let person = test.principal.as_ref();
-    Object::default()
+    Fields::default()
         .with("name", &*test.name)
         .with_some("as", person.map(|person| asking(person, test.at)))
         .with(
@@ -368,7 +408,7 @@ fn asking(person: &Principal, at: jiff::Timestamp) -> Value {
         .auth_time
         .map(|time| at.as_second().saturating_sub(time));
     let claims = &person.claims;
-    Object::default()
+    Fields::default()
         .with("provider", &*person.provider)
         .with("subject", &*person.subject)
         .with_some(
@@ -391,7 +431,7 @@ fn source(source: &Source) -> Value {
         let words = kinds.iter().filter_map(|kind| word(*kind, yaml::KINDS));
         words.map(Value::from).collect::<Value>()
     });
-    Object::default()
+    Fields::default()
         .with_flag("anyone", source.anyone)
         .with_flag("signed_in", source.signed_in)
         .with_some("emails", texts(source.emails.as_ref()))
@@ -412,7 +452,7 @@ fn source(source: &Source) -> Value {
 }
 
 fn target(target: &Target) -> Value {
-    Object::default()
+    Fields::default()
         .with_some("routes", names(target.routes.as_ref()))
         .with_some("route_groups", names(target.route_groups.as_ref()))
         .with_some("methods", target.methods.clone())

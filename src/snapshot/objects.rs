@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::policy::document::{Document, Part, written};
-use crate::policy::json::{self, PolicyJson};
+use crate::policy::json::{self, Object, PolicyJson};
 use crate::policy::model::Policy;
 use crate::policy::yaml::{self, PARTS};
 use crate::snapshot::SnapshotError;
@@ -22,21 +22,21 @@ const KINDS: [ObjectKind; 7] = [
 
 /// The objects of a policy and of its text: each with its name, its position among its kind, and its piece of the text.
 pub fn to_objects(policy: &Policy, document: &Document) -> Vec<PolicyObject> {
-    let json = json::to_json(policy);
     let mut objects = Vec::new();
-    for ((part, kind), (_, bodies)) in PARTS.into_iter().zip(KINDS).zip(json.by_kind()) {
-        let part = document.parts.iter().find(|written| written.name == part);
-        let mut items = part.into_iter().flat_map(|part| &part.items);
-        for (position, body) in (0..).zip(bodies) {
-            objects.push(PolicyObject {
-                kind,
-                name: body["name"].as_str().unwrap_or_default().to_owned(),
-                position,
-                body: body.to_string(),
-                text: items.next().cloned().unwrap_or_default(),
-            });
-        }
-    }
+    push(&mut objects, ObjectKind::Route, &policy.routes, document);
+    let groups = &policy.route_groups;
+    push(&mut objects, ObjectKind::RouteGroup, groups, document);
+    push(&mut objects, ObjectKind::People, &policy.people, document);
+    push(
+        &mut objects,
+        ObjectKind::Mapping,
+        &policy.mappings,
+        document,
+    );
+    push(&mut objects, ObjectKind::Rule, &policy.rules, document);
+    let bindings = &policy.role_bindings;
+    push(&mut objects, ObjectKind::RoleBinding, bindings, document);
+    push(&mut objects, ObjectKind::Test, &policy.tests, document);
     objects.extend(
         (0..)
             .zip(&document.parts)
@@ -49,6 +49,19 @@ pub fn to_objects(policy: &Policy, document: &Document) -> Vec<PolicyObject> {
             }),
     );
     objects
+}
+
+fn push<T: Object>(to: &mut Vec<PolicyObject>, kind: ObjectKind, of: &[T], document: &Document) {
+    let part = PARTS.iter().zip(KINDS).find(|(_, known)| *known == kind);
+    let part = part.and_then(|(part, _)| document.parts.iter().find(|it| it.name == *part));
+    let mut texts = part.into_iter().flat_map(|part| &part.items);
+    to.extend((0..).zip(of).map(|(position, object)| PolicyObject {
+        kind,
+        name: object.name().to_string(),
+        position,
+        body: object.to_json().to_string(),
+        text: texts.next().cloned().unwrap_or_default(),
+    }));
 }
 
 /// What the author wrote; where that is not known of all, the policy written anew.

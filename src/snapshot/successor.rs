@@ -29,7 +29,7 @@ pub(super) async fn successor(
     let places = gone.into_iter().map(|rule| (rule.position, rule.name));
     let mut gone: HashSet<(i64, String)> = places.collect();
     let bodies = new.iter().map(body_of).collect::<Result<Vec<_>, _>>()?;
-    let read = rules_from_json(&bodies).map_err(SnapshotError::Faults)?;
+    let read = rules_from_json(bodies).map_err(SnapshotError::Faults)?;
     let held = positions.iter().copied().zip(rules.iter().cloned());
     let mut placed: Vec<(i64, Arc<Rule>)> = held
         .filter(|(position, rule)| !is_among(&mut gone, *position, rule))

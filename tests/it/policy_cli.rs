@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::parts::command::{Said, command, run};
 use crate::parts::program::eventually;
 use crate::parts::served::{CONFIGURATION, Parties, alice, database, end, gathered_on, status};
+use crate::parts::visitor::Visitor;
 
 async fn policy(parties: &Parties, arguments: &[&str]) -> Said {
     command(parties, "policy", arguments).await
@@ -43,6 +44,9 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
         let apply = ["apply", file, "-m", "the first", "--yes"];
         let applied = policy(&parties, &apply).await.expect_done();
         assert_eq!(applied.out, "Revision 1 is the policy now.\n");
+        let url = parties.at("grafana");
+        let is_there = async || status(&mut Visitor::new(), &url).await != StatusCode::NOT_FOUND;
+        eventually("the route is in force", is_there).await;
         let mut alice = alice(&parties).await;
 
         // What comes out is what went in, and putting it in again changes nothing.

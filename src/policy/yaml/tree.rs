@@ -77,6 +77,18 @@ impl Node {
         })
     }
 
+    /// A document's parts from JSON.
+    pub(in crate::policy) fn from_lists<const N: usize>(
+        lists: [(&str, Vec<serde_json::Value>); N],
+    ) -> Self {
+        let part = |(name, items): (&str, Vec<serde_json::Value>)| {
+            let items = items.into_iter().map(Self::from_json).collect();
+            let name = Value::Text(name.to_owned());
+            (Self::unplaced(name), Self::unplaced(Value::List(items)))
+        };
+        Self::unplaced(Value::Map(lists.into_iter().map(part).collect()))
+    }
+
     /// Line and column of the deepest node on the way of a key like `rules[2].to[0]`.
     pub(super) fn place_of(&self, key: &str) -> (u64, u64) {
         let mut node = self;
