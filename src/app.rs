@@ -16,3 +16,4 @@ pub mod rotation;
 pub mod serve;
 pub mod ship;
 mod vouching;
+mod witness;

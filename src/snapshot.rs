@@ -74,6 +74,9 @@ pub async fn load_newer(
     positions: &[i64],
 ) -> Result<Option<Loaded>, SnapshotError> {
     let newest = store.current_revision().await?;
+    if newest.unwrap_or(NOTHING) < in_force.revision {
+        return Err(StoreError::AnotherHistory.into());
+    }
     let Some(revision) = newest.filter(|newest| *newest > in_force.revision) else {
         return Ok(None);
     };
@@ -157,6 +160,11 @@ impl Freshness {
     pub fn mark(&self, at: Timestamp) {
         self.0
             .store(at.micros(), std::sync::atomic::Ordering::Release);
+    }
+
+    /// What we know is not of the store that there is now: nothing may be decided by it any more.
+    pub fn lost(&self) {
+        self.mark(Timestamp::from_micros(0));
     }
 
     /// When it was last read to its end.

@@ -68,6 +68,8 @@ pub enum StoreError {
         id: String,
         what: String,
     },
+    #[error("the store was set back to an earlier state, or another took its place")]
+    AnotherHistory,
     #[error("the user of the store's URL may not create tables in its schema")]
     MayNotCreate,
     #[error("migration of the store failed")]
@@ -88,7 +90,7 @@ impl Store {
 
     /// Whether the store answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.change_head().await.map(drop)
+        self.feed_point().await.map(drop)
     }
 
     /// Closes the connections.

@@ -12,12 +12,12 @@ use crate::access::{
     AccessId, Asked, EndOfGrant, GrantRecord, OpenRequest, Place, Request, is_same_person,
 };
 use crate::clock::{SharedClock, Timestamp};
-use crate::identity::principal::Principal;
+use crate::identity::principal::{Principal, PrincipalKind};
 use crate::policy::model::Approval;
 use crate::secret::random;
 use crate::snapshot::Snapshots;
 use crate::snapshot::grants::LiveGrants;
-use crate::store::access::Opened;
+use crate::store::access::{Most, Opened, Taken};
 use crate::store::{Store, StoreError};
 
 pub mod everybody;
@@ -25,8 +25,11 @@ pub mod standing;
 
 /// How long a request can be decided.
 pub const OPEN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many open requests somebody may have.
-pub const MOST_OPEN: i64 = 10;
+/// How many requests somebody may make.
+const MOST: Most = Most {
+    open: 10,
+    a_day: 50,
+};
 /// The shortest grant.
 pub const SHORTEST: Duration = Duration::from_secs(60);
 /// The longest reason, in characters.
@@ -113,8 +116,19 @@ pub enum AccessError {
     /// Too short, or longer than the rule has it.
     #[error("it must be a time from a minute to {}", humantime::format_duration(*.0))]
     Lasting(Duration),
+    /// They have asked for it in other words already.
+    #[error("you have asked for this already ({}), and nobody has decided yet; take that back to ask in other words", .0.0.get(..8).unwrap_or(&.0.0))]
+    Asked(AccessId),
+    /// What they took without an approval was taken away from them.
+    #[error(
+        "what you took without an approval was taken away; until somebody has looked at that, ask for an approval"
+    )]
+    TakenAway,
+    /// They have asked too often.
+    #[error("you have asked for access {} times within a day, which is as often as anybody may", MOST.a_day)]
+    TooOften,
     /// They have too many open requests.
-    #[error("you have {MOST_OPEN} open requests; wait for an answer, or take one back")]
+    #[error("you have {} open requests; wait for an answer, or take one back", MOST.open)]
     TooMany,
     /// It was decided, taken back or over before.
     #[error("it is over: somebody was faster, or its time is up")]
@@ -137,6 +151,9 @@ impl AccessError {
             Self::Reason => (StatusCode::BAD_REQUEST, "bad_reason"),
             Self::Lasting(_) => (StatusCode::BAD_REQUEST, "bad_duration"),
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Self::TooOften => (StatusCode::TOO_MANY_REQUESTS, "asked_too_often"),
+            Self::Asked(_) => (StatusCode::CONFLICT, "asked_already"),
+            Self::TakenAway => (StatusCode::FORBIDDEN, "taken_away"),
             Self::Over => (StatusCode::CONFLICT, "over"),
             Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "access_unavailable"),
         }
@@ -151,11 +168,13 @@ impl Access {
         let open = OpenRequest::new(asked);
         let opened = self
             .store
-            .open_access_request(&open, MOST_OPEN, actor.session)
+            .open_access_request(&open, MOST, actor.session)
             .await?;
         match opened {
             Opened::Waits(id) => Ok(id),
+            Opened::Otherwise(id) => Err(AccessError::Asked(id)),
             Opened::TooMany => Err(AccessError::TooMany),
+            Opened::TooOften => Err(AccessError::TooOften),
         }
     }
 
@@ -168,7 +187,15 @@ impl Access {
         let asked = self.asked(actor.principal, wish, approval.at_most)?;
         let rule = Arc::clone(&asked.rule);
         let granted = OpenRequest::new(asked).break_glass();
-        let id = self.store.take_access(&granted, actor.session).await?;
+        let taken = self
+            .store
+            .take_access(&granted, MOST, actor.session)
+            .await?;
+        let id = match taken {
+            Taken::Granted(id) => id,
+            Taken::Revoked => return Err(AccessError::TakenAway),
+            Taken::TooOften => return Err(AccessError::TooOften),
+        };
         tracing::warn!(%rule, request = %id.0, "the glass was broken: access was taken without an approval");
         Ok(id)
     }
@@ -364,7 +391,8 @@ impl Access {
         let request = self.store.access_request(id).await?;
         let request = request.ok_or(AccessError::Unknown)?;
         let asked = request.asked();
-        self.may_decide(principal, &asked.principal, &asked.rule)?;
+        self.decides(principal, &asked.principal, &asked.rule)
+            .await?;
         match request {
             Request::Open(open) => Ok(open),
             Request::Granted(_)
@@ -380,8 +408,21 @@ impl Access {
         id: &AccessId,
     ) -> Result<GrantRecord, AccessError> {
         let grant = self.store.grant(id).await?.ok_or(AccessError::Unknown)?;
-        self.may_decide(principal, &grant.principal, &grant.rule)?;
+        self.decides(principal, &grant.principal, &grant.rule)
+            .await?;
         Ok(grant)
+    }
+
+    /// Whether somebody decides: also by what their provider last said of them, which may be in a newer session than this one.
+    async fn decides(
+        &self,
+        principal: &Principal,
+        whose: &Principal,
+        rule: &str,
+    ) -> Result<(), AccessError> {
+        self.may_decide(principal, whose, rule)?;
+        let newest = self.store.newest_principal(&principal.person_id()).await?;
+        newest.map_or(Ok(()), |newest| self.may_decide(&newest, whose, rule))
     }
 
     /// The rule of all deciding.
@@ -394,7 +435,9 @@ impl Access {
         if is_same_person(principal, whose) {
             return Err(AccessError::Oneself);
         }
-        if !self.snapshots.current().may_approve(principal, rule) {
+        // Whoever runs a program could otherwise decide about themselves.
+        let is_person = principal.kind == PrincipalKind::User;
+        if !is_person || !self.snapshots.current().may_approve(principal, rule) {
             return Err(AccessError::NotApprover);
         }
         Ok(())

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::witness::{Witness, WitnessError};
 use crate::clock::{SharedClock, Timestamp};
 use crate::lifecycle::Lifecycle;
-use crate::store::{Store, StoreError};
+use crate::snapshot::Freshness;
+use crate::store::Store;
 use crate::token::assertion::Minter;
 
 /// How often it is looked at.
@@ -23,23 +25,35 @@ pub struct Signer {
     pub minter: Arc<Minter>,
     /// The time.
     pub clock: SharedClock,
+    /// What is signed has to go on from what this edge saw.
+    pub witness: Witness,
+    /// Told if it does not.
+    pub freshness: Arc<Freshness>,
 }
 
 impl Signer {
-    /// Works for as long as the process runs.
+    /// Works for as long as the process runs, and the store is the one that it was: otherwise nothing is decided by it any more, and the process ends.
     pub fn start(self, lifecycle: &Lifecycle) {
         lifecycle.spawn("audit log's checkpoints", async move {
             loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                if let Err(error) = self.sign().await {
-                    tracing::warn!(%error, "the audit log could not be signed; trying again later");
+                match self.sign().await {
+                    Ok(()) => {}
+                    Err(error @ WitnessError::Forgotten { .. }) => {
+                        self.freshness.lost();
+                        tracing::error!(%error, "everything is refused from now on, and this edge ends");
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the audit log could not be signed; trying again later");
+                    }
                 }
+                tokio::time::sleep(LOOK_EVERY).await;
             }
         });
     }
 
-    async fn sign(&self) -> Result<(), StoreError> {
-        let (seq, link) = self.store.audit_head().await?;
+    async fn sign(&self) -> Result<(), WitnessError> {
+        let (seq, link) = self.witness.look(&self.store).await?;
         let (signed, at) = self
             .store
             .newest_checkpoint()
@@ -55,6 +69,9 @@ impl Signer {
             return Ok(());
         }
         let token = self.minter.checkpoint(seq, link);
-        self.store.keep_checkpoint(seq, &token).await
+        self.store.keep_checkpoint(seq, &token).await?;
+        // Where logs are collected, this stands against whoever has both the store and the key.
+        tracing::info!(seq, hash = %link, "the audit log was signed");
+        Ok(())
     }
 }

@@ -25,6 +25,7 @@ use crate::app::heartbeat::Heartbeat;
 use crate::app::inspect::{Inspected, Inspector};
 use crate::app::reload::Reloading;
 use crate::app::vouching::Vouching;
+use crate::app::witness::{Witness, WitnessError};
 use crate::app::{admin_listener, console, jwks, rotation, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
@@ -51,7 +52,7 @@ use crate::sign_in::pending_writes::PendingWrites;
 use crate::snapshot::follow::Follower;
 use crate::snapshot::grants::LiveGrants;
 use crate::snapshot::{self, Freshness, Loaded, NOTHING, SnapshotError, Snapshots};
-use crate::store::changes::ChangeSeq;
+use crate::store::changes::FeedPoint;
 use crate::store::{Store, StoreError};
 use crate::telemetry::access_log::{AccessLog, Writer};
 use crate::telemetry::metrics::Metrics;
@@ -91,6 +92,9 @@ pub enum StartError {
     /// The spool cannot be opened.
     #[error("the spool {} cannot be used; audit.spool says where it is", .0.display())]
     Spool(PathBuf, #[source] std::io::Error),
+    /// The store is not the one that this edge knows.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// The access log cannot be opened.
     #[error("the access log cannot be opened")]
     AccessLog(#[source] std::io::Error),
@@ -127,12 +131,13 @@ struct Foundation {
     positions: Vec<i64>,
     grants: Arc<LiveGrants>,
     freshness: Arc<Freshness>,
-    after: ChangeSeq,
+    after: FeedPoint,
     revisions: Revisions,
     /// Which one is followed, and what of it is loaded.
     policy_file: Option<(FollowedFile, String)>,
     policy_file_metric: Option<PolicyFileMetric>,
     spool: Spool,
+    witness: Witness,
 }
 
 /// Starts everything; tasks run under `lifecycle`.
@@ -246,6 +251,8 @@ async fn lay_foundation(
     let spool = Spool::open(&config.audit.spool, config.audit.spool_room)
         .map_err(|error| StartError::Spool(config.audit.spool.clone(), error))?;
     let store = Store::open(&config.store, clock.clone()).await?;
+    let witness = Witness::new(&config.audit.spool);
+    witness.look(&store).await?;
     let rules = policy_rules(config);
     let mut policy_file = None;
     if let Some(path) = &config.policy.file {
@@ -257,7 +264,7 @@ async fn lay_foundation(
         let loaded = load_policy_file(&file).await?;
         policy_file = Some((file, loaded));
     }
-    let after = store.change_head().await?;
+    let after = store.feed_point().await?;
     let Loaded { policy, positions } = snapshot::load(&store, &config.mesh.trust_domain).await?;
     let grants = LiveGrants::load(&store).await?;
     if policy.revision == NOTHING {
@@ -286,6 +293,7 @@ async fn lay_foundation(
         },
         policy_file,
         spool,
+        witness,
     })
 }
 
@@ -294,6 +302,8 @@ pub fn policy_rules(config: &Config) -> PolicyRules {
     PolicyRules {
         trust_domain: config.mesh.trust_domain.clone(),
         known: Known {
+            home_host: Some(config.home_host.clone()),
+            namespaces: config.mesh.signed_namespaces(),
             providers: config.provider_names(),
             claims: config.claim_names(),
         },
@@ -521,6 +531,8 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         store: base.store.clone(),
         minter: parts.minter.clone(),
         clock: base.clock.clone(),
+        witness: base.witness.clone(),
+        freshness: base.freshness.clone(),
     };
     signer.start(lifecycle);
     let keys_changed = Arc::new(Notify::new());

@@ -9,6 +9,9 @@ pub mod access;
 pub mod drafts;
 pub mod keys;
 
+/// The kind of the event that says that older ones were deleted.
+pub const PRUNED: &str = "audit_pruned";
+
 /// Something that happened, and who did it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -126,7 +129,7 @@ impl Event {
     /// Events up to this one were deleted, as the configured retention has it.
     pub fn pruned(up_to: i64) -> Self {
         let details = json!({ "up_to": up_to });
-        Self::new("audit_pruned", "wayleave".to_owned(), details)
+        Self::new(PRUNED, "wayleave".to_owned(), details)
     }
 
     /// What happened, as a stable name.

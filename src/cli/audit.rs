@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
-use crate::audit::chain::{Break, Entry};
+use crate::audit::chain::{Break, Entry, Link};
 use crate::audit::checkpoint::Keys;
 use crate::audit::export as lines;
 use crate::audit::verify::{Verified, Verifier};
@@ -58,6 +58,9 @@ enum AuditCommand {
         /// The edge's public keys: what `wayleave keys list --json` says, or https://HOME/.wayleave/jwks.json of a log that no older key signed. By default those that the edge says it has.
         #[arg(long, value_name = "FILE")]
         keys: Option<PathBuf>,
+        /// An older export of the log, as jsonl, from which it has to go on: whoever rewrote the log since is found.
+        #[arg(long, value_name = "FILE")]
+        extends: Option<PathBuf>,
     },
 }
 
@@ -124,9 +127,12 @@ pub fn run(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
     if let AuditCommand::Verify {
         file: Some(file),
         keys: Some(keys),
+        extends,
     } = &arguments.command
     {
-        return told(verify_file(file, &read_keys(keys)?)?, arguments.json);
+        let older = extends.as_deref().map(end_of).transpose()?;
+        let outcome = verify_file(file, &read_keys(keys)?, older)?;
+        return told(outcome, arguments.json);
     }
     client::ask(&arguments.server, arguments.json, async |client| {
         ask(&client, arguments).await
@@ -170,8 +176,9 @@ async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Fa
                 }
             }
         }
-        AuditCommand::Verify { keys, .. } => {
-            let outcome = verify_edge(client, keys.as_deref()).await?;
+        AuditCommand::Verify { keys, extends, .. } => {
+            let older = extends.as_deref().map(end_of).transpose()?;
+            let outcome = verify_edge(client, keys.as_deref(), older).await?;
             return Ok(told(outcome, arguments.json)?);
         }
     }
@@ -222,6 +229,7 @@ fn checkpoints(said: &Value) -> impl Iterator<Item = (i64, &str)> {
 async fn verify_edge(
     client: &Client,
     keys: Option<&Path>,
+    older: Option<(i64, Link)>,
 ) -> Result<Result<Verified, Break>, Failure> {
     let said = client.get("audit/checkpoints", &[]).await?;
     let keys = match keys {
@@ -232,6 +240,9 @@ async fn verify_edge(
         Ok(verifier) => verifier,
         Err(broken) => return Ok(Err(broken)),
     };
+    if let Some((seq, link)) = older {
+        verifier.extends(seq, link);
+    }
     let mut outcome = Ok(());
     let mut newest = Value::Null;
     each_page(client, &[], |page, head| {
@@ -247,21 +258,50 @@ async fn verify_edge(
 }
 
 /// A log as [`AuditCommand::Export`] writes it: events, then checkpoints.
-fn verify_file(file: &Path, keys: &Keys) -> anyhow::Result<Result<Verified, Break>> {
+struct Exported {
+    events: Vec<Entry>,
+    checkpoints: Vec<(i64, String)>,
+}
+
+fn read_export(file: &Path) -> anyhow::Result<Exported> {
     let name = file.display();
-    let (mut events, mut tokens) = (Vec::new(), Vec::new());
+    let (mut events, mut checkpoints) = (Vec::new(), Vec::new());
     let opened = File::open(file).with_context(|| format!("{name} cannot be read"))?;
     for (number, line) in (1..).zip(BufReader::new(opened).lines()) {
         let line = line.with_context(|| format!("{name} cannot be read"))?;
         match export::read(&line) {
             Some(export::Line::Event(entry)) => events.push(entry),
-            Some(export::Line::Checkpoint(seq, token)) => tokens.push((seq, token)),
+            Some(export::Line::Checkpoint(seq, token)) => checkpoints.push((seq, token)),
             None => bail!("line {number} of {name} is not one of an exported log"),
         }
     }
-    let signed = tokens.iter().map(|(seq, token)| (*seq, token.as_str()));
+    Ok(Exported {
+        events,
+        checkpoints,
+    })
+}
+
+/// The last event of an older export, and its hash.
+fn end_of(file: &Path) -> anyhow::Result<(i64, Link)> {
+    let older = read_export(file)?;
+    let last = older.events.last();
+    last.and_then(|last| Some((last.seq, Link::parse(&last.hash)?)))
+        .with_context(|| format!("{} has no event", file.display()))
+}
+
+fn verify_file(
+    file: &Path,
+    keys: &Keys,
+    older: Option<(i64, Link)>,
+) -> anyhow::Result<Result<Verified, Break>> {
+    let log = read_export(file)?;
+    let signed = log.checkpoints.iter();
+    let signed = signed.map(|(seq, token)| (*seq, token.as_str()));
     let outcome = Verifier::new(signed, keys).and_then(|mut verifier| {
-        events.iter().try_for_each(|entry| verifier.event(entry))?;
+        if let Some((seq, link)) = older {
+            verifier.extends(seq, link);
+        }
+        { log.events.iter() }.try_for_each(|entry| verifier.event(entry))?;
         verifier.end(None)
     });
     Ok(outcome)
@@ -279,6 +319,7 @@ fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode
     let said = match &outcome {
         Ok(verified) => serde_json::json!({
             "is_whole": true, "events": verified.events, "checkpoints": verified.checkpoints, "last": verified.last,
+            "signed_to": verified.signed_to,
         }),
         Err(broken) => {
             serde_json::json!({ "is_whole": false, "first_bad": broken.seq, "what": broken.what })
@@ -292,17 +333,23 @@ fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode
             events,
             checkpoints,
             last,
+            signed_to,
         }) => {
             if !json {
                 anstream::println!(
                     "The log is whole up to event {last}: {events} events, {checkpoints} signed checkpoints."
                 );
+                if signed_to < last {
+                    anstream::println!(
+                        "Nothing is signed yet after event {signed_to}: whoever has the database could have written what follows. An edge signs after ten minutes."
+                    );
+                }
             }
             Ok(ExitCode::SUCCESS)
         }
         Err(broken) => {
             if !json {
-                anstream::eprintln!("The log is NOT whole. First bad position {broken}.");
+                anstream::eprintln!("The log is NOT whole: {broken}.");
             }
             Ok(ExitCode::from(BROKEN))
         }

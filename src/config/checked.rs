@@ -265,6 +265,14 @@ impl MeshConfig {
     }
 }
 
+impl MeshConfig {
+    /// The namespaces for which somebody signs.
+    pub fn signed_namespaces(&self) -> Option<Vec<String>> {
+        let SvidConfig::Ca { namespaces, .. } = &self.svid;
+        Some(namespaces.clone())
+    }
+}
+
 /// Where SVIDs come from.
 #[derive(Clone, Debug)]
 pub enum SvidConfig {

@@ -26,6 +26,9 @@ impl From<AccessError> for Refused {
             | AccessError::NotApprover
             | AccessError::Oneself
             | AccessError::TooMany
+            | AccessError::TooOften
+            | AccessError::Asked(_)
+            | AccessError::TakenAway
             | AccessError::Over => Self::Conflict(sentence(&error)),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! What is not known of somebody counts against them, whether they ask or approve.
 
+use std::sync::Arc;
+
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::compile::rule::CompiledRule;
@@ -44,7 +46,7 @@ fn approves(rule: &CompiledRule, principal: &Principal) -> bool {
     approval.is_some_and(|approval| is_meant(&approval.from, principal))
 }
 
-fn is_meant(from: &[CompiledSource], principal: &Principal) -> bool {
+fn is_meant(from: &[Arc<CompiledSource>], principal: &Principal) -> bool {
     from.iter()
         .any(|source| source.holds(principal, Action::Allow))
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::address::host::Host;
 use crate::policy::model::{IdentityHeaders, Policy, Route, Rule, Source, Transport};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
@@ -10,33 +11,92 @@ use crate::policy::yaml::PolicyFault;
 /// All faults between parts; they have keys but no lines, which only the document knows.
 pub fn check(policy: &Policy) -> Vec<PolicyFault> {
     let mut faults = Vec::new();
-    let route_names: Vec<&Arc<str>> = policy.routes.iter().map(|route| &route.name).collect();
-    let mapping_names: Vec<&Arc<str>> = policy
-        .mappings
-        .iter()
-        .map(|mapping| &mapping.name)
-        .collect();
-    let rule_names: Vec<&Arc<str>> = policy.rules.iter().map(|rule| &rule.name).collect();
-    let group_names: Vec<&Arc<str>> = policy
-        .route_groups
-        .iter()
-        .map(|group| &group.name)
-        .collect();
-    let people_names: Vec<&Arc<str>> = policy.people.iter().map(|people| &people.name).collect();
-    unique_names(&mut faults, "routes", &route_names);
-    unique_names(&mut faults, "route_groups", &group_names);
-    unique_names(&mut faults, "people", &people_names);
-    unique_names(&mut faults, "mappings", &mapping_names);
-    unique_names(&mut faults, "rules", &rule_names);
-    let bindings = policy.role_bindings.iter();
-    let binding_names: Vec<&Arc<str>> = bindings.map(|binding| &binding.name).collect();
-    unique_names(&mut faults, "role_bindings", &binding_names);
-    let test_names: Vec<&Arc<str>> = policy.tests.iter().map(|test| &test.name).collect();
-    unique_names(&mut faults, "tests", &test_names);
+    unique_names(
+        &mut faults,
+        "routes",
+        policy.routes.iter().map(|it| &it.name),
+    );
+    unique_names(
+        &mut faults,
+        "route_groups",
+        policy.route_groups.iter().map(|it| &it.name),
+    );
+    unique_names(
+        &mut faults,
+        "people",
+        policy.people.iter().map(|it| &it.name),
+    );
+    unique_names(
+        &mut faults,
+        "mappings",
+        policy.mappings.iter().map(|it| &it.name),
+    );
+    unique_names(&mut faults, "rules", policy.rules.iter().map(|it| &it.name));
+    unique_names(
+        &mut faults,
+        "role_bindings",
+        policy.role_bindings.iter().map(|it| &it.name),
+    );
+    unique_names(&mut faults, "tests", policy.tests.iter().map(|it| &it.name));
     routes(&mut faults, &policy.routes);
     mappings(&mut faults, policy);
     references(&mut faults, policy);
+    extent(&mut faults, policy);
     faults
+}
+
+/// A rule that names more routes than this is looked at on every route, so that indexes stay small.
+pub(super) const MOST_INDEXED_ROUTES: usize = 64;
+/// More than this no policy comes to. People and route groups that are named by many rules count in each, so that a small document cannot fill the memory.
+const LARGEST_EXTENT: usize = 2_000_000;
+
+/// How much a policy comes to where everything that is named is written out: what the indexes hold.
+fn extent(faults: &mut Vec<PolicyFault>, policy: &Policy) {
+    let keys = |source: &Source| {
+        let texts = [&source.emails, &source.subjects, &source.groups];
+        let lists = texts.map(|list| list.as_ref().map_or(0, Vec::len));
+        let domains = source.email_domains.as_ref().map_or(0, Vec::len);
+        lists.into_iter().chain([domains, 1]).max().unwrap_or(1)
+    };
+    let of_people: HashMap<&str, usize> = { policy.people.iter() }
+        .map(|people| (&*people.name, people.from.iter().map(keys).sum()))
+        .collect();
+    let of_group: HashMap<&str, usize> = { policy.route_groups.iter() }
+        .map(|group| (&*group.name, group.routes.len()))
+        .collect();
+    let sum = |names: &Option<Vec<Arc<str>>>, of: &HashMap<&str, usize>| -> usize {
+        let names = names.iter().flatten();
+        names.filter_map(|name| of.get(&**name)).sum()
+    };
+    let callers = |from: &[Source]| -> usize {
+        let people = |source: &Source| sum(&source.people, &of_people) + keys(source);
+        from.iter().map(people).sum()
+    };
+    let mut extent = sources(policy)
+        .map(|(_, from)| callers(from))
+        .fold(0, usize::saturating_add);
+    for rule in &policy.rules {
+        let to = || rule.to.iter().flatten();
+        let named = to().map(|target| {
+            let routes = [&target.routes, &target.not_routes];
+            let routes = routes.map(|routes| routes.as_ref().map_or(0, Vec::len));
+            let groups = sum(&target.route_groups, &of_group);
+            routes.into_iter().sum::<usize>() + groups + sum(&target.not_route_groups, &of_group)
+        });
+        let places = named.fold(0, usize::saturating_add);
+        let paths = to().map(|target| target.paths.as_ref().map_or(0, Vec::len));
+        let conditions = callers(&rule.from).saturating_add(paths.sum());
+        // What names many routes is looked at on all of them, and in no index of theirs.
+        let entries = conditions.saturating_mul(places.clamp(1, MOST_INDEXED_ROUTES));
+        extent = extent.saturating_add(entries).saturating_add(places);
+    }
+    if extent > LARGEST_EXTENT {
+        let message = format!(
+            "with the people and route groups that are named written out, this comes to {extent} conditions, and {LARGEST_EXTENT} are the most; \
+             name groups of the identity provider in place of long lists"
+        );
+        faults.push(fault("rules".to_owned(), message));
+    }
 }
 
 /// Whether rules that come to a policy without faults bring none; a `false` says to look at the whole.
@@ -149,9 +209,13 @@ fn sources(policy: &Policy) -> impl Iterator<Item = (String, &Vec<Source>)> {
         .chain(approved)
 }
 
-/// What a policy may name that is configured elsewhere.
+/// What a policy has to fit that is configured elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
+    /// The edge's own host, which is no route's.
+    pub home_host: Option<Host>,
+    /// The namespaces that the mesh's authority signs for; `None` where that is not known here.
+    pub namespaces: Option<Vec<String>>,
     /// Names of identity providers and trusted issuers.
     pub providers: Vec<String>,
     /// Claims that any of them keeps.
@@ -186,7 +250,42 @@ pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
         }
     }
     faults.extend(unknown_claims(policy, known));
+    faults.extend(home_routes(policy, known));
+    faults.extend(unsigned_mappings(policy, known));
     faults
+}
+
+/// A token for a route is no token for the edge itself, so no route may be where the edge itself is.
+fn home_routes(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
+    let routes = policy.routes.iter().enumerate();
+    let at_home = routes.filter(|(_, route)| Some(&route.host) == known.home_host.as_ref());
+    let faults = at_home.map(|(index, _)| {
+        let message = "this is the edge's own host (`home_host` of the configuration), which leads to no upstream";
+        fault(format!("routes[{index}].host"), message.to_owned())
+    });
+    faults.collect()
+}
+
+/// Nobody is known in the mesh by a name that its authority does not sign.
+fn unsigned_mappings(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
+    let Some(namespaces) = &known.namespaces else {
+        return Vec::new();
+    };
+    let mappings = policy.mappings.iter().enumerate();
+    let faults = mappings.filter_map(|(index, mapping)| {
+        let template = IdentityTemplate::parse(&mapping.spiffe_id).ok()?;
+        let namespace = template.namespace();
+        let is_signed = namespaces.iter().any(|signed| signed == namespace);
+        let message = || {
+            format!(
+                "the mesh's authority does not sign for the namespace {namespace}; `mesh.svid.namespaces` of the configuration has {}",
+                namespaces.join(", ")
+            )
+        };
+        let key = format!("mappings[{index}].spiffe_id");
+        (!is_signed).then(|| fault(key, message()))
+    });
+    faults.collect()
 }
 
 /// A claim that nobody keeps is known of nobody, which is hardly what was meant.
@@ -223,9 +322,13 @@ pub(super) fn fault(key: String, message: String) -> PolicyFault {
     }
 }
 
-fn unique_names(faults: &mut Vec<PolicyFault>, part: &str, names: &[&Arc<str>]) {
+fn unique_names<'a>(
+    faults: &mut Vec<PolicyFault>,
+    part: &str,
+    names: impl Iterator<Item = &'a Arc<str>>,
+) {
     let mut seen = HashSet::new();
-    for (index, name) in names.iter().enumerate() {
+    for (index, name) in names.enumerate() {
         if !seen.insert(name) {
             faults.push(fault(
                 format!("{part}[{index}].name"),

@@ -67,7 +67,7 @@ struct Prefixes {
 #[derive(Debug)]
 struct CompiledMapping {
     name: Arc<str>,
-    from: Vec<CompiledSource>,
+    from: Vec<Arc<CompiledSource>>,
     template: IdentityTemplate,
 }
 
@@ -188,7 +188,7 @@ impl CompiledPolicy {
 
     /// The mesh identity this caller travels under; `None` is somebody who is not signed in, for whom only mappings with `anyone` are.
     pub fn mesh_identity(&self, principal: Option<&Principal>) -> Result<MeshIdentity, MapFault> {
-        let is_meant = |source: &CompiledSource| match principal {
+        let is_meant = |source: &Arc<CompiledSource>| match principal {
             Some(principal) => source.holds(principal, Action::Allow),
             None => source.anyone,
         };

@@ -124,7 +124,7 @@ impl Role {
 #[derive(Debug)]
 pub(super) struct CompiledBinding {
     role: Role,
-    from: Vec<CompiledSource>,
+    from: Vec<Arc<CompiledSource>>,
 }
 
 impl CompiledBinding {
@@ -139,7 +139,7 @@ impl CompiledBinding {
 impl CompiledPolicy {
     /// The roles that somebody has.
     pub fn roles_of(&self, principal: &Principal) -> BTreeSet<Role> {
-        let is_meant = |source: &CompiledSource| source.holds(principal, Action::Allow);
+        let is_meant = |source: &Arc<CompiledSource>| source.holds(principal, Action::Allow);
         let bound = |binding: &&CompiledBinding| binding.from.iter().any(is_meant);
         let bindings = self.role_bindings.iter().filter(bound);
         bindings.map(|binding| binding.role).collect()

@@ -15,7 +15,7 @@ use crate::policy::when::{claims_differ, claims_hold};
 type Claims = BTreeMap<Arc<str>, Vec<TextMatch>>;
 
 /// The compiled [`People`] of a policy, by name.
-pub(super) type Named = HashMap<Arc<str>, Arc<[CompiledSource]>>;
+pub(super) type Named = HashMap<Arc<str>, Arc<[Arc<CompiledSource>]>>;
 
 /// Values of one field: exact ones by hash, the others in turn.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ pub(super) struct CompiledSource {
     providers: Option<Vec<Arc<str>>>,
     kinds: Option<Vec<PrincipalKind>>,
     claims: Option<Claims>,
-    people: Option<Vec<Arc<[CompiledSource]>>>,
+    people: Option<Vec<Arc<[Arc<CompiledSource>]>>>,
     not_emails: Option<TextSet>,
     not_subjects: Option<TextSet>,
     not_groups: Option<TextSet>,
     not_providers: Option<Vec<Arc<str>>>,
     not_claims: Option<Claims>,
-    not_people: Option<Vec<Arc<[CompiledSource]>>>,
+    not_people: Option<Vec<Arc<[Arc<CompiledSource>]>>>,
 }
 
 /// Compiles each of a policy's named people.
@@ -53,14 +53,19 @@ pub(super) fn named(people: &[People]) -> Named {
         let sources = people
             .from
             .iter()
-            .map(|source| CompiledSource::new(source, &none));
+            .map(|source| Arc::new(CompiledSource::new(source, &none)));
         (Arc::clone(&people.name), sources.collect())
     };
     people.iter().map(compile).collect()
 }
 
-/// Compiles a `from`. An item that says nothing but who is named elsewhere is replaced by what stands there, so that indexes can see it.
-pub(super) fn compile(from: &[Source], people: &[People], named: &Named) -> Vec<CompiledSource> {
+/// Compiles a `from`. An item that says nothing but who is named elsewhere is replaced by what stands there, so that indexes can see it; that is shared, since
+/// many rules may name the same.
+pub(super) fn compile(
+    from: &[Source],
+    people: &[People],
+    named: &Named,
+) -> Vec<Arc<CompiledSource>> {
     let mut compiled = Vec::with_capacity(from.len());
     for source in from {
         let only_named = Source {
@@ -70,10 +75,10 @@ pub(super) fn compile(from: &[Source], people: &[People], named: &Named) -> Vec<
         match &source.people {
             Some(names) if *source == only_named => {
                 let meant = people.iter().filter(|people| names.contains(&people.name));
-                let sources = meant.flat_map(|people| &people.from);
-                compiled.extend(sources.map(|source| CompiledSource::new(source, named)));
+                let sources = meant.filter_map(|people| named.get(&people.name));
+                compiled.extend(sources.flat_map(|sources| sources.iter().cloned()));
             }
-            _ => compiled.push(CompiledSource::new(source, named)),
+            _ => compiled.push(Arc::new(CompiledSource::new(source, named))),
         }
     }
     compiled
@@ -176,9 +181,9 @@ impl CompiledSource {
             || self.kinds.is_some()
             || self.claims.is_some();
         let named = self.people.as_ref();
-        let is_unclear = |people: &[Arc<[Self]>]| {
+        let is_unclear = |people: &[Arc<[Arc<Self>]>]| {
             let mut sources = people.iter().flat_map(|sources| sources.iter());
-            sources.any(Self::only_excludes)
+            sources.any(|source| source.only_excludes())
         };
         !asks && named.is_none_or(|people| is_unclear(people))
     }
@@ -209,7 +214,7 @@ impl CompiledSource {
 
     /// Being meant by `not_people` is decided the other way round: who may be excepted from an allow rule is.
     fn people_hold(&self, principal: &Principal, action: Action) -> bool {
-        let among = |named: &[Arc<[Self]>], action: Action| {
+        let among = |named: &[Arc<[Arc<Self>]>], action: Action| {
             let mut sources = named.iter().flat_map(|sources| sources.iter());
             sources.any(|source| source.holds(principal, action))
         };
@@ -222,7 +227,7 @@ impl CompiledSource {
                     && named
                         .iter()
                         .flat_map(|sources| sources.iter())
-                        .any(Self::asks_for_email);
+                        .any(|source| source.asks_for_email());
                 !may_be && !among(named, action.opposite())
             })
     }

@@ -70,6 +70,11 @@ impl IdentityTemplate {
         Ok(template)
     }
 
+    /// The namespace of all its identities.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// The trust domain that is written out, if one is.
     pub fn trust_domain(&self) -> Option<&TrustDomain> {
         self.trust_domain.as_ref()

@@ -103,7 +103,9 @@ fn access_words(error: &AccessError) -> Words {
         AccessError::NotApprover | AccessError::Oneself => "This is not for you to decide",
         AccessError::Reason => "A reason is needed",
         AccessError::Lasting(_) => "This is no time to ask for",
-        AccessError::TooMany => "You have asked for much already",
+        AccessError::TooMany | AccessError::TooOften => "You have asked for much already",
+        AccessError::Asked(_) => "You have asked for this already",
+        AccessError::TakenAway => "This was taken away from you",
         AccessError::Over => "This is over",
         AccessError::Store(_) => return unavailable(),
     };

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Timestamp};
 use crate::snapshot::grants::LiveGrants;
 use crate::snapshot::{Freshness, SnapshotError, Snapshots, load_newer};
-use crate::store::Store;
-use crate::store::changes::{Change, ChangeSeq};
+use crate::store::changes::{Change, FeedPoint};
+use crate::store::{Store, StoreError};
 
 /// How long the store may be silent before it is asked again.
 const POLL: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ pub struct Follower {
     /// Of the rules in force, as they were loaded.
     pub positions: Vec<i64>,
     /// Read from the store *before* the revision that is in force was loaded, so that no change can fall between.
-    pub after: ChangeSeq,
+    pub after: FeedPoint,
 }
 
 /// What the follower remembers from one reading to the next.
@@ -44,9 +44,10 @@ struct Progress {
 }
 
 impl Follower {
-    /// Never returns. `on_change` is called for every change in order, a revision's after it is in force, and must not block.
+    /// `on_change` is called for every change in order, a revision's after it is in force, and must not block.
     ///
-    /// A revision that does not compile leaves the last good one in force. While the store does not answer, freshness stays as it is.
+    /// A revision that does not compile leaves the last good one in force. While the store does not answer, freshness stays as it is. Returns only where
+    /// the store is not the one any more that was followed: from then on nothing is fresh, and the process has to start anew.
     pub async fn follow(mut self, on_change: impl Fn(&Change) + Send + Sync) {
         let mut progress = Progress::default();
         loop {
@@ -61,6 +62,11 @@ impl Follower {
                     tracing::info!("the store's changes are being followed again");
                 }
                 Ok(()) => {}
+                Err(SnapshotError::Store(error @ StoreError::AnotherHistory)) => {
+                    self.freshness.lost();
+                    tracing::error!(%error, "everything is refused from now on, and this edge ends");
+                    return;
+                }
                 Err(error) if !progress.failing => {
                     progress.failing = true;
                     tracing::warn!(
@@ -84,21 +90,7 @@ impl Follower {
         progress: &mut Progress,
         on_change: &(impl Fn(&Change) + Send + Sync),
     ) -> Result<(), SnapshotError> {
-        let asked_at = self.clock.now();
-        for (seq, change) in self.store.changes_after(self.after).await? {
-            match change {
-                Some(Change::PolicyRevision(_)) => progress.revision_waits = true,
-                Some(Change::GrantsChanged) => progress.grants_wait = true,
-                Some(
-                    change @ (Change::SessionEnded(_)
-                    | Change::SessionRefreshed(_)
-                    | Change::FamilyEnded(_)
-                    | Change::SigningKeys),
-                ) => on_change(&change),
-                None => {}
-            }
-            self.after = self.after.max(seq);
-        }
+        let asked_at = self.read_feed(progress, on_change).await?;
         // Before a revision, which may be slow to compile: what was taken away has to be gone at once.
         if progress.grants_wait {
             self.grants.reload(&self.store).await?;
@@ -110,6 +102,35 @@ impl Follower {
         }
         self.freshness.mark(asked_at);
         Ok(())
+    }
+
+    /// Reads the feed to its end, and says when that was asked for.
+    async fn read_feed(
+        &mut self,
+        progress: &mut Progress,
+        on_change: &(impl Fn(&Change) + Send + Sync),
+    ) -> Result<Timestamp, SnapshotError> {
+        loop {
+            let asked_at = self.clock.now();
+            let page = self.store.changes_after(self.after).await?;
+            if page.is_empty() {
+                return Ok(asked_at);
+            }
+            for (point, change) in page {
+                match change {
+                    Some(Change::PolicyRevision(_)) => progress.revision_waits = true,
+                    Some(Change::GrantsChanged) => progress.grants_wait = true,
+                    Some(
+                        change @ (Change::SessionEnded(_)
+                        | Change::SessionRefreshed(_)
+                        | Change::FamilyEnded(_)
+                        | Change::SigningKeys),
+                    ) => on_change(&change),
+                    None => {}
+                }
+                self.after = point;
+            }
+        }
     }
 
     /// Several announced revisions are one reading: only the newest counts.

@@ -21,13 +21,39 @@ use rows::{principal_of, senseless};
 /// How long requests and grants that are over are kept; the audit log knows of them for longer.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What became of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
     /// It waits to be decided under this id: the new one's, or that of a request of theirs for the same that was open already.
     Waits(AccessId),
+    /// They have asked for the same rule in other words, under this id, and nobody has decided yet.
+    Otherwise(AccessId),
     /// They have as many open requests as anybody may.
     TooMany,
+    /// They have asked as often within a day as anybody may.
+    TooOften,
+}
+
+/// What became of taking access without an approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The grant: a new one, or the one that its holder took before, if it still holds.
+    Granted(AccessId),
+    /// What they took last was taken away from them, and nobody has looked at it since.
+    Revoked,
+    /// They have asked as often within a day as anybody may.
+    TooOften,
+}
+
+/// How many requests somebody may make: open ones, and within a day, those that they took back among them.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// At a time.
+    pub open: i64,
+    /// Within a day.
+    pub a_day: i64,
 }
 
 /// How an open request is closed.
@@ -56,12 +82,25 @@ fn about<'a>(asked: &'a Asked, session: Option<&'a str>) -> About<'a> {
     }
 }
 
+impl Transaction {
+    async fn has_asked_often(&mut self, asked: &Asked, most: Most) -> Result<bool, StoreError> {
+        let person = &asked.principal;
+        let counted: Vec<(i64,)> = self
+            .fetch(
+                "SELECT COUNT(*) FROM access_requests WHERE issuer = $1 AND subject = $2 AND asked_at > $3",
+                args![&*person.issuer, &*person.subject, asked.at.minus(DAY)],
+            )
+            .await?;
+        Ok(counted.first().is_some_and(|&(count,)| count >= most.a_day))
+    }
+}
+
 impl Store {
-    /// Keeps an open request, unless its sender has one for the same rule, or as many as `limit`.
+    /// Keeps an open request, unless its sender has one for the same rule, or as many as they may.
     pub async fn open_access_request(
         &self,
         open: &OpenRequest,
-        limit: i64,
+        most: Most,
         session: Option<&str>,
     ) -> Result<Opened, StoreError> {
         let asked = open.asked();
@@ -70,18 +109,29 @@ impl Store {
             let mut transaction = self.database.begin().await?;
             // Without a turn, two at once could both be the last that may be.
             transaction.take_turn(Turn::AskForAccess).await?;
-            let theirs: Vec<(String, String)> = transaction
+            let theirs: Vec<(String, String, String, String, i64)> = transaction
                 .fetch(
-                    "SELECT id, rule FROM access_requests \
+                    "SELECT id, rule, reason, route, lasting FROM access_requests \
                      WHERE issuer = $1 AND subject = $2 AND state = 'open' AND expires_at > $3",
                     args![person.0, person.1, asked.at],
                 )
                 .await?;
-            if let Some((id, _)) = theirs.iter().find(|(_, rule)| **rule == *asked.rule) {
-                return Ok(Opened::Waits(AccessId(id.as_str().into())));
+            let same = { theirs.iter() }.find(|(_, rule, ..)| **rule == *asked.rule);
+            if let Some((id, _, reason, route, lasting)) = same {
+                let id = AccessId(id.as_str().into());
+                let is_alike = *reason == asked.reason
+                    && **route == *asked.place.route
+                    && u64::try_from(*lasting) == Ok(asked.lasting.as_secs());
+                return Ok(match is_alike {
+                    true => Opened::Waits(id),
+                    false => Opened::Otherwise(id),
+                });
             }
-            if i64::try_from(theirs.len()).unwrap_or(i64::MAX) >= limit {
+            if i64::try_from(theirs.len()).unwrap_or(i64::MAX) >= most.open {
                 return Ok(Opened::TooMany);
+            }
+            if transaction.has_asked_often(asked, most).await? {
+                return Ok(Opened::TooOften);
             }
             transaction.insert_request(asked, "open").await?;
             let event = Event::access_asked(
@@ -129,20 +179,21 @@ impl Store {
         .await
     }
 
-    /// Keeps a grant that nobody was asked for; the id of the one that its holder took before, if it still holds.
+    /// Keeps a grant that nobody was asked for. After a revocation there is none for that person and rule until an approver has looked at it.
     pub async fn take_access(
         &self,
         granted: &Granted,
+        most: Most,
         session: Option<&str>,
-    ) -> Result<AccessId, StoreError> {
+    ) -> Result<Taken, StoreError> {
         let asked = &granted.asked;
         within(async {
             let mut transaction = self.database.begin().await?;
             transaction.take_turn(Turn::AskForAccess).await?;
-            let live: Vec<(String,)> = transaction
+            let found: Vec<(String, bool)> = transaction
                 .fetch(
-                    "SELECT id FROM grants WHERE issuer = $1 AND subject = $2 AND rule = $3 \
-                     AND break_glass = 1 AND ended_at IS NULL AND until > $4",
+                    "SELECT id, ended_at IS NULL FROM grants WHERE issuer = $1 AND subject = $2 AND rule = $3 \
+                     AND break_glass = 1 AND ((ended_at IS NULL AND until > $4) OR (end_reason = 'revoked' AND reviewed_at IS NULL))",
                     args![
                         &*asked.principal.issuer,
                         &*asked.principal.subject,
@@ -151,8 +202,14 @@ impl Store {
                     ],
                 )
                 .await?;
-            if let Some((id,)) = live.into_iter().next() {
-                return Ok(AccessId(id.into()));
+            if found.iter().any(|(_, is_live)| !is_live) {
+                return Ok(Taken::Revoked);
+            }
+            if let Some((id, _)) = found.into_iter().next() {
+                return Ok(Taken::Granted(AccessId(id.into())));
+            }
+            if transaction.has_asked_often(asked, most).await? {
+                return Ok(Taken::TooOften);
             }
             transaction.insert_request(asked, "granted").await?;
             transaction.insert_grant(granted).await?;
@@ -167,7 +224,7 @@ impl Store {
                 .append(&[Change::GrantsChanged], granted.at)
                 .await?;
             transaction.commit().await?;
-            Ok(asked.id.clone())
+            Ok(Taken::Granted(asked.id.clone()))
         })
         .await
     }

@@ -135,6 +135,24 @@ impl Store {
         HeadRow::read(head.await?)
     }
 
+    /// Whether the event of this number has this hash, or was pruned. Number 0 is the beginning.
+    pub async fn remembers_event(&self, seq: i64, link: Link) -> Result<bool, StoreError> {
+        let event: Vec<(String,)> = within(
+            self.database
+                .fetch("SELECT hash FROM audit_events WHERE seq = $1", args![seq]),
+        )
+        .await?;
+        if let Some((hash,)) = event.first() {
+            return Ok(Link::parse(hash) == Some(link));
+        }
+        let pruned: Vec<(i64,)> = within(self.database.fetch(
+            "SELECT pruned_to FROM audit_head WHERE name = 'events'",
+            args![],
+        ))
+        .await?;
+        Ok(pruned.first().is_some_and(|&(to,)| to >= seq))
+    }
+
     /// The first events after a number, oldest first.
     pub async fn events_after(
         &self,

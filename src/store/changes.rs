@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::policy::model::Revision;
 use crate::session::{FamilyId, SessionId};
 use crate::store::dialect::{Transaction, args};
@@ -17,9 +18,14 @@ const PAGE: i64 = 1000;
 /// How long changes are kept: longer than any replica may go on without reading them.
 pub(in crate::store) const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Position in the feed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChangeSeq(pub i64);
+/// A place in the feed: a change that was read, or its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedPoint {
+    /// The number of the change; 0 before the first.
+    pub seq: i64,
+    /// When it was written, by which it is told from another of the same number in a store that was set back. `None` where that is not known.
+    pub at: Option<Timestamp>,
+}
 
 /// Something that every replica must act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +65,20 @@ struct ChangeRow {
     seq: i64,
     kind: String,
     subject: String,
+    at: i64,
+}
+
+impl ChangeRow {
+    fn point(&self) -> FeedPoint {
+        FeedPoint {
+            seq: self.seq,
+            at: Some(Timestamp::from_micros(self.at)),
+        }
+    }
 }
 
 /// Nothing for a kind that is not known.
-impl TryFrom<ChangeRow> for (ChangeSeq, Option<Change>) {
+impl TryFrom<ChangeRow> for (FeedPoint, Option<Change>) {
     type Error = StoreError;
 
     fn try_from(row: ChangeRow) -> Result<Self, StoreError> {
@@ -88,10 +104,10 @@ impl TryFrom<ChangeRow> for (ChangeSeq, Option<Change>) {
                     kind,
                     "a newer release tells of a change that this one does not know"
                 );
-                return Ok((ChangeSeq(row.seq), None));
+                return Ok((row.point(), None));
             }
         };
-        Ok((ChangeSeq(row.seq), Some(change)))
+        Ok((row.point(), Some(change)))
     }
 }
 
@@ -101,7 +117,7 @@ impl Transaction {
     pub(in crate::store) async fn append(
         &mut self,
         changes: &[Change],
-        at: crate::clock::Timestamp,
+        at: Timestamp,
     ) -> Result<(), StoreError> {
         for change in changes {
             let (kind, subject) = change.columns();
@@ -136,29 +152,44 @@ fn head_missing() -> StoreError {
 }
 
 impl Store {
-    /// The newest position.
-    pub async fn change_head(&self) -> Result<ChangeSeq, StoreError> {
-        let head: Vec<(i64,)> = within(
-            self.database
-                .fetch("SELECT seq FROM feed_head WHERE name = 'changes'", args![]),
-        )
-        .await?;
-        head.first()
-            .map(|&(seq,)| ChangeSeq(seq))
-            .ok_or_else(head_missing)
-    }
-
-    /// What comes after `after`, in order, 1,000 at most: the feed was read to its end when this returns nothing.
-    /// A change of a kind that this release does not know is `None`. Rows are kept for a day; a reader that was away for longer has to start anew from [`Self::change_head`].
-    pub async fn changes_after(
-        &self,
-        after: ChangeSeq,
-    ) -> Result<Vec<(ChangeSeq, Option<Change>)>, StoreError> {
-        let rows: Vec<ChangeRow> = within(self.database.fetch(
-            "SELECT seq, kind, subject FROM changes WHERE seq > $1 ORDER BY seq LIMIT $2",
-            args![after.0, PAGE],
+    /// The newest change.
+    pub async fn feed_point(&self) -> Result<FeedPoint, StoreError> {
+        let head: Vec<(i64, Option<i64>)> = within(self.database.fetch(
+            "SELECT feed_head.seq, changes.at FROM feed_head \
+             LEFT JOIN changes ON changes.seq = feed_head.seq WHERE name = 'changes'",
+            args![],
         ))
         .await?;
+        let &(seq, at) = head.first().ok_or_else(head_missing)?;
+        Ok(FeedPoint {
+            seq,
+            at: at.map(Timestamp::from_micros),
+        })
+    }
+
+    /// What comes after `after`, in order, 1,000 at most: the feed was read to its end when this returns nothing. A change of a kind that this release does not know is `None`.
+    ///
+    /// [`StoreError::AnotherHistory`] where the change at `after` is not there any more: the store was set back or replaced, or the reader was away
+    /// for longer than the day that changes are kept. It has to start anew.
+    pub async fn changes_after(
+        &self,
+        after: FeedPoint,
+    ) -> Result<Vec<(FeedPoint, Option<Change>)>, StoreError> {
+        let mut rows: Vec<ChangeRow> = within(self.database.fetch(
+            "SELECT seq, kind, subject, at FROM changes WHERE seq >= $1 ORDER BY seq LIMIT $2",
+            args![after.seq, PAGE + 1],
+        ))
+        .await?;
+        let is_known = rows.first().is_some_and(|row| row.seq == after.seq);
+        let known = is_known.then(|| rows.remove(0).point());
+        let goes_on = match (after.at, known) {
+            (Some(_), known) => known == Some(after),
+            (None, Some(_)) => true,
+            (None, None) => self.feed_point().await?.seq >= after.seq,
+        };
+        if !goes_on {
+            return Err(StoreError::AnotherHistory);
+        }
         rows.into_iter().map(TryInto::try_into).collect()
     }
 

@@ -182,7 +182,11 @@ impl Store {
                 )
                 .await?;
             transaction
-                .execute("DELETE FROM changes WHERE at <= $1", args![old])
+                .execute(
+                    // The newest stays, by which readers tell that they read on in the same feed.
+                    "DELETE FROM changes WHERE at <= $1 AND seq < (SELECT seq FROM feed_head WHERE name = 'changes')",
+                    args![old],
+                )
                 .await?;
             let mut ended = transaction.sweep_sessions(now, old).await?;
             ended.extend(transaction.sweep_access(now).await?);

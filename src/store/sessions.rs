@@ -151,8 +151,8 @@ impl Store {
             transaction
                 .execute(
                     "INSERT INTO sessions (id, issuer, subject, provider_sid, principal, created_at, \
-                     last_seen, expires_at, refresh_at, tokens, peer, label, words) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                     last_seen, expires_at, refresh_at, tokens, peer, label, words, heard_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
                     args![
                         &*session.id.0,
                         &*session.principal.issuer,
@@ -166,7 +166,8 @@ impl Store {
                         tokens,
                         session.peer.map(|peer| peer.to_string()),
                         session.id.label(),
-                        words.as_str()
+                        words.as_str(),
+                        session.created_at
                     ],
                 )
                 .await?;
@@ -451,7 +452,7 @@ impl Store {
             // A person is (issuer, subject): a refresh can never turn a session into somebody else's.
             let kept = transaction
                 .execute(
-                    "UPDATE sessions SET principal = $2, tokens = $3, refresh_at = $4, words = $7, leased_until = 0 \
+                    "UPDATE sessions SET principal = $2, tokens = $3, refresh_at = $4, words = $7, leased_until = 0, heard_at = $8 \
                      WHERE id = $1 AND ended_at IS NULL AND issuer = $5 AND subject = $6",
                     args![
                         &*session.id.0,
@@ -460,7 +461,8 @@ impl Store {
                         session.refresh_at,
                         &*session.principal.issuer,
                         &*session.principal.subject,
-                        words.as_str()
+                        words.as_str(),
+                        self.clock.now()
                     ],
                 )
                 .await?;

@@ -6,7 +6,9 @@ use sqlx::Connection;
 
 use crate::parts::command::command;
 use crate::parts::program::eventually;
-use crate::parts::served::{CONFIGURATION, OwnPostgres, Parties, alice, end, gathered_on, status};
+use crate::parts::served::{
+    CONFIGURATION, OwnPostgres, Parties, alice, database, end, gathered_on, status,
+};
 use crate::parts::visitor::Visitor;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,6 +77,67 @@ async fn k10_the_log_is_searched_exported_and_verified() {
     );
     end(edge).await;
     parties.leave().await;
+}
+
+/// Does something to a store behind an edge's back.
+async fn tamper(url: &str, sql: &'static str) {
+    if url.starts_with("sqlite") {
+        let mut own = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut own).await.unwrap();
+    } else {
+        let mut own = sqlx::PgConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut own).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_does_not_go_on_with_a_store_that_was_set_back() {
+    for postgres in [false, true] {
+        let (parties, url) = match postgres {
+            true => {
+                let url = database().await;
+                (gathered_on(&url).await, url)
+            }
+            false => {
+                let parties = Parties::gather().await;
+                let url = format!("sqlite://{}", parties.stage.path("wayleave.db").display());
+                (parties, url)
+            }
+        };
+        let mut edge = parties.serve().await;
+        let mut alice = alice(&parties).await;
+        let home = parties.at("access");
+        let out = alice.open(&format!("{home}/.wayleave/sign-out")).await;
+        alice.submit(&out, &[]).await;
+        let seen = parties.stage.path("spool/seen.json");
+        eventually("it has seen the log", async || seen.exists()).await;
+        // The feed of changes is shorter than it was.
+        let shorten = "DELETE FROM changes; UPDATE feed_head SET seq = 0";
+        tamper(&url, shorten).await;
+        assert_eq!(edge.ended().await.code(), Some(1), "{}", edge.err());
+        let said = edge.err();
+        assert!(said.contains("set back to an earlier state"), "{said}");
+
+        // So is the audit log, of which this edge has seen more; nobody knows what else is missing.
+        let disarm = match postgres {
+            true => "ALTER TABLE audit_events DISABLE TRIGGER ALL",
+            false => "DROP TRIGGER audit_events_kept",
+        };
+        tamper(&url, disarm).await;
+        let shorten = "DELETE FROM audit_events; DELETE FROM audit_checkpoints; UPDATE audit_head SET seq = 0, \
+                       hash = '0000000000000000000000000000000000000000000000000000000000000000'";
+        tamper(&url, shorten).await;
+        let mut refused = parties.try_serve();
+        assert_eq!(refused.ended().await.code(), Some(1));
+        let said = refused.err();
+        assert!(said.contains("set back to an earlier state"), "{said}");
+        assert!(said.contains("seen.json"), "{said}");
+        // Whoever restored a backup says so.
+        std::fs::remove_file(seen).unwrap();
+        let edge = parties.serve().await;
+        end(edge).await;
+        parties.leave().await;
+    }
 }
 
 /// How many requests of these paths the store says there were.
@@ -174,8 +237,9 @@ async fn what_cannot_be_recorded_is_refused_unless_the_configuration_says_otherw
         bob.open_as("bob", &parties.at("payroll")).await;
         let spool = parties.stage.path("spool");
         let grafana = parties.at("grafana");
-        let is_empty = async || std::fs::read_dir(&spool).unwrap().count() == 1;
-        eventually("all is shipped but the lock", is_empty).await;
+        // The lock, and what was seen of the audit log.
+        let is_empty = async || std::fs::read_dir(&spool).unwrap().count() == 2;
+        eventually("all is shipped", is_empty).await;
         let away = parties.stage.path("elsewhere");
         std::fs::rename(&spool, &away).unwrap();
         assert_eq!(status(&mut alice, &grafana).await, expected);

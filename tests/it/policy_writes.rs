@@ -364,6 +364,7 @@ async fn revisions(url: &str) -> Revisions {
             known: Known {
                 providers: vec!["okta".to_owned(), "entra".to_owned()],
                 claims: vec!["team".to_owned(), "unknown".to_owned()],
+                ..Known::default()
             },
         },
         follows: None,

@@ -167,7 +167,7 @@ impl Stage {
             trust_domain: trust_domain.clone(),
             known: Known {
                 providers: vec!["okta".to_owned()],
-                claims: Vec::new(),
+                ..Known::default()
             },
         };
         let compiled =

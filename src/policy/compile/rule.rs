@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::identity::principal::{Principal, Requirement};
+use crate::policy::check::MOST_INDEXED_ROUTES;
 use crate::policy::decide::Facts;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{Action, Policy, RouteGroup, Rule, Target, When};
 use crate::policy::source::{self, CompiledSource, Named};
-
-/// A rule that names more routes than this is looked at on every route, so that indexes stay small.
-const MAX_INDEXED_ROUTES: usize = 64;
 
 /// What rules refer to by name.
 pub(super) struct Names<'a> {
@@ -23,7 +21,7 @@ pub(super) struct Names<'a> {
 pub(in crate::policy) struct CompiledRule {
     /// As written.
     pub(in crate::policy) rule: Arc<Rule>,
-    pub(in crate::policy) from: Vec<CompiledSource>,
+    pub(in crate::policy) from: Vec<Arc<CompiledSource>>,
     to: Option<Vec<CompiledTarget>>,
     when: Option<When>,
     pub(in crate::policy) require: Option<Requirement>,
@@ -33,7 +31,7 @@ pub(in crate::policy) struct CompiledRule {
 /// Who approves of the use of a rule.
 #[derive(Debug)]
 pub(in crate::policy) struct CompiledApproval {
-    pub(in crate::policy) from: Vec<CompiledSource>,
+    pub(in crate::policy) from: Vec<Arc<CompiledSource>>,
 }
 
 #[derive(Debug)]
@@ -109,7 +107,7 @@ impl CompiledRule {
         let mut routes: Vec<usize> = named?.into_iter().flatten().copied().collect();
         routes.sort_unstable();
         routes.dedup();
-        Some(routes).filter(|routes| routes.len() <= MAX_INDEXED_ROUTES)
+        Some(routes).filter(|routes| routes.len() <= MOST_INDEXED_ROUTES)
     }
 
     /// All paths it can apply to, if they can be listed.

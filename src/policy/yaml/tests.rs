@@ -532,6 +532,51 @@ fn providers(names: &[&str]) -> Known {
 }
 
 #[test]
+fn no_route_is_where_the_edge_itself_is_and_no_mapping_what_nobody_signs() {
+    let policy = parse(TRIED).unwrap();
+    let keys = |home: &str, namespaces: &[&str]| -> Vec<String> {
+        let known = Known {
+            home_host: Some(crate::address::host::Host::parse(home).unwrap()),
+            namespaces: Some(namespaces.iter().map(|name| (*name).to_owned()).collect()),
+            providers: vec!["okta".to_owned()],
+            claims: vec!["team".to_owned()],
+        };
+        let faults = unknown_names(&policy, &known);
+        faults.into_iter().map(|fault| fault.key).collect()
+    };
+    assert!(keys("access.example", &["people", "teams"]).is_empty());
+    assert_eq!(
+        keys("a.example", &["teams"]),
+        ["routes[0].host", "routes[1].host"]
+    );
+    assert_eq!(
+        keys("access.example", &["people"]),
+        ["mappings[0].spiffe_id"]
+    );
+}
+
+#[test]
+fn l5_a_small_document_cannot_come_to_very_much() {
+    let document = |people: usize, rules: usize| {
+        let mut text = "people:\n  - name: all\n    from:\n".to_owned();
+        for one in 0..people {
+            text.push_str(&format!("      - {{ emails: [p{one}@x.example] }}\n"));
+        }
+        text.push_str("rules:\n");
+        for rule in 0..rules {
+            text.push_str(&format!(
+                "  - {{ name: r{rule}, action: allow, from: [{{ people: [all] }}] }}\n"
+            ));
+        }
+        text
+    };
+    assert!(parse(&document(100, 1000)).is_ok());
+    let refused = parse(&document(2000, 1000)).unwrap_err();
+    assert_eq!((refused.len(), refused[0].key.as_str()), (1, "rules"));
+    assert!(refused[0].message.contains("conditions"), "{}", refused[0]);
+}
+
+#[test]
 fn j4_a_claim_that_nobody_keeps_is_refused() {
     let policy = parse(CIRCUMSTANCES).unwrap();
     let keys = |claims: &[&str]| -> Vec<String> {

@@ -169,7 +169,7 @@ impl Store {
     /// A person as their provider described them last, if any session of theirs is still known.
     pub async fn newest_principal(&self, of: &PersonId) -> Result<Option<Principal>, StoreError> {
         let rows: Vec<(String, String)> = within(self.database.fetch(
-            "SELECT id, principal FROM sessions WHERE issuer = $1 AND subject = $2 ORDER BY refresh_at DESC LIMIT 1",
+            "SELECT id, principal FROM sessions WHERE issuer = $1 AND subject = $2 ORDER BY heard_at DESC, created_at DESC LIMIT 1",
             args![&*of.issuer, &*of.subject],
         ))
         .await?;
