@@ -12,7 +12,7 @@ use crate::policy::yaml::LARGEST_DOCUMENT;
 use crate::web::endpoint::{Access, Endpoint};
 
 /// A document as a JSON text, with every line's end and quote escaped.
-pub const LARGEST_BODY: usize = LARGEST_DOCUMENT + LARGEST_DOCUMENT / 2;
+const LARGEST_BODY: usize = LARGEST_DOCUMENT + LARGEST_DOCUMENT / 2;
 
 const fn endpoint(
     method: &'static str,
@@ -45,8 +45,8 @@ pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
     endpoint("GET", "/policy/document", ReadPolicy, || {
         get(policy::export)
     }),
-    endpoint("POST", "/policy/plan", ReadPolicy, || post(policy::plan)),
-    endpoint("POST", "/policy/apply", WritePolicy, || post(policy::apply)),
+    endpoint("POST", "/policy/plan", ReadPolicy, || post(policy::plan)).receiving(LARGEST_BODY),
+    endpoint("POST", "/policy/apply", WritePolicy, || post(policy::apply)).receiving(LARGEST_BODY),
     endpoint("POST", "/policy/rollback", WritePolicy, || {
         post(policy::rollback)
     }),
@@ -56,11 +56,9 @@ pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
     endpoint("GET", "/policy/explain/{decision}", ReadAudit, || {
         get(policy::explain_decision)
     }),
-    endpoint("POST", "/policy/replay", ReadPolicy, || {
-        post(policy::replay)
-    }),
+    endpoint("POST", "/policy/replay", ReadAudit, || post(policy::replay)).receiving(LARGEST_BODY),
     endpoint("GET", "/policy/drafts", ReadPolicy, || get(drafts::list)),
-    endpoint("POST", "/policy/drafts", WritePolicy, || post(drafts::save)),
+    endpoint("POST", "/policy/drafts", WritePolicy, || post(drafts::save)).receiving(LARGEST_BODY),
     endpoint("GET", "/policy/drafts/{draft}", ReadPolicy, || {
         get(drafts::show)
     }),
@@ -99,7 +97,8 @@ pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
     ),
     endpoint("POST", "/policy/istio", ReadPolicy, || {
         post(istio::manifests)
-    }),
+    })
+    .receiving(LARGEST_BODY),
     endpoint("GET", "/audit/events", ReadAudit, || get(audit::events)),
     endpoint("GET", "/audit/checkpoints", ReadAudit, || {
         get(audit::checkpoints)
@@ -136,7 +135,7 @@ pub const ENDPOINTS: &[Endpoint<Arc<Api>>] = &[
 pub fn router(api: Arc<Api>, prefix: &str) -> Router {
     let mut router = Router::new();
     for endpoint in ENDPOINTS {
-        let handler = guard::permitting(endpoint.access, endpoint.handler());
+        let handler = guard::permitting(endpoint.access, endpoint.body, endpoint.handler());
         router = router.route(&format!("{prefix}{}", endpoint.path), handler);
     }
     router

@@ -13,7 +13,6 @@ use subtle::ConstantTimeEq;
 
 use crate::admin::actor::Actor;
 use crate::api::answer::{Refusal, Unreadable, not_permitted, problem, under_id};
-use crate::api::endpoints::LARGEST_BODY;
 use crate::api::person::Person;
 use crate::oauth::OAuth;
 use crate::oauth::caller::ApiCaller;
@@ -26,15 +25,20 @@ use crate::web::{receive, security_headers};
 /// Only browsers send it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Lets those through to an endpoint who may use it. Where no guard said who asks, nobody may.
+/// Lets those through to an endpoint who may use it, with no more of a body than it takes. Where no guard said who asks, nobody may.
 pub fn permitting<S: Clone + Send + Sync + 'static>(
     access: Access,
+    body: usize,
     endpoint: MethodRouter<S>,
 ) -> MethodRouter<S> {
-    endpoint.route_layer(from_fn_with_state(access, permit))
+    endpoint.route_layer(from_fn_with_state((access, body), permit))
 }
 
-async fn permit(State(access): State<Access>, request: Request, next: Next) -> Response {
+async fn permit(
+    State((access, most)): State<(Access, usize)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(actor) = request.extensions().get::<Actor>() else {
         let detail = "It is not known who asks.";
         return problem(StatusCode::UNAUTHORIZED, "not_signed_in", detail);
@@ -49,7 +53,7 @@ async fn permit(State(access): State<Access>, request: Request, next: Next) -> R
     }
     // Only of those who may is a body received.
     let (head, body) = request.into_parts();
-    match receive::body(body, LARGEST_BODY).await {
+    match receive::body(body, most).await {
         Ok(body) => next.run(Request::from_parts(head, body.into())).await,
         Err(fault) => Unreadable::from(fault).refusal(),
     }

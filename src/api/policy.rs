@@ -23,6 +23,8 @@ use crate::identity::principal::Groups;
 use crate::policy::decide::{DenyReason, Shadow, Verdict};
 use crate::policy::explain::Considered;
 use crate::policy::model::{Action, Mode, Revision};
+use crate::policy::roles::Permission;
+use crate::policy::yaml::Asking;
 use crate::policy::yaml::{self, PolicyFault};
 use crate::store::policy::RevisionRecord;
 
@@ -200,10 +202,17 @@ pub(super) struct Asked {
 
 pub(super) async fn explain(
     State(api): Shared,
+    Extension(actor): Extension<Actor>,
     body: Result<Json<Asked>, JsonRejection>,
 ) -> Answer {
     let Json(Asked { question, revision }) = body?;
     let question = yaml::question(question).map_err(RevisionsError::Faults)?;
+    if let Asking::Known(_) = question.asking {
+        // What their provider said of them is told with the answer.
+        actor
+            .check(Permission::ReadSessions)
+            .map_err(RevisionsError::from)?;
+    }
     let revision = revision.map(Revision);
     let answer = api
         .revisions

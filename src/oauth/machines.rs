@@ -3,19 +3,25 @@
 //! The JWT is verified as it would be at a route. What it begins is a session of its own, so that it is listed, revoked and cut off as everybody's; there is
 //! no refresh token, since the program can get another JWT.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use crate::clock::Timestamp;
 use crate::identity::principal::{Principal, PrincipalKind};
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::issue::Issue;
 use crate::oauth::target::Target;
 use crate::oauth::{Asked, OAuth};
-use crate::session::{Arrival, FamilyId};
+use crate::secret::TokenHash;
+use crate::session::{Arrival, EndReason, FamilyId, Session, SessionId};
 use crate::store::token_families::FamilyRecord;
 use crate::token::bearer::BearerFault;
 
 /// RFC 8693 §3.
 pub(crate) const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// What is kept of a JWT that was exchanged: its session.
+const EXCHANGED: &str = "exchanged_jwt";
 /// RFC 8693 §3.
 pub(crate) const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 
@@ -50,10 +56,8 @@ impl OAuth {
             peer: Some(asked.info.client),
             replaces: None,
         };
-        let session = self
-            .sessions
-            .start_for_program(principal, until, arrival)
-            .await?;
+        let token = TokenHash::of(asked.required("subject_token")?.as_bytes());
+        let session = self.session_of(token, principal, until, arrival).await?;
         let family = FamilyRecord {
             id: FamilyId::generate(),
             session: session.id.clone(),
@@ -77,5 +81,36 @@ impl OAuth {
             not_after: Some(until),
         };
         Ok(self.issued(&asked.info, issue, None))
+    }
+
+    /// One JWT begins one session, however often it is exchanged; once that has ended, it is good for nothing.
+    async fn session_of(
+        &self,
+        token: TokenHash,
+        principal: Principal,
+        until: Timestamp,
+        arrival: Arrival<'_>,
+    ) -> Result<Arc<Session>, OAuthFault> {
+        const OVER: OAuthFault =
+            OAuthFault::InvalidGrant("what was begun with this subject_token has ended");
+        let begun = async || -> Result<Option<Arc<Session>>, OAuthFault> {
+            let Some(id) = self.store.peek_once(EXCHANGED, token).await? else {
+                return Ok(None);
+            };
+            let id = String::from_utf8(id).map_err(|_| OVER)?;
+            let session = self.sessions.load_by_id(&SessionId(id.into())).await?;
+            session.ok_or(OVER).map(Some)
+        };
+        if let Some(session) = begun().await? {
+            return Ok(session);
+        }
+        let session = { self.sessions.start_for_program(principal, until, arrival) }.await?;
+        let id = session.id.0.as_bytes();
+        if self.store.put_once(EXCHANGED, token, id, until).await? {
+            return Ok(session);
+        }
+        // Somebody exchanged it at the same moment.
+        self.sessions.end(&session.id, EndReason::Replaced).await?;
+        begun().await?.ok_or(OVER)
     }
 }

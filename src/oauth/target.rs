@@ -55,7 +55,13 @@ impl OAuth {
             .find(|route| &*route.route.name == text);
         if let Some(route) = named {
             let origin = info.origin.at_host(route.route.host.clone());
-            return Ok(Target::Route(origin.to_string()));
+            // Whatever the policy says: what is good at a route is good for nothing here.
+            let is_home = origin.to_string() == info.origin.to_string();
+            return if is_home {
+                Err(UNKNOWN)
+            } else {
+                Ok(Target::Route(origin.to_string()))
+            };
         }
         // An origin, with or without its slash.
         let url = Url::parse(text).map_err(|_| UNKNOWN)?;

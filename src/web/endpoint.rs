@@ -13,6 +13,9 @@ pub enum Access {
     With(Permission),
 }
 
+/// Bytes of a body, where an endpoint does not say otherwise.
+pub const SMALL_BODY: usize = 64 * 1024;
+
 /// One endpoint.
 pub struct Endpoint<S> {
     /// The HTTP method; GET answers HEAD too.
@@ -21,6 +24,8 @@ pub struct Endpoint<S> {
     pub path: &'static str,
     /// Who may.
     pub access: Access,
+    /// How many bytes of a body are received.
+    pub body: usize,
     handler: fn() -> MethodRouter<S>,
 }
 
@@ -36,8 +41,15 @@ impl<S> Endpoint<S> {
             method,
             path,
             access,
+            body: SMALL_BODY,
             handler,
         }
+    }
+
+    /// Receives more of a body.
+    pub const fn receiving(mut self, bytes: usize) -> Self {
+        self.body = bytes;
+        self
     }
 
     /// What answers. Nobody is refused yet.

@@ -1,5 +1,9 @@
 //! Programs without a person: a trusted issuer's JWT becomes a token for one route.
 
+use wayleave::clock::Timestamp;
+use wayleave::session::EndReason;
+use wayleave::store::revoking::SessionFilter;
+
 use crate::parts::house::House;
 use crate::parts::program::eventually;
 use crate::parts::program_of::{ACCESS, EXCHANGE, Key, ask, error, open, text};
@@ -105,6 +109,41 @@ async fn i2_what_is_no_good_is_exchanged_for_nothing() {
     }
     let unbound = exchanged(&house, None, &good, &[]).await;
     assert_eq!(error(&unbound), "unauthorized_client");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h5_one_jwt_begins_one_session_and_none_once_that_has_ended() {
+    let house = House::start().await;
+    let key = Key::new();
+    let jwt = house.issuer.token(|_| ());
+    let mut tokens = Vec::new();
+    let exchanges = (0..8).map(|_| exchanged(&house, Some(&key), &jwt, &[]));
+    for page in futures_util::future::join_all(exchanges).await {
+        tokens.push(text(&page, "access_token"));
+    }
+    let url = house.url("app", "/x");
+    let all = SessionFilter::since(Timestamp::from_micros(0));
+    let sessions = house.store().live_sessions(&all, None, 100).await.unwrap();
+    assert_eq!(sessions.len(), 1, "{sessions:?}");
+    for token in &tokens {
+        assert_eq!(open(&house, &key, token, &url).await.status, 200);
+    }
+    let (ids, reason) = (
+        [sessions[0].id.clone()],
+        EndReason::Revoked("operator".into()),
+    );
+    house.store().end_sessions(&ids, &reason).await.unwrap();
+    for token in &tokens {
+        let ended = async || open(&house, &key, token, &url).await.status == 401;
+        eventually("the edge has heard of it", ended).await;
+    }
+    let again = exchanged(&house, Some(&key), &jwt, &[]).await;
+    assert_eq!(error(&again), "invalid_grant");
+    let other = house
+        .issuer
+        .token(|claims| claims["jti"] = "another".into());
+    let other = exchanged(&house, Some(&key), &other, &[]).await;
+    text(&other, "access_token");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -194,7 +194,7 @@ impl Command {
         let mut said = self.client.get(&path, &[]).await?;
         if said["effect"]["plan"]["is_empty"] == false {
             let body = json!({ "text": said["text"], "since": last });
-            said["effect"]["plan"]["replay"] = self.client.post("policy/replay", &body).await?;
+            said["effect"]["plan"]["replay"] = self.replayed(&body).await?;
         }
         Ok(said)
     }
