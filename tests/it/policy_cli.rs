@@ -21,6 +21,13 @@ async fn without_a_file(parties: Parties) -> (Parties, PathBuf) {
     (parties, document)
 }
 
+/// Waits until the edge knows the policy's routes.
+async fn in_force(parties: &Parties) {
+    let url = parties.at("grafana");
+    let is_there = async || status(&mut Visitor::new(), &url).await != StatusCode::NOT_FOUND;
+    eventually("the route is in force", is_there).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
     for postgres in [false, true] {
@@ -44,9 +51,7 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
         let apply = ["apply", file, "-m", "the first", "--yes"];
         let applied = policy(&parties, &apply).await.expect_done();
         assert_eq!(applied.out, "Revision 1 is the policy now.\n");
-        let url = parties.at("grafana");
-        let is_there = async || status(&mut Visitor::new(), &url).await != StatusCode::NOT_FOUND;
-        eventually("the route is in force", is_there).await;
+        in_force(&parties).await;
         let mut alice = alice(&parties).await;
 
         // What comes out is what went in, and putting it in again changes nothing.
