@@ -1,7 +1,8 @@
-//! Pages of the home host about access for a time: asking, waiting, deciding, and one's own requests and grants.
+//! Pages of the home host for everybody who is signed in: what they may open, where they are signed in, and access for a time with asking, waiting,
+//! deciding, and one's own requests and grants.
 //!
-//! They say what [`admin::access`](crate::admin::access) says, and decide nothing themselves: who may do what is judged there, also where a page has
-//! no button for it. Nothing here needs JavaScript.
+//! They say what the policy in force, [`admin::access`](crate::admin::access) and [`admin::sessions`](crate::admin::sessions) say, and decide nothing themselves: who may do
+//! what is judged there, also where a page has no button for it. Nothing here needs JavaScript.
 
 use std::sync::Arc;
 
@@ -9,10 +10,13 @@ use axum::Router;
 use http::HeaderMap;
 
 use crate::admin::access::{Access, AccessError, Actor};
+use crate::admin::sessions::SessionBook;
 use crate::identity::principal::Principal;
+use crate::oidc::Providers;
 use crate::secret::TokenHash;
 use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Session, SessionError, Sessions};
+use crate::store::StoreError;
 use crate::web::csrf::{CsrfFault, form_token};
 use crate::web::reply::ReplyFault;
 use crate::web::request_info::RequestInfo;
@@ -20,9 +24,12 @@ use crate::web::request_info::RequestInfo;
 mod act;
 mod ask;
 pub mod endpoints;
+mod frame;
+mod home;
 mod mine;
 mod reply;
 mod requests;
+mod sign_ins;
 mod standing;
 mod waiting;
 
@@ -32,6 +39,10 @@ pub struct Portal {
     pub access: Access,
     /// Signed-in people.
     pub sessions: Arc<Sessions>,
+    /// One's own sessions.
+    pub book: SessionBook,
+    /// What identity providers are called.
+    pub providers: Arc<Providers>,
 }
 
 /// Why a page is not shown, or a form not followed. For the log; people see fixed texts.
@@ -55,6 +66,12 @@ pub enum PortalError {
     /// The session cannot be looked up.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// There is no such sign-in of theirs.
+    #[error("there is no such sign-in")]
+    NoSignIn,
+    /// The store cannot be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The answer cannot be written.
     #[error(transparent)]
     Reply(#[from] ReplyFault),

@@ -82,6 +82,8 @@ pub struct SessionRecord {
     pub provider_sid: Option<String>,
     /// Where they signed in from, if that is known.
     pub peer: Option<IpAddr>,
+    /// What they signed in with, if that is known, as in "Firefox on Linux".
+    pub browser: Option<Arc<str>>,
     /// When they signed in.
     pub created_at: Timestamp,
     /// When it was last used; written some seconds later.
@@ -99,6 +101,8 @@ pub struct Arrival<'a> {
     pub host: &'a str,
     /// Where the request came from.
     pub peer: Option<IpAddr>,
+    /// What it came from, as in "Firefox on Linux".
+    pub browser: Option<&'a str>,
     /// The cookie of a session that this one takes the place of.
     pub replaces: Option<TokenHash>,
 }
@@ -451,6 +455,7 @@ impl Sessions {
             principal,
             provider_sid,
             peer: arrival.peer,
+            browser: arrival.browser.map(Arc::from),
             created_at: now,
             last_seen: now,
             expires_at,
@@ -516,11 +521,14 @@ impl Sessions {
         Ok(ended.len())
     }
 
-    /// Ends these for somebody who looks after the edge; returns how many had not ended before. Unlike other ends it fails when the store does not
+    /// Ends these, which somebody chose from a list; returns how many had not ended before. Unlike other ends it fails when the store does not
     /// answer: nobody shall believe that it was done.
-    pub async fn revoke(&self, ids: &[SessionId], by: &str) -> Result<usize, StoreError> {
-        let reason = EndReason::Revoked(by.into());
-        let ended = self.store.end_sessions(ids, &reason).await?;
+    pub async fn end_chosen(
+        &self,
+        ids: &[SessionId],
+        reason: &EndReason,
+    ) -> Result<usize, StoreError> {
+        let ended = self.store.end_sessions(ids, reason).await?;
         for id in &ended {
             self.ended_elsewhere(id);
         }

@@ -16,7 +16,6 @@ use crate::session::{Session, SessionError, Sessions};
 use crate::sign_in::pending::StepUp;
 use crate::sign_in::pending_writes::PendingWrites;
 use crate::snapshot::Snapshots;
-use crate::snapshot::grants::LiveGrants;
 use crate::store::{Store, StoreError};
 use crate::web::csrf::CsrfFault;
 use crate::web::parameters::Parameters;
@@ -29,12 +28,12 @@ pub mod begin;
 pub mod callback;
 pub mod choose;
 pub mod endpoints;
-mod home;
 pub mod pending;
 mod pending_cookie;
 pub mod pending_writes;
 mod reply;
 pub mod return_to;
+mod session;
 pub mod sign_out;
 
 /// Everything of ours on any host lives under this path; upstreams never see it.
@@ -47,7 +46,6 @@ pub struct SignIn {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) providers: Arc<Providers>,
     pub(crate) snapshots: Arc<Snapshots>,
-    pub(crate) grants: Arc<LiveGrants>,
     pub(crate) clock: SharedClock,
     pub(crate) writes: PendingWrites,
 }
@@ -120,7 +118,7 @@ impl SignIn {
         self.writes.write(&self.store).await;
     }
 
-    /// Everything on the home host: sign-in, callback, sign-out, back-channel logout, the page of who I am.
+    /// Everything on the home host: sign-in, callback, sign-out, back-channel logout.
     /// Requests carry [`RequestInfo`] in their extensions.
     pub fn home_router(self: Arc<Self>) -> Router {
         endpoints::router(self, endpoints::HostKind::Home)

@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod audience;
 pub mod authorization;
+pub mod browser;
 pub mod csrf;
 pub mod endpoint;
 pub mod lengths;

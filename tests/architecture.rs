@@ -58,7 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "portal",
         &[
-            "web", "admin", "access", "session", "snapshot", "store", "policy", "identity",
+            "web", "oidc", "admin", "access", "session", "snapshot", "store", "policy", "identity",
             "address",
         ],
     ),

@@ -15,6 +15,7 @@ use crate::admin::keys::Keys as SigningKeys;
 use crate::admin::policy_file::{self, FollowedFile, PolicyFileError};
 use crate::admin::policy_rules::PolicyRules;
 use crate::admin::revisions::Revisions;
+use crate::admin::sessions::SessionBook;
 use crate::api::istio::FrontDoors;
 use crate::api::{Api, endpoints, guard};
 use crate::app::checkpoints::Signer;
@@ -444,13 +445,17 @@ impl Parts {
                 sessions: sessions.clone(),
                 providers: providers.clone(),
                 snapshots: base.snapshots.clone(),
-                grants: base.grants.clone(),
                 clock: clock(),
                 writes: PendingWrites::new(&base.metrics),
             }),
             portal: Arc::new(Portal {
                 access,
                 sessions: sessions.clone(),
+                book: SessionBook {
+                    store: store(),
+                    sessions: sessions.clone(),
+                },
+                providers: providers.clone(),
             }),
             sessions,
             providers,

@@ -54,6 +54,7 @@ impl OAuth {
         let arrival = Arrival {
             host: asked.info.origin.host.as_str(),
             peer: Some(asked.info.client),
+            browser: None,
             replaces: None,
         };
         let token = TokenHash::of(asked.required("subject_token")?.as_bytes());

@@ -17,6 +17,8 @@ use crate::web::request_info::RequestInfo;
 
 const REQUESTS: &str = "/access/requests";
 const MINE: &str = "/access/mine";
+/// Forms of the first page lead back to it.
+const HOME: &str = "/?done=over#access";
 
 type Form = (
     State<Arc<Portal>>,
@@ -63,8 +65,12 @@ where
     let headers = request.headers().clone();
     let result = async {
         let sent = portal.receive(&info, id, request, page).await?;
+        let back = match sent.fields.one("back") {
+            Some("home") => HOME,
+            _ => page,
+        };
         act(Arc::clone(&portal), sent).await?;
-        Ok(web::reply::redirect(&info, page, None)?)
+        Ok(web::reply::redirect(&info, back, None)?)
     };
     reply::answer(&info, &headers, result.await)
 }

@@ -1,12 +1,13 @@
-//! Every page and form about access, in one table.
+//! Every page and form for people who are signed in, in one table.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::portal::{Portal, act, ask, mine, requests, waiting};
+use crate::portal::{Portal, act, ask, home, mine, requests, sign_ins, waiting};
 use crate::web::ask::ASK_PATH;
+use crate::web::stylesheet;
 
 /// One endpoint. All are on the home host, and for people who are signed in.
 pub struct Endpoint {
@@ -31,6 +32,17 @@ const fn endpoint(
 
 /// All of them.
 pub const ENDPOINTS: &[Endpoint] = &[
+    endpoint("GET", "/", || get(home::show)),
+    endpoint("GET", "/.wayleave/", || get(home::show)),
+    endpoint("POST", "/access/sign-ins/others/end", || {
+        post(sign_ins::end_others)
+    }),
+    endpoint("POST", "/access/sessions/{id}/end", || {
+        post(sign_ins::end_session)
+    }),
+    endpoint("POST", "/access/tokens/{id}/end", || {
+        post(sign_ins::end_tokens)
+    }),
     endpoint("GET", ASK_PATH, || get(ask::show)),
     endpoint("POST", ASK_PATH, || post(ask::submit)),
     endpoint("GET", "/access/waiting/{id}", || get(waiting::show)),
@@ -55,5 +67,14 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
     for endpoint in ENDPOINTS {
         router = router.route(endpoint.path, (endpoint.handler)());
     }
-    router.with_state(portal)
+    router
+        .route(
+            &stylesheet::PORTAL_PATH,
+            get(async || stylesheet::portal_response()),
+        )
+        .route(
+            &stylesheet::PORTAL_SCRIPT_PATH,
+            get(async || stylesheet::portal_script_response()),
+        )
+        .with_state(portal)
 }

@@ -10,17 +10,17 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::{GrantRecord, Request};
 use crate::clock::Timestamp;
+use crate::portal::frame::Frame;
 use crate::portal::standing;
 use crate::portal::{Portal, PortalError, reply};
+use crate::web;
+use crate::web::moment::Moment;
 use crate::web::request_info::RequestInfo;
-use crate::web::{self, stylesheet};
 
 #[derive(Template)]
 #[template(path = "portal/mine.html")]
-struct MinePage<'a> {
-    stylesheet: &'a str,
-    request_id: &'a str,
-    csrf: String,
+struct MinePage {
+    frame: Frame,
     requests: Vec<Asked>,
     grants: Vec<Grant>,
 }
@@ -30,16 +30,19 @@ struct Asked {
     rule: String,
     what: String,
     why: String,
-    at: String,
-    state: String,
+    at: Moment,
+    state: &'static str,
+    tone: &'static str,
+    said: Option<String>,
     is_open: bool,
 }
 
 struct Grant {
     id: String,
     rule: String,
+    why: String,
     by: String,
-    until: String,
+    until: Moment,
     state: &'static str,
     is_live: bool,
 }
@@ -63,25 +66,25 @@ impl Portal {
         let visitor = self.visitor(info, headers, "/access/mine").await?;
         let own = self.access.own(visitor.principal()).await?;
         let now = self.access.now();
-        let requests: Result<Vec<Asked>, PortalError> = own.requests.iter().map(asked).collect();
+        let requests = own.requests.iter().map(|one| asked(one, now));
+        let requests: Result<Vec<Asked>, PortalError> = requests.collect();
+        let here = ("/access/mine", "Your requests and grants");
         let page = MinePage {
-            stylesheet: &stylesheet::PATH,
-            request_id: &info.request_id,
-            csrf: visitor.form_token(),
+            frame: self.frame(info, &visitor, here).await,
             requests: requests?,
             grants: own.grants.iter().map(|one| grant(one, now)).collect(),
         };
-        Ok(web::reply::page(info, StatusCode::OK, &page)?)
+        Ok(web::reply::page_with_script(info, StatusCode::OK, &page)?)
     }
 }
 
-fn asked(request: &Request) -> Result<Asked, PortalError> {
-    let state = match request {
-        Request::Open(_) => "waits".to_owned(),
-        Request::Granted(_) => "granted".to_owned(),
-        Request::Refused { by, why, .. } => format!("refused by {by}: {why}"),
-        Request::Withdrawn(_) => "taken back".to_owned(),
-        Request::Expired(_) => "expired".to_owned(),
+fn asked(request: &Request, now: Timestamp) -> Result<Asked, PortalError> {
+    let (state, tone, said) = match request {
+        Request::Open(_) => ("waits", "warn", None),
+        Request::Granted(_) => ("granted", "good", None),
+        Request::Refused { by, why, .. } => ("refused", "bad", Some(format!("by {by}: {why}"))),
+        Request::Withdrawn(_) => ("taken back", "", None),
+        Request::Expired(_) => ("expired", "", None),
     };
     let asked = request.asked();
     Ok(Asked {
@@ -89,8 +92,10 @@ fn asked(request: &Request) -> Result<Asked, PortalError> {
         rule: asked.rule.to_string(),
         what: standing::what(&standing::wanted(&asked.place)?),
         why: asked.reason.clone(),
-        at: asked.at.for_people(),
+        at: Moment::of(asked.at, now),
         state,
+        tone,
+        said,
         is_open: matches!(request, Request::Open(_)),
     })
 }
@@ -100,8 +105,9 @@ fn grant(grant: &GrantRecord, now: Timestamp) -> Grant {
     Grant {
         id: grant.id.0.to_string(),
         rule: grant.rule.to_string(),
+        why: grant.reason.clone(),
         by: grant.by.clone(),
-        until: grant.until.for_people(),
+        until: Moment::of(grant.ended_at.unwrap_or(grant.until), now),
         state: match (is_live, grant.break_glass, &grant.reviewed_by) {
             (_, true, None) => "taken without an approval; to be reviewed",
             (_, true, Some(_)) => "taken without an approval; reviewed",

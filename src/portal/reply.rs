@@ -61,7 +61,13 @@ type Words = (StatusCode, &'static str, &'static str, String);
 fn words(error: &PortalError) -> Words {
     match error {
         PortalError::Access(error) => access_words(error),
-        PortalError::Session(_) => unavailable(),
+        PortalError::Session(_) | PortalError::Store(_) => unavailable(),
+        PortalError::NoSignIn => (
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is nothing here",
+            "You have no such sign-in, or it has ended already.".to_owned(),
+        ),
         PortalError::Csrf(CsrfFault::Origin | CsrfFault::Token) => (
             StatusCode::FORBIDDEN,
             "form_not_ours",
@@ -117,7 +123,7 @@ fn unavailable() -> Words {
     (
         StatusCode::SERVICE_UNAVAILABLE,
         "access_unavailable",
-        "Access cannot be asked for at the moment",
+        "This is not possible at the moment",
         "Something that this needs does not answer. Please try again in a moment; what was granted before goes on."
             .to_owned(),
     )

@@ -9,19 +9,20 @@ use axum::extract::State;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::{GrantRecord, Request};
+use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
+use crate::portal::frame::Frame;
 use crate::portal::standing;
 use crate::portal::{Portal, PortalError, reply};
+use crate::web;
 use crate::web::lengths::{self, Length};
+use crate::web::moment::Moment;
 use crate::web::request_info::RequestInfo;
-use crate::web::{self, stylesheet};
 
 #[derive(Template)]
 #[template(path = "portal/requests.html")]
-struct RequestsPage<'a> {
-    stylesheet: &'a str,
-    request_id: &'a str,
-    csrf: String,
+struct RequestsPage {
+    frame: Frame,
     open: Vec<Open>,
     live: Vec<Grant>,
     to_review: Vec<Grant>,
@@ -33,7 +34,7 @@ struct Open {
     rule: String,
     what: String,
     why: String,
-    at: String,
+    at: Moment,
     lasting: String,
     lengths: Vec<Length>,
 }
@@ -44,7 +45,7 @@ struct Grant {
     rule: String,
     why: String,
     by: String,
-    until: String,
+    until: Moment,
     break_glass: bool,
 }
 
@@ -66,20 +67,25 @@ impl Portal {
     ) -> Result<Response<Body>, PortalError> {
         let visitor = self.visitor(info, headers, "/access/requests").await?;
         let to_decide = self.access.to_decide(visitor.principal()).await?;
-        let open: Result<Vec<Open>, PortalError> = to_decide.open.iter().map(open).collect();
+        let now = self.access.now();
+        let open = to_decide.open.iter().map(|one| open(one, now));
+        let open: Result<Vec<Open>, PortalError> = open.collect();
+        let here = ("/access/requests", "Requests to decide");
         let page = RequestsPage {
-            stylesheet: &stylesheet::PATH,
-            request_id: &info.request_id,
-            csrf: visitor.form_token(),
+            frame: self.frame(info, &visitor, here).await,
             open: open?,
-            live: to_decide.live.iter().map(grant).collect(),
-            to_review: to_decide.to_review.iter().map(grant).collect(),
+            live: to_decide.live.iter().map(|one| grant(one, now)).collect(),
+            to_review: to_decide
+                .to_review
+                .iter()
+                .map(|one| grant(one, now))
+                .collect(),
         };
-        Ok(web::reply::page(info, StatusCode::OK, &page)?)
+        Ok(web::reply::page_with_script(info, StatusCode::OK, &page)?)
     }
 }
 
-fn open(request: &Request) -> Result<Open, PortalError> {
+fn open(request: &Request, now: Timestamp) -> Result<Open, PortalError> {
     let asked = request.asked();
     Ok(Open {
         id: asked.id.0.to_string(),
@@ -87,20 +93,20 @@ fn open(request: &Request) -> Result<Open, PortalError> {
         rule: asked.rule.to_string(),
         what: standing::what(&standing::wanted(&asked.place)?),
         why: asked.reason.clone(),
-        at: asked.at.for_people(),
+        at: Moment::of(asked.at, now),
         lasting: lengths::text(asked.lasting),
         lengths: lengths::up_to(asked.lasting, Some(asked.lasting)),
     })
 }
 
-fn grant(grant: &GrantRecord) -> Grant {
+fn grant(grant: &GrantRecord, now: Timestamp) -> Grant {
     Grant {
         id: grant.id.0.to_string(),
         who: who(&grant.principal),
         rule: grant.rule.to_string(),
         why: grant.reason.clone(),
         by: grant.by.clone(),
-        until: grant.until.for_people(),
+        until: Moment::of(grant.until, now),
         break_glass: grant.break_glass,
     }
 }

@@ -35,6 +35,8 @@ impl FamilyId {
 pub enum FamilyEnd {
     /// Its program gave it back, as at `wayleave logout`.
     Revoked,
+    /// The person ended it from their own page.
+    SignedOut,
     /// A refresh token came a second time: somebody has a copy.
     RefreshReused,
     /// The authorization code that began it came a second time.

@@ -14,6 +14,7 @@ use crate::session::cookie::{PresentedCookie, session_cookie, set_session_cookie
 use crate::sign_in::choose::Onward;
 use crate::sign_in::pending::{Exchange, same};
 use crate::sign_in::{SignIn, SignInError, pending_cookie, query, reply};
+use crate::web::browser;
 use crate::web::parameters::Parameters;
 use crate::web::request_info::RequestInfo;
 
@@ -76,9 +77,11 @@ impl SignIn {
             PresentedCookie::One(old) => Some(old),
             PresentedCookie::None | PresentedCookie::Unusable => None,
         };
+        let browser = browser::name(headers);
         let arrival = Arrival {
             host: info.origin.host.as_str(),
             peer: Some(info.client),
+            browser: browser.as_deref(),
             replaces,
         };
         let (session, token) = self

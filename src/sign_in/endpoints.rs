@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, get, post};
 use http::{HeaderMap, StatusCode};
 
 use crate::sign_in::{
-    SignIn, SignInError, arrive, backchannel, callback, choose, home, reply, sign_out,
+    SignIn, SignInError, arrive, backchannel, callback, choose, reply, session, sign_out,
 };
 use crate::web::request_info::RequestInfo;
 use crate::web::stylesheet;
@@ -51,8 +51,6 @@ const fn endpoint(
 
 /// All of them.
 pub const ENDPOINTS: &[Endpoint] = &[
-    endpoint("GET", "/", HostKind::Home, || get(home::show)),
-    endpoint("GET", "/.wayleave/", HostKind::Home, || get(home::show)),
     endpoint("GET", "/.wayleave/sign-in", HostKind::Home, || {
         get(choose::show)
     }),
@@ -90,7 +88,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         get(sign_out::to_home)
     }),
     endpoint("GET", "/.wayleave/session", HostKind::Any, || {
-        get(home::session)
+        get(session::show)
     }),
 ];
 

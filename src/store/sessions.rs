@@ -25,7 +25,7 @@ use crate::store::{Store, StoreError, within};
 macro_rules! sessions_that {
     ($rest:expr) => {
         concat!(
-            "SELECT sessions.id, sessions.principal, sessions.provider_sid, sessions.peer, sessions.created_at, \
+            "SELECT sessions.id, sessions.principal, sessions.provider_sid, sessions.peer, sessions.browser, sessions.created_at, \
              sessions.last_seen, sessions.expires_at, sessions.refresh_at FROM sessions ",
             $rest
         )
@@ -43,6 +43,7 @@ pub(in crate::store) struct SessionRow {
     principal: String,
     provider_sid: Option<String>,
     peer: Option<String>,
+    browser: Option<String>,
     created_at: i64,
     last_seen: i64,
     expires_at: i64,
@@ -59,6 +60,7 @@ impl TryFrom<SessionRow> for SessionRecord {
             id,
             provider_sid: row.provider_sid,
             peer: row.peer.and_then(|peer| peer.parse().ok()),
+            browser: row.browser.map(Into::into),
             created_at: Timestamp::from_micros(row.created_at),
             last_seen: Timestamp::from_micros(row.last_seen),
             expires_at: Timestamp::from_micros(row.expires_at),
@@ -151,8 +153,8 @@ impl Store {
             transaction
                 .execute(
                     "INSERT INTO sessions (id, issuer, subject, provider_sid, principal, created_at, \
-                     last_seen, expires_at, refresh_at, tokens, peer, label, words, heard_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                     last_seen, expires_at, refresh_at, tokens, peer, label, words, heard_at, browser) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
                     args![
                         &*session.id.0,
                         &*session.principal.issuer,
@@ -167,7 +169,8 @@ impl Store {
                         session.peer.map(|peer| peer.to_string()),
                         session.id.label(),
                         words.as_str(),
-                        session.created_at
+                        session.created_at,
+                        session.browser.as_deref()
                     ],
                 )
                 .await?;

@@ -3,6 +3,8 @@
 //! A family belongs to a session and is good only while that is. Used refresh tokens stay, so that one that comes a second time is recognised;
 //! the family then ends, since nobody can tell which of the two who showed it is the thief (RFC 9700 §4.14.2).
 
+use std::net::IpAddr;
+
 use crate::audit::event::{Event, FamilyEvent};
 use crate::clock::Timestamp;
 use crate::secret::TokenHash;
@@ -23,6 +25,21 @@ pub struct FamilyRecord {
     pub client: String,
     /// RFC 7638 thumbprint of the key that its tokens are bound to.
     pub key_thumbprint: Option<String>,
+}
+
+/// A live family, as the person sees it on whose behalf it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenTokens {
+    /// What was given.
+    pub family: FamilyRecord,
+    /// How, as in `browser` and `device`, if that is known.
+    pub how: Option<String>,
+    /// Where the program asked from, if that is known.
+    pub peer: Option<IpAddr>,
+    /// When.
+    pub at: Timestamp,
+    /// When a refresh token of it was used last; access tokens are good for minutes after that.
+    pub renewed_at: Timestamp,
 }
 
 /// What becomes of a refresh token that is presented.
@@ -62,16 +79,46 @@ const OF_REFRESH_TOKEN: &str = "SELECT f.id, f.session, f.client, f.key_thumbpri
      JOIN token_families f ON f.id = r.family JOIN sessions s ON s.id = f.session \
      WHERE r.hash = $1 AND f.ended_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2";
 
+#[derive(sqlx::FromRow)]
+struct GivenRow {
+    id: String,
+    session: String,
+    client: String,
+    key_thumbprint: Option<String>,
+    how: Option<String>,
+    peer: Option<String>,
+    created_at: i64,
+    renewed_at: Option<i64>,
+}
+
+impl From<GivenRow> for GivenTokens {
+    fn from(row: GivenRow) -> Self {
+        Self {
+            how: row.how,
+            peer: row.peer.and_then(|peer| peer.parse().ok()),
+            at: Timestamp::from_micros(row.created_at),
+            renewed_at: Timestamp::from_micros(row.renewed_at.unwrap_or(row.created_at)),
+            family: FamilyRecord {
+                id: FamilyId(row.id.into()),
+                session: SessionId(row.session.into()),
+                client: row.client,
+                key_thumbprint: row.key_thumbprint,
+            },
+        }
+    }
+}
+
 const fn reason_text(reason: FamilyEnd) -> &'static str {
     match reason {
         FamilyEnd::Revoked => "revoked",
+        FamilyEnd::SignedOut => "signed_out",
         FamilyEnd::RefreshReused => "refresh_reused",
         FamilyEnd::CodeReused => "code_reused",
     }
 }
 
 impl Store {
-    /// Keeps a new family with its first refresh token, if it has any; false if the session has ended. `how` and `peer` are for the log.
+    /// Keeps a new family with its first refresh token, if it has any; false if the session has ended. `how` and `peer` are for the log and for the person.
     pub async fn create_family(
         &self,
         family: &FamilyRecord,
@@ -96,14 +143,16 @@ impl Store {
             let principal = principal_of(&family.session, principal)?;
             transaction
                 .execute(
-                    "INSERT INTO token_families (id, session, client, key_thumbprint, created_at) \
-                     VALUES ($1, $2, $3, $4, $5)",
+                    "INSERT INTO token_families (id, session, client, key_thumbprint, created_at, how, peer) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
                     args![
                         &*family.id.0,
                         &*family.session.0,
                         family.client.as_str(),
                         family.key_thumbprint.as_deref(),
-                        now
+                        now,
+                        how,
+                        peer
                     ],
                 )
                 .await?;
@@ -192,6 +241,25 @@ impl Store {
         )
         .await?;
         Ok(rows.into_iter().next().map(FamilyRecord::from))
+    }
+
+    /// What programs were given on behalf of somebody and is still good, the newest first. Sessions that were not used since `used_since` are over.
+    pub async fn tokens_given_for(
+        &self,
+        (issuer, subject): (&str, &str),
+        used_since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<GivenTokens>, StoreError> {
+        let rows: Vec<GivenRow> = within(self.database.fetch(
+            "SELECT f.id, f.session, f.client, f.key_thumbprint, f.how, f.peer, f.created_at, \
+             (SELECT MAX(r.created_at) FROM refresh_tokens r WHERE r.family = f.id) AS renewed_at \
+             FROM token_families f JOIN sessions s ON s.id = f.session \
+             WHERE s.issuer = $1 AND s.subject = $2 AND f.ended_at IS NULL AND s.ended_at IS NULL \
+             AND s.expires_at > $3 AND s.last_seen >= $4 ORDER BY f.created_at DESC, f.id LIMIT $5",
+            args![issuer, subject, self.clock.now(), used_since, limit],
+        ))
+        .await?;
+        Ok(rows.into_iter().map(Into::into).collect())
     }
 
     /// The live session of a live family.

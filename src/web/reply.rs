@@ -46,6 +46,19 @@ pub fn page(
     Ok(typed(info, status, "text/html; charset=utf-8", text))
 }
 
+/// A page that has a script of ours, without which it works as well.
+pub fn page_with_script(
+    info: &RequestInfo,
+    status: StatusCode,
+    page: &impl Template,
+) -> Result<Response<Body>, ReplyFault> {
+    let mut response = self::page(info, status, page)?;
+    let policy = HeaderValue::from_static(security_headers::WITH_SCRIPT);
+    let name = header::CONTENT_SECURITY_POLICY;
+    response.headers_mut().insert(name, policy);
+    Ok(response)
+}
+
 /// JSON.
 pub fn json(info: &RequestInfo, status: StatusCode, value: &Value) -> Response<Body> {
     typed(info, status, "application/json", value.to_string())

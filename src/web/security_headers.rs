@@ -10,7 +10,7 @@ pub const OWN_RESPONSE: HeaderName = HeaderName::from_static("wayleave-response"
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The same for pages of the console, which have a script of ours; they work without it.
+/// The same for pages of portal and console, which have a script of ours; they work without it.
 pub const WITH_SCRIPT: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 const FIXED: [(HeaderName, &str); 7] = [

@@ -1,4 +1,4 @@
-//! The stylesheets of our pages, the console's script, and the icon, compiled in. A name has its file's hash, so that it can be cached for ever.
+//! The stylesheets and scripts of our pages, and the icon, compiled in. A name has its file's hash, so that it can be cached for ever.
 
 use std::sync::LazyLock;
 
@@ -12,6 +12,10 @@ const TEXT: &str = include_str!("../../static/wayleave.css");
 const CONSOLE: &str = include_str!("../../static/console.css");
 
 const SCRIPT: &str = include_str!("../../static/console.js");
+
+const PORTAL: &str = include_str!("../../static/portal.css");
+
+const PORTAL_SCRIPT: &str = include_str!("../../static/portal.js");
 
 const EDITOR: &str = include_str!("../../static/editor.js");
 
@@ -34,6 +38,13 @@ pub static CONSOLE_PATH: LazyLock<String> = LazyLock::new(|| path("console", CON
 /// Path of the console's script, on the home host.
 pub static SCRIPT_PATH: LazyLock<String> = LazyLock::new(|| path("console", SCRIPT, "js"));
 
+/// Path of what people's own pages have besides, on the home host.
+pub static PORTAL_PATH: LazyLock<String> = LazyLock::new(|| path("portal", PORTAL, "css"));
+
+/// Path of the script of people's own pages, on the home host.
+pub static PORTAL_SCRIPT_PATH: LazyLock<String> =
+    LazyLock::new(|| path("portal", PORTAL_SCRIPT, "js"));
+
 /// Path of the script of the console's editor, on the home host.
 pub static EDITOR_PATH: LazyLock<String> = LazyLock::new(|| path("editor", EDITOR, "js"));
 
@@ -55,6 +66,16 @@ pub fn console_response() -> Response<Body> {
 /// The console's script.
 pub fn script_response() -> Response<Body> {
     script(SCRIPT)
+}
+
+/// The stylesheet of people's own pages.
+pub fn portal_response() -> Response<Body> {
+    fixed(PORTAL, "text/css; charset=utf-8", FOR_EVER)
+}
+
+/// The script of people's own pages.
+pub fn portal_script_response() -> Response<Body> {
+    script(PORTAL_SCRIPT)
 }
 
 /// The script of the console's editor.

@@ -155,6 +155,7 @@ impl Desk {
             principal,
             provider_sid: None,
             peer: None,
+            browser: None,
             created_at: now,
             last_seen: now,
             expires_at: now.plus(Duration::from_secs(3600)),

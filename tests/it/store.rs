@@ -165,6 +165,7 @@ fn arrival(replaces: Option<TokenHash>) -> Arrival<'static> {
     Arrival {
         host: "app",
         peer: None,
+        browser: None,
         replaces,
     }
 }
@@ -176,6 +177,7 @@ async fn session(store: &Store, clock: &ManualClock, id: &str) -> (SessionRecord
         principal: principal(),
         provider_sid: Some("sid".into()),
         peer: Some([192, 0, 2, 7].into()),
+        browser: None,
         created_at: now,
         last_seen: now,
         expires_at: now.plus(Duration::from_secs(3600)),

@@ -229,6 +229,7 @@ impl Stage {
         let arrival = Arrival {
             host: "access.example",
             peer: Some([192, 0, 2, 7].into()),
+            browser: Some("Firefox on Linux"),
             replaces: None,
         };
         let started = self
