@@ -3,7 +3,7 @@
 # A failure's own words are worth more than where it was: they come last.
 export RUST_BACKTRACE = 0
 
-.PHONY: demo build test quick check parts it bench count differential fuzz fmt
+.PHONY: demo build test quick check parts it screenshots bench count differential fuzz fmt
 
 # Builds the binary and runs the main job on this machine: an edge, a demo identity provider, and two mesh workloads behind it.
 demo:
@@ -33,6 +33,11 @@ parts:
 # One group of tests against the real peers: make it T=store
 it: parts
 	tests/parts/with-parts.sh cargo test --locked --test it $(T)
+
+# The pictures of README.md, taken anew.
+screenshots: parts
+	tests/parts/with-parts.sh cargo test --locked --test it the_readmes_pictures
+	mkdir -p docs/images && cp target/screenshots/readme/*.png docs/images/
 
 # Beside Envoy and nginx on this machine: CPU time per request, ratios; about 5 minutes after the release build. Needs wrk and h2load (apt: wrk nghttp2-client).
 bench: parts

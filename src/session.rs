@@ -26,6 +26,7 @@ use crate::store::{Store, StoreError};
 pub mod cookie;
 mod families;
 mod live;
+pub mod open;
 mod refresh;
 
 pub use families::{Families, Family, FamilyEnd, FamilyId, Granted};
@@ -134,6 +135,8 @@ pub struct Sessions {
     unwritten_ends: Mutex<Vec<(SessionId, EndReason)>>,
     /// Families of tokens that were derived from sessions.
     pub families: Families,
+    /// What sessions have open at this edge.
+    pub open: open::OpenStreams,
 }
 
 /// What a provider answers to a refresh.
@@ -212,6 +215,7 @@ impl Sessions {
             todo: Mutex::new(Some(todo)),
             unwritten_ends: Mutex::default(),
             families: Families::default(),
+            open: open::OpenStreams::default(),
         })
     }
 

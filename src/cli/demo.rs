@@ -99,12 +99,12 @@ fn announce(stage: &Stage) {
         "payroll, for sre",
     );
     line(
-        &format!("http://console.localhost:{http}/"),
-        "production console: for sre, and for staff when one of sre approves",
+        &format!("http://releases.localhost:{http}/"),
+        "releases: for sre, and for staff when one of sre approves",
     );
     line(
         &format!("http://access.localhost:{http}/"),
-        "who am I; requests for access; sign out",
+        "your own page: apps, requests for access, sign-ins",
     );
     anstream::println!("\n{bold}From the command line,{bold:#} for staff:\n");
     line(
@@ -153,8 +153,8 @@ fn announce(stage: &Stage) {
 
 fn reach(person: &str) -> &'static str {
     match person {
-        "alice" => "everything; decides at the home page who else gets the console",
-        "bob" => "dashboards and lines; may ask for the console, and gets it once alice approves",
+        "alice" => "everything; decides at the home page who else gets releases",
+        "bob" => "dashboards and lines; may ask for releases, and gets it once alice approves",
         _ => "none",
     }
 }

@@ -103,7 +103,7 @@ mod tests {
         let demo = include_str!("../../demo/policy.yaml")
             .replace("@DASHBOARDS_PORT@", "7001")
             .replace("@PAYROLL_PORT@", "7002")
-            .replace("@CONSOLE_PORT@", "7003")
+            .replace("@RELEASES_PORT@", "7003")
             .replace("@LINES_PORT@", "7004");
         let okta = include_str!("../../deploy/examples/okta-istio/policy.yaml");
         for (text, trust_domain) in [

@@ -123,7 +123,7 @@ pub(super) async fn show(
         last_seen: Moment::of(person.record.last_seen, now),
         sessions: live
             .iter()
-            .map(|session| sessions::Row::of(session, &visit, now))
+            .map(|session| sessions::Row::of(session, (&console, &visit), now))
             .collect(),
         end_path: link::with_query("/console/sessions/end", &[("person", id.as_str())]),
         may_end: visit.actor.may(Permission::EndSessions),

@@ -14,6 +14,7 @@ use crate::console::guard::{Query, Submitted, Visit};
 use crate::console::link;
 use crate::policy::roles::Permission;
 use crate::session::SessionRecord;
+use crate::session::open::Open;
 use crate::store::people::PersonId;
 use crate::store::revoking::SessionsAfter;
 use crate::web::moment::Moment;
@@ -35,12 +36,42 @@ pub(super) struct Row {
     pub(super) since: Moment,
     pub(super) last_seen: Moment,
     pub(super) ends: Moment,
+    pub(super) open: Vec<Opened>,
     pub(super) is_own: bool,
     pub(super) end_path: String,
 }
 
+/// What a session has open at this edge on a route.
+pub(super) struct Opened {
+    pub(super) route: String,
+    pub(super) count: usize,
+    pub(super) what: &'static str,
+    pub(super) since: Moment,
+}
+
+impl Opened {
+    fn of(open: &Open, now: Timestamp) -> Self {
+        Self {
+            route: open.route.to_string(),
+            count: open.count,
+            what: match (open.is_tunnel, open.count) {
+                (true, 1) => "tunnel",
+                (true, _) => "tunnels",
+                (false, 1) => "stream",
+                (false, _) => "streams",
+            },
+            since: Moment::of(open.since, now),
+        }
+    }
+}
+
 impl Row {
-    pub(super) fn of(session: &SessionRecord, visit: &Visit, now: Timestamp) -> Self {
+    pub(super) fn of(
+        session: &SessionRecord,
+        (console, visit): (&Console, &Visit),
+        now: Timestamp,
+    ) -> Self {
+        let open = console.sessions.open.of(&session.id);
         let principal = &session.principal;
         let label = session.id.label();
         Self {
@@ -52,6 +83,7 @@ impl Row {
             since: Moment::of(session.created_at, now),
             last_seen: Moment::of(session.last_seen, now),
             ends: Moment::of(session.expires_at, now),
+            open: open.iter().map(|one| Opened::of(one, now)).collect(),
             is_own: session.id == visit.session.id,
             end_path: link::with_query("/console/sessions/end", &[("session", &label)]),
             label,
@@ -98,7 +130,9 @@ pub(super) async fn list(State(console): Shared, visit: Visit, Query(query): Que
         let parameters = [("q", contains.as_str()), ("after", &after.text())];
         link::with_query("/console/sessions", &parameters)
     });
-    let rows = shown.iter().map(|session| Row::of(session, &visit, now));
+    let rows = shown
+        .iter()
+        .map(|session| Row::of(session, (&console, &visit), now));
     page(&SessionsPage {
         frame: Frame::of(&visit, "Sessions"),
         rows: rows.collect(),
@@ -168,7 +202,7 @@ async fn confirm(console: &Console, visit: &Visit, from: &Parameters, fault: boo
     let rows: Vec<Row> = hit
         .first
         .iter()
-        .map(|one| Row::of(one, visit, now))
+        .map(|one| Row::of(one, (console, visit), now))
         .collect();
     page(&EndPage {
         frame: Frame::of(visit, what.clone()),
@@ -217,7 +251,13 @@ pub(super) fn sample_row(text: &str) -> Row {
         browser: Some(text.to_owned()),
         since: moment.clone(),
         last_seen: moment.clone(),
-        ends: moment,
+        ends: moment.clone(),
+        open: vec![Opened {
+            route: text.to_owned(),
+            count: 2,
+            what: "streams",
+            since: moment,
+        }],
         is_own: true,
         end_path: link::with_query("/console/sessions/end", &[("session", text)]),
     }

@@ -21,7 +21,7 @@ pub const HOSTS: [&str; 5] = [
     "access.localhost",
     "grafana.localhost",
     "payroll.localhost",
-    "console.localhost",
+    "releases.localhost",
     "lines.localhost",
 ];
 
@@ -60,7 +60,7 @@ impl Stage {
         let (ports, provider) = reserve(ports).await?;
         let dashboards = bind(0, "a demo workload", "--port").await?;
         let payroll = bind(0, "a demo workload", "--port").await?;
-        let console = bind(0, "a demo workload", "--port").await?;
+        let releases = bind(0, "a demo workload", "--port").await?;
         let lines_listener = bind(0, "a demo workload", "--port").await?;
 
         let folder = private_folder()?;
@@ -79,7 +79,7 @@ impl Stage {
         let policy = POLICY
             .replace("@DASHBOARDS_PORT@", &port_of(&dashboards).to_string())
             .replace("@PAYROLL_PORT@", &port_of(&payroll).to_string())
-            .replace("@CONSOLE_PORT@", &port_of(&console).to_string())
+            .replace("@RELEASES_PORT@", &port_of(&releases).to_string())
             .replace("@LINES_PORT@", &port_of(&lines_listener).to_string());
         stage.write("policy.yaml", &policy)?;
 
@@ -98,7 +98,7 @@ impl Stage {
         let workloads = [
             (DASHBOARDS, dashboards),
             (PAYROLL, payroll),
-            (CONSOLE, console),
+            (RELEASES, releases),
         ];
         for (workload, listener) in workloads {
             let issued = stage.authority.workload(workload.spiffe_id)?;
@@ -230,9 +230,9 @@ const PAYROLL: Workload = Workload {
 };
 
 /// Open to some, and to others for a time.
-const CONSOLE: Workload = Workload {
-    title: "Production console",
-    spiffe_id: "spiffe://demo.wayleave/ns/apps/sa/console",
+const RELEASES: Workload = Workload {
+    title: "Releases",
+    spiffe_id: "spiffe://demo.wayleave/ns/apps/sa/releases",
     admits: None,
 };
 

@@ -18,7 +18,7 @@ use crate::mesh::svid::Svid;
 use crate::policy::compile::{CompiledPolicy, MapFault};
 use crate::policy::model::Revision;
 use crate::secret::TokenHash;
-use crate::session::{Due, Session};
+use crate::session::{Due, Session, SessionId};
 use crate::token::assertion::{Assertion, Minter};
 use crate::token::bearer::VerifiedBearer;
 
@@ -123,6 +123,15 @@ impl Caller {
             Proof::Session { session, .. } => Some(&session.principal),
             Proof::Access(proof) => Some(&proof.granted.session.principal),
             Proof::Bearer { verified, .. } => Some(&verified.principal),
+        }
+    }
+
+    /// The session behind the proof, if there is one.
+    pub fn session_id(&self) -> Option<&SessionId> {
+        match &self.proof {
+            Proof::Nobody | Proof::Bearer { .. } => None,
+            Proof::Session { session, .. } => Some(&session.id),
+            Proof::Access(proof) => Some(&proof.granted.session.id),
         }
     }
 

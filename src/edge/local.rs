@@ -59,7 +59,10 @@ impl<U: Upstreams> Worker<U> {
                 edge.clock.clone(),
                 &edge.metrics,
             )),
-            streams: Rc::new(Streams::new(edge.metrics.open_streams.clone())),
+            streams: Rc::new(Streams::new(
+                edge.metrics.open_streams.clone(),
+                edge.sessions.open.worker(),
+            )),
             recorder: edge.spool.recorder(),
             records_fail: Cell::new(false),
             by_cookie: RefCell::new(Generations::new(REMEMBERED)),

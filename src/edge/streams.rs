@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::edge::authorize::Permit;
 use crate::edge::local::{PolicyView, Worker};
 use crate::edge::metrics::Outcome;
 use crate::edge::upstream::Upstreams;
+use crate::session::open::{self, BySession, Open, Said};
 
 /// How often log lines are handed over.
 const TICK: Duration = Duration::from_millis(100);
@@ -24,6 +26,12 @@ const TICK: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: u32 = 2;
 /// Ticks from one tidying of upstream connections to the next.
 const TIDY_EVERY: u32 = 20;
+/// Ticks from one word of what is open to the next.
+const TELL_EVERY: u32 = 10;
+/// Ticks after which an exchange is one that lasts.
+const LASTS: u32 = 10;
+/// Sessions that a worker tells of at most.
+const TOLD: usize = 20_000;
 /// How often in a row a proof may be unclear before what it allowed is cut off.
 const UNCLEAR: u8 = 4;
 
@@ -89,6 +97,7 @@ pub struct Exchange {
     cut: Cell<Option<Cut>>,
     wakers: RefCell<[Option<Waker>; 2]>,
     /// In ticks of the worker.
+    began_at: u32,
     moved_at: Cell<u32>,
     idle: u32,
     now: Rc<Cell<u32>>,
@@ -195,15 +204,19 @@ pub struct Streams {
     now: Rc<Cell<u32>>,
     gauge: Gauge,
     shown: Cell<usize>,
+    said: Arc<Said>,
+    has_said: Cell<bool>,
 }
 
 impl Streams {
-    pub(in crate::edge) fn new(gauge: Gauge) -> Self {
+    pub(in crate::edge) fn new(gauge: Gauge, said: Arc<Said>) -> Self {
         Self {
             open: RefCell::default(),
             now: Rc::default(),
             gauge,
             shown: Cell::new(0),
+            said,
+            has_said: Cell::new(false),
         }
     }
 
@@ -220,6 +233,7 @@ impl Streams {
             permit: RefCell::new(Rc::new(permit)),
             cut: Cell::new(None),
             wakers: RefCell::default(),
+            began_at: self.now.get(),
             moved_at: Cell::new(self.now.get()),
             idle: u32::try_from(idle).unwrap_or(u32::MAX),
             now: Rc::clone(&self.now),
@@ -258,6 +272,33 @@ impl Streams {
         self.open.borrow().get(place).cloned()
     }
 
+    /// Says which sessions have something open that lasts, for people to read.
+    fn tell(&self, now: Timestamp) {
+        let mut by_session = BySession::new();
+        for exchange in self.open.borrow().iter() {
+            let age = self.now.get().wrapping_sub(exchange.began_at);
+            let permit = exchange.permit.borrow();
+            let Some(session) = permit.caller().session_id().filter(|_| age >= LASTS) else {
+                continue;
+            };
+            if by_session.len() >= TOLD && !by_session.contains_key(session) {
+                continue;
+            }
+            let route = &permit.routed().route().route;
+            let one = Open {
+                route: Arc::clone(&route.name),
+                is_tunnel: route.is_tcp(),
+                count: 1,
+                since: now.minus(TICK * age),
+            };
+            open::add(by_session.entry(session.clone()).or_default(), one);
+        }
+        let says = !by_session.is_empty();
+        if self.has_said.replace(says) || says {
+            self.said.replace(by_session);
+        }
+    }
+
     fn publish(&self) {
         let (count, shown) = (self.count(), self.shown.get());
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -284,6 +325,9 @@ impl<U: Upstreams> Worker<U> {
             self.streams.now.set(now);
             if now.is_multiple_of(SWEEP_EVERY) {
                 self.sweep();
+            }
+            if now.is_multiple_of(TELL_EVERY) {
+                self.streams.tell(self.edge.clock.now());
             }
             if now.is_multiple_of(TIDY_EVERY) {
                 self.upstreams.tidy();
@@ -338,7 +382,7 @@ impl<U: Upstreams> Worker<U> {
         };
         exchange.unclear.set(0);
         let is_same = Rc::ptr_eq(&caller, permit.caller())
-            && std::sync::Arc::ptr_eq(&view.policy, &permit.routed().view().policy);
+            && Arc::ptr_eq(&view.policy, &permit.routed().view().policy);
         if !is_same || view.policy.varies() || permit.granted_until().is_some() {
             let grants = self.edge.grants.current();
             let again = permit.again(view, &caller, &grants, now);

@@ -696,10 +696,7 @@ async fn k4_every_page_and_form_is_for_people_who_are_signed_in() {
         let what = format!("{} {path}", endpoint.method);
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{what}");
         let to = page.header("location");
-        assert!(
-            to.starts_with("/.wayleave/sign-in?to=%2Faccess%2F"),
-            "{what}: {to}"
-        );
+        assert!(to.starts_with("/.wayleave/sign-in?to=%2F"), "{what}: {to}");
         // Nothing of it is on hosts of routes, where the path is the upstream's.
         let elsewhere = navigation(endpoint.method, &house.url("nowhere", &path), empty());
         let page = house.browser().fetch(elsewhere).await;

@@ -12,10 +12,10 @@ use crate::parts::visitor::{Page, Visitor};
 /// What changes is in force everywhere within this.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Bob, who asks for the console and waits.
+/// Bob, who asks for releases and waits.
 async fn bob_asks(parties: &Parties) -> (Visitor, Page) {
     let mut bob = Visitor::new();
-    let page = bob.open_as("bob", &parties.at("console")).await;
+    let page = bob.open_as("bob", &parties.at("releases")).await;
     assert_eq!(page.status, StatusCode::FORBIDDEN, "{page:?}");
     let waiting = ask(&mut bob, &page).await;
     assert!(
@@ -58,8 +58,8 @@ async fn j2_two_edges_on_one_postgres_hear_of_grants_and_their_end() {
     let (bob, waiting) = bob_asks(&parties).await;
     let bob = Mutex::new(bob);
     let (here, there) = (
-        parties.at("console"),
-        format!("http://console.localhost:{port}"),
+        parties.at("releases"),
+        format!("http://releases.localhost:{port}"),
     );
     assert!(!opens(&bob, &there).await);
 
@@ -72,7 +72,7 @@ async fn j2_two_edges_on_one_postgres_hear_of_grants_and_their_end() {
     }
     // The page that waits goes on to what was asked for first.
     let went = bob.lock().await.open(waiting.url.as_str()).await;
-    assert_eq!(went.url.host_str(), Some("console.localhost"), "{went:?}");
+    assert_eq!(went.url.host_str(), Some("releases.localhost"), "{went:?}");
 
     let mut stream = bob.lock().await.stream(&format!("{here}/events")).await;
     assert!(stream.chunk().await.unwrap().is_some());
@@ -104,14 +104,14 @@ async fn without_the_store_nothing_new_is_granted_and_what_is_goes_on() {
     let bob = Mutex::new(bob);
     let (mut alice, page) = alice_looks(&parties, &parties.at("access")).await;
     alice.submit(&page, &[("lasting", "1h")]).await;
-    let console = parties.at("console");
-    eventually("the grant", async || opens(&bob, &console).await).await;
+    let releases = parties.at("releases");
+    eventually("the grant", async || opens(&bob, &releases).await).await;
     let list = format!("{}/access/requests", parties.at("access"));
     let granted = alice.open(&list).await;
 
     postgres.tell("stop");
     for _ in 0..5 {
-        assert!(opens(&bob, &console).await, "what is granted goes on");
+        assert!(opens(&bob, &releases).await, "what is granted goes on");
     }
     let revoked = alice.submit(&granted, &[]).await;
     assert_eq!(
@@ -155,7 +155,7 @@ async fn a_kill_leaves_no_half_of_a_grant_and_loses_none_that_was_acknowledged()
         let mut edge = parties.serve().await;
         let mut bob = Visitor::new();
         bob.open_as("bob", &parties.at("grafana")).await;
-        let refused = bob.open(&parties.at("console")).await;
+        let refused = bob.open(&parties.at("releases")).await;
         if refused.status == StatusCode::OK {
             // What an earlier round granted is given back.
             let mine = bob
@@ -163,10 +163,10 @@ async fn a_kill_leaves_no_half_of_a_grant_and_loses_none_that_was_acknowledged()
                 .await;
             bob.submit(&mine, &[]).await;
         }
-        let console = parties.at("console");
+        let releases = parties.at("releases");
         let bob = Mutex::new(bob);
-        eventually("it is over", async || !opens(&bob, &console).await).await;
-        let refused = bob.lock().await.open(&console).await;
+        eventually("it is over", async || !opens(&bob, &releases).await).await;
+        let refused = bob.lock().await.open(&releases).await;
         let waiting = ask(&mut *bob.lock().await, &refused).await;
         assert!(waiting.text.contains("Waiting for"), "{waiting:?}");
         let (alice, page) = alice_looks(&parties, &parties.at("access")).await;

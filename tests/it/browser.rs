@@ -119,10 +119,60 @@ async fn two_people_change_policy_in_the_console() {
     }
 }
 
+/// More to open than the demonstration has, for the pictures.
+fn with_more_to_open(policy: &str) -> String {
+    let (_, first) = policy.split_once("host: grafana.localhost\n").unwrap();
+    let upstream = first.split("  - name:").next().unwrap();
+    let names = ["wiki", "ci", "tickets", "tracing", "vault"];
+    let routes =
+        names.map(|name| format!("  - name: {name}\n    host: {name}.localhost\n{upstream}"));
+    let routes = policy.replacen("routes:\n", &format!("routes:\n{}", routes.concat()), 1);
+    let staff = "to: [{ routes: [dashboards] }]\n";
+    let more = "  - name: staff-may-work\n    action: allow\n    from: [{ groups: [staff] }]\n    \
+        to: [{ routes: [wiki, ci, tickets, tracing] }]\n  - name: vault-for-a-time\n    action: allow\n    from: [{ groups: [staff] }]\n    \
+        to: [{ routes: [vault] }]\n    require: { approval: { from: [{ groups: [sre] }], at_most: 2h } }\n";
+    routes.replacen(staff, &format!("{staff}{more}"), 1)
+}
+
+/// `make screenshots` copies them into `docs/images`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_readmes_pictures_can_be_taken() {
+    let parties = Parties::gather().await;
+    let policy = parties.read("policy.yaml");
+    parties.edit("policy.yaml", &policy, &with_more_to_open(&policy));
+    let file = "[policy]\nfile = \"policy.yaml\"\n";
+    parties.edit(CONFIGURATION, file, "[policy]\n");
+    let edge = parties.serve().await;
+    let document = parties.stage.path("policy.yaml");
+    let arguments = [
+        "apply",
+        document.to_str().unwrap(),
+        "-m",
+        "the first",
+        "--yes",
+    ];
+    command(&parties, "policy", &arguments).await.expect_done();
+    let ports = parties.stage.ports;
+    let ports =
+        json!({ "http": ports.http, "https": ports.https, "provider": ports.identity_provider });
+    let pictures = format!("{}/readme", shots());
+    std::fs::create_dir_all(&pictures).unwrap();
+    let input = json!({ "ports": ports, "shots": pictures });
+    let report = run("readme.mjs", input, || edge.err()).await;
+    assert_eq!(report["pictures"].as_array().unwrap().len(), 4);
+    parties.leave().await;
+}
+
 #[tokio::test]
 async fn the_console_is_drawn_and_accessible_and_works_without_a_script() {
     let (_demo, report) = look("console.mjs", |_| json!({ "shots": shots() })).await;
-    assert_eq!(report["pages"].as_array().unwrap().len(), 56, "{report}");
+    assert_eq!(report["pages"].as_array().unwrap().len(), 68, "{report}");
+}
+
+#[tokio::test]
+async fn peoples_own_pages_are_drawn_and_accessible_and_work_without_a_script() {
+    let (_demo, report) = look("portal.mjs", |_| json!({ "shots": shots() })).await;
+    assert_eq!(report["pages"].as_array().unwrap().len(), 32, "{report}");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ mod parts;
 mod people_api;
 mod policy_cli;
 mod policy_writes;
+mod portal;
 mod process;
 mod secrets;
 mod serve;

@@ -240,12 +240,12 @@ async fn without_a_file(store: &str) -> Parties {
 async fn access_is_asked_for_and_granted_from_the_command_line() {
     for store in stores().await {
         let (parties, edge, alice, bob) = two_at_an_edge(&store).await;
-        let refused = bob.run(&["curl", "console/", "--", "-sS", "-f"]).await;
+        let refused = bob.run(&["curl", "releases/", "--", "-sS", "-f"]).await;
         assert_ne!(refused.code, Some(0));
         for (arguments, code) in [
             (&["request", "payroll", "-m", "why"][..], 4),
-            (&["request", "console", "-m", " "], 1),
-            (&["request", "console", "-m", "why", "--for", "9h"], 1),
+            (&["request", "releases", "-m", " "], 1),
+            (&["request", "releases", "-m", "why", "--for", "9h"], 1),
             (&["request", "nothing", "-m", "why"], 2),
         ] {
             let said = bob.run(arguments).await;
@@ -264,7 +264,7 @@ async fn access_is_asked_for_and_granted_from_the_command_line() {
         assert!(open.out.contains("may open it already"), "{}", open.out);
 
         // Asked, refused with a reason, asked again, granted for less, used, and given back.
-        let mut asking = bob.start(&["request", "console/x?y=1", "-m", "the pager rings"]);
+        let mut asking = bob.start(&["request", "releases/x?y=1", "-m", "the pager rings"]);
         asking.logs("Asked for 1h").await;
         let list = alice.run(&["access"]).await.expect_done().out;
         assert!(
@@ -281,7 +281,7 @@ async fn access_is_asked_for_and_granted_from_the_command_line() {
         assert_eq!(asking.ended().await.code(), Some(4), "{}", asking.err());
         assert!(asking.err().contains("call me first"), "{}", asking.err());
 
-        let mut asking = bob.start(&["request", "console", "-m", "I called", "--for", "30m"]);
+        let mut asking = bob.start(&["request", "releases", "-m", "I called", "--for", "30m"]);
         asking.logs("Asked for 30m").await;
         let list = alice.run(&["access", "list"]).await.expect_done().out;
         let id = first_id(&list, "For you to decide:");
@@ -296,7 +296,7 @@ async fn access_is_asked_for_and_granted_from_the_command_line() {
             asking.out()
         );
         let seen = bob
-            .run(&["curl", "console/", "--", "-sS", "-f"])
+            .run(&["curl", "releases/", "--", "-sS", "-f"])
             .await
             .expect_done();
         assert!(seen.out.contains("ns/people/sa/bob"), "{}", seen.out);
@@ -314,7 +314,7 @@ async fn the_glass_is_broken_and_looked_at_from_the_command_line() {
         let (parties, edge, alice, bob) = two_at_an_edge(&store).await;
         let broken = [
             "request",
-            "console",
+            "releases",
             "-m",
             "fire",
             "--break-glass",

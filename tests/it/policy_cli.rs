@@ -375,17 +375,17 @@ async fn a_refusal_is_explained_rule_by_rule() {
         let carol = explain(&carol).await.expect_done().json();
         assert_eq!(carol["verdict"], "deny");
         assert_eq!(carol["rule"], "contractors-stay-out");
-        let console = format!("{}/", parties.at("console"));
+        let releases = format!("{}/", parties.at("releases"));
         let bob = ["--as", "bob", "--provider", "demo", "--group", "staff"];
-        let asks = explain(&[&bob[..], &["GET", &console]].concat()).await;
+        let asks = explain(&[&bob[..], &["GET", &releases]].concat()).await;
         let asks = asks.expect_done().out;
         assert!(
-            asks.contains("asked for an approval by somebody else, as rule staff-may-ask-for-the-console wants it")
+            asks.contains("asked for an approval by somebody else, as rule staff-may-ask-for-releases wants it")
                 && asks.contains("for at most 1h; in an emergency you can have it at once"),
             "{asks}"
         );
-        let rule = "staff-may-ask-for-the-console";
-        let has = [&bob[..], &["--granted", rule, "GET", &console]].concat();
+        let rule = "staff-may-ask-for-releases";
+        let has = [&bob[..], &["--granted", rule, "GET", &releases]].concat();
         let has = explain(&has).await.expect_done().out;
         assert!(has.contains(&format!("allowed by rule {rule}")), "{has}");
         let nobody = explain(&["GET", &url]).await.expect_done();

@@ -23,7 +23,7 @@ async fn nothing_is_left(mut demo: Demo, signal: &str) {
 async fn the_demo_is_ready_when_it_says_so_and_leaves_nothing_behind() {
     let demo = Demo::start().await;
     let said = demo.program.out();
-    for host in ["grafana", "payroll", "console", "access"] {
+    for host in ["grafana", "payroll", "releases", "access"] {
         assert!(
             said.contains(&format!("http://{host}.localhost:{}/", demo.http)),
             "{said}"

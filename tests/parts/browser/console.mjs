@@ -1,35 +1,30 @@
 // The console's pages, wide and narrow, light and dark: drawn into `shots`, none scrolls sideways, none fails a rule of axe-core for WCAG 2.2 AA,
 // and each does without its script what it does with it.
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { assert, at, grafana, home, input, issuer, payroll, person, run, signIn, text } from "./lib.mjs";
-
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-const sizes = { wide: { width: 1280, height: 860 }, narrow: { width: 390, height: 844 } };
-
-async function checked(page, name) {
-  const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert(wider <= 0, `${name} scrolls sideways by`, wider);
-  // Not a script tag, which the page's policy would refuse.
-  await page.evaluate(axe);
-  const found = await page.evaluate((tags) => globalThis.axe.run({ runOnly: { type: "tag", values: tags } }), tags);
-  const faults = found.violations.map((one) => ({ rule: one.id, at: one.nodes.map((node) => `${node.html} ${node.failureSummary}`) }));
-  assert(faults.length === 0, `${name} is not accessible:`, faults);
-}
-
-// Layout that moves while the page loads would be seen by whoever is about to click.
-const shifted = () =>
-  new Promise((resolve) => {
-    let sum = 0;
-    new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
-    }).observe({ type: "layout-shift", buffered: true });
-    requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
-  });
+import { assert, checked, grafana, home, input, issuer, payroll, person, releases, run, shifted, signIn, sizes, text } from "./lib.mjs";
 
 await run(async (browser) => {
   const pages = [];
+  // Each page, as Alice sees it, in each size and colour.
+  const walk = async (places) => {
+    for (const [size, viewport] of Object.entries(sizes)) {
+      for (const colorScheme of ["light", "dark"]) {
+        const alice = await person(browser, { viewport, colorScheme });
+        const page = await alice.page();
+        await signIn(page, `${home}/console`, "alice");
+        for (const [name, path] of Object.entries(places)) {
+          await page.goto(home + path);
+          const moved = await page.evaluate(shifted);
+          assert(moved < 0.02, `${name} moves while it loads:`, moved);
+          await checked(page, `console-${name}-${size}-${colorScheme}`);
+          const shot = `${input.shots}/console-${name}-${size}-${colorScheme}.png`;
+          await page.screenshot({ path: shot, fullPage: true });
+          pages.push(shot);
+        }
+        alice.calm(404);
+        await alice.context.close();
+      }
+    }
+  };
   // Bob is refused something, so that there is something to see.
   const bob = await person(browser);
   const bobs = await bob.page();
@@ -37,6 +32,29 @@ await run(async (browser) => {
   await bobs.goto(`${payroll}/reports/2031`);
   const decision = await bobs.locator("dl code").last().innerText();
   bob.calm(403);
+
+  // He has been granted something, and asks for it once more when that is over: both are there to be seen.
+  const request = async (reason) => {
+    await bobs.goto(`${releases}/`);
+    await bobs.click("text=Request access");
+    await bobs.fill("textarea[name=reason]", reason);
+    await bobs.click("button[value=ask]");
+    await bobs.waitForURL((now) => now.pathname.startsWith("/access/waiting/"));
+  };
+  const decider = await person(browser);
+  const deciders = await decider.page();
+  await signIn(deciders, `${home}/console/requests`, "alice");
+  await request("to look at the release of the month");
+  await deciders.reload();
+  await deciders.fill("input[name=why]", "that is not before Monday");
+  await deciders.click("button:has-text('Refuse')");
+  await request("it is Monday");
+  await deciders.goto(`${home}/console/requests`);
+  assert((await deciders.locator("nav .count").innerText()).startsWith("1"), "the navigation counts:", await text(deciders));
+  await walk({ "requests-open": "/console/requests" });
+  await deciders.goto(`${home}/console/requests`);
+  await deciders.click("button:has-text('Approve')");
+  const revoke = await deciders.locator("td.acts a").first().getAttribute("href");
 
   const first = await person(browser);
   const firsts = await first.page();
@@ -50,7 +68,9 @@ await run(async (browser) => {
   await firsts.goto(`${home}/console/people?q=bob`);
   const bobsPath = await firsts.locator("tbody th a").first().getAttribute("href");
 
-  const places = {
+  await walk({
+    requests: "/console/requests",
+    "grants-revoke": revoke,
     overview: "/console",
     "overview-day": "/console?span=day",
     sessions: "/console/sessions",
@@ -65,25 +85,7 @@ await run(async (browser) => {
     settings: "/console/settings",
     claim: "/console/claim",
     "not-found": "/console/nothing",
-  };
-  for (const [size, viewport] of Object.entries(sizes)) {
-    for (const colorScheme of ["light", "dark"]) {
-      const alice = await person(browser, { viewport, colorScheme });
-      const page = await alice.page();
-      await signIn(page, `${home}/console`, "alice");
-      for (const [name, path] of Object.entries(places)) {
-        await page.goto(home + path);
-        const moved = await page.evaluate(shifted);
-        assert(moved < 0.02, `${name} moves while it loads:`, moved);
-        await checked(page, `console-${name}-${size}-${colorScheme}`);
-        const shot = `${input.shots}/console-${name}-${size}-${colorScheme}.png`;
-        await page.screenshot({ path: shot, fullPage: true });
-        pages.push(shot);
-      }
-      alice.calm(404);
-      await alice.context.close();
-    }
-  }
+  });
 
   // Members are told what they lack.
   const carol = await person(browser, { viewport: sizes.wide });
@@ -121,6 +123,7 @@ await run(async (browser) => {
   await plains.click("text=Verify now");
   assert((await text(plains)).includes("Whole up to event"), "not verified:", await text(plains));
   first.calm(403, 404);
+  decider.calm();
   plain.calm(403);
   return { pages };
 });

@@ -2,6 +2,7 @@
 // exits with 0, or says on standard error what was not as it should be and exits with 1.
 import { createHash, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 export const input = JSON.parse(process.argv[2]);
@@ -11,7 +12,7 @@ export const at = (name, secure = false) =>
 export const home = at("access");
 export const grafana = at("grafana");
 export const payroll = at("payroll");
-export const console_ = at("console");
+export const releases = at("releases");
 export const issuer = `http://localhost:${provider}`;
 
 export function assert(condition, what, ...more) {
@@ -60,6 +61,31 @@ export async function pick(page, who) {
   assert(page.url().startsWith(issuer), "the provider asks who it is; this is", page.url());
   await page.click(`button[name=person][value=${who}]`);
 }
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+export const sizes = { wide: { width: 1280, height: 860 }, narrow: { width: 390, height: 844 } };
+
+// Does not scroll sideways, and fails no rule of axe-core.
+export async function checked(page, name) {
+  const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert(wider <= 0, `${name} scrolls sideways by`, wider);
+  // Not a script tag, which the page's policy would refuse.
+  await page.evaluate(axe);
+  const found = await page.evaluate((tags) => globalThis.axe.run({ runOnly: { type: "tag", values: tags } }), tags);
+  const faults = found.violations.map((one) => ({ rule: one.id, at: one.nodes.map((node) => `${node.html} ${node.failureSummary}`) }));
+  assert(faults.length === 0, `${name} is not accessible:`, faults);
+}
+
+// Layout that moves while the page loads would be seen by whoever is about to click.
+export const shifted = () =>
+  new Promise((resolve) => {
+    let sum = 0;
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
+    }).observe({ type: "layout-shift", buffered: true });
+    requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
+  });
 
 export const text = (page) => page.innerText("body");
 

@@ -1,5 +1,5 @@
 // Every page, wide and narrow, light and dark, as pictures in `shots`; none of them scrolls sideways, and whoever uses the keyboard sees where they are.
-import { assert, at, console_, grafana, home, input, payroll, person, run, signIn } from "./lib.mjs";
+import { assert, at, releases, grafana, home, input, payroll, person, run, signIn } from "./lib.mjs";
 
 const sizes = { wide: { width: 1100, height: 800 }, narrow: { width: 390, height: 844 } };
 
@@ -28,7 +28,7 @@ await run(async (browser) => {
       await look("home-focus");
       await page.goto(`${payroll}/reports/2031/a-rather-long-path-that-has-to-be-broken-somewhere/if-it-is-to-fit`);
       await look("refused");
-      await page.goto(`${console_}/`);
+      await page.goto(`${releases}/`);
       await look("refused-but");
       await page.click("text=Request access");
       await look("ask");
@@ -38,7 +38,7 @@ await run(async (browser) => {
       await look("waiting");
       await page.goto(`${home}/access/mine`);
       await look("mine");
-      await page.click("text=Take it back");
+      await page.click("button:has-text('Take it back')");
       await page.waitForURL(`${home}/access/mine`);
       await page.goto(`${home}/access/requests`);
       await look("requests");
