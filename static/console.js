@@ -28,6 +28,9 @@ for (const time of document.querySelectorAll("time[datetime][title]")) {
   if (!Number.isNaN(moment.valueOf())) time.title = `${zoned.format(moment)}\n${time.title}`;
 }
 
+// On a narrow screen the navigation is one line: the page's own link is in sight.
+for (const here of document.querySelectorAll("nav a[aria-current]")) here.scrollIntoView({ inline: "center", block: "nearest" });
+
 // What is about to end counts down to it.
 const clock = (seconds) => [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
 const countdowns = document.querySelectorAll("time[data-countdown]");
