@@ -28,8 +28,12 @@ for (const time of document.querySelectorAll("time[datetime][title]")) {
   if (!Number.isNaN(moment.valueOf())) time.title = `${zoned.format(moment)}\n${time.title}`;
 }
 
-// On a narrow screen the navigation is one line: the page's own link is in sight.
-for (const here of document.querySelectorAll("nav a[aria-current]")) here.scrollIntoView({ inline: "center", block: "nearest" });
+// On a narrow screen the navigation is one line: the page's own link is in sight. The page itself stays where it is.
+for (const here of document.querySelectorAll("nav a[aria-current]")) {
+  const line = here.closest(".top ul, nav");
+  const [link, around] = [here.getBoundingClientRect(), line.getBoundingClientRect()];
+  line.scrollLeft += link.left - around.left - (around.width - link.width) / 2;
+}
 
 // What is about to end counts down to it.
 const clock = (seconds) => [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
