@@ -564,12 +564,17 @@ async fn k1_k3_what_people_write_is_inert_and_pages_are_guarded() {
     let list = to_decide(&house, &mut alice).await;
     let mine = bob.go(&house.url("access", "/access/mine")).await;
     let form = alice.go(&ask_link(&page)).await;
-    for arrived in [&waiting, &list, &mine, &form] {
+    let home = bob.go(&house.url("access", "/")).await;
+    for arrived in [&waiting, &list, &mine, &form, &home] {
         let (text, headers) = (arrived.page.text(), &arrived.page.headers);
         assert!(
-            !text.contains("<svg") && !text.contains("</script"),
+            !text.contains("<svg") && !text.contains("</script><"),
             "{text}"
         );
+        // Every script is a file of ours.
+        let mut scripts = text.split("<script").skip(1);
+        let is_ours = |rest: &str| rest.starts_with(" defer src=\"/.wayleave/static/");
+        assert!(scripts.all(is_ours), "{text}");
         let policy = headers["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'"), "{}", arrived.url);
         assert!(policy.contains("frame-ancestors 'none'"));
