@@ -192,7 +192,8 @@ mod tests {
         let sign = |until| minter.jwt_svid(&alice, &audience, NOW, until);
         let svid = sign(NOW.plus(LIFETIME * 2));
         let read = jws::parse(&svid.token).unwrap();
-        assert_eq!(read.header.typ.as_deref(), Some("JWT"));
+        // Types are compared in lower case.
+        assert_eq!(read.header.typ.as_deref(), Some("jwt"));
         assert_eq!(read.claims["sub"], alice.as_str());
         assert_eq!(read.claims["aud"], json!(["vault"]));
         assert_eq!(read.claims["exp"], NOW.plus(LIFETIME).seconds());
