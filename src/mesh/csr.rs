@@ -9,9 +9,7 @@ use rustls_pki_types::{CertificateSigningRequestDer, pem::PemObject};
 use x509_parser::certification_request::{X509CertificationRequest, X509CertificationRequestInfo};
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::oid_registry::{
-    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256,
-};
+use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
@@ -21,6 +19,11 @@ use crate::identity::spiffe_id::MeshIdentity;
 
 /// The largest request that is read, in bytes of PEM; one with a P-256 key has less than a thousand.
 pub const LONGEST: usize = 4096;
+
+/// The DER of its AlgorithmIdentifier (RFC 5758 §3.2).
+const ECDSA_WITH_SHA256: &[u8] = &[
+    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
+];
 
 /// A public key whose private half whoever sent it has.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,12 +76,15 @@ impl ProvenKey {
         if !rest.is_empty() || request.certification_request_info.version != X509Version::V1 {
             return Err(CsrFault::Unreadable);
         }
-        if request.signature_algorithm.algorithm != OID_SIG_ECDSA_WITH_SHA256
-            || request.signature_algorithm.parameters.is_some()
-        {
+        let info = &request.certification_request_info;
+        // Compared as it is written, since it is not signed and the library reads it generously.
+        let rest = (2..=5).find_map(|at| der.get(at..)?.strip_prefix(info.raw));
+        if !rest.is_some_and(|rest| rest.starts_with(ECDSA_WITH_SHA256)) {
             return Err(CsrFault::Algorithm);
         }
-        let info = &request.certification_request_info;
+        if request.signature_value.unused_bits != 0 {
+            return Err(CsrFault::Signature);
+        }
         let point = point(&info.subject_pki)?;
         // Reading the key also sees that the point is on the curve.
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
