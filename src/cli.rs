@@ -33,6 +33,7 @@ mod refusal;
 pub mod request;
 pub mod routes;
 pub mod serve;
+pub mod svid;
 pub mod token;
 pub mod whoami;
 
@@ -84,6 +85,8 @@ enum Command {
     Forward(forward::ForwardArguments),
     /// Run a command with a token and the URL of one route in its environment.
     Env(env::EnvArguments),
+    /// Get an SVID of your own, where a rule gives it: a certificate for tools that speak mTLS themselves, or a token.
+    Svid(svid::SvidArguments),
     /// Print what a shell needs to complete these commands.
     Completions {
         /// The shell.
@@ -134,6 +137,7 @@ pub fn run() -> ExitCode {
         Command::Token(arguments) => Ok(token::run(&arguments)),
         Command::Curl(arguments) => Ok(curl::run(&arguments)),
         Command::Forward(arguments) => Ok(forward::run(&arguments)),
+        Command::Svid(arguments) => Ok(svid::run(&arguments)),
         Command::Env(arguments) => Ok(env::run(&arguments)),
         Command::Completions { shell } => Ok(completions::run(shell, &mut Arguments::command())),
         Command::Man { folder } => man::run(folder.as_deref(), Arguments::command()),
@@ -210,6 +214,10 @@ mod tests {
             "wayleave forward postgres 5432 --listen 0.0.0.0 --http1 --profile corp",
             "wayleave forward bastion --stdio",
             "wayleave env grafana -- printenv WAYLEAVE_URL",
+            "wayleave svid /run/me --watch --new-key --output json",
+            "wayleave svid --jwt vault --profile corp",
+            "wayleave request --svid x509 -m why --for 1h",
+            "wayleave explain --as alice@corp.example SVID x509",
             "wayleave completions bash",
             "wayleave man",
             "wayleave demo",
@@ -231,6 +239,12 @@ mod tests {
             "wayleave keys rotate x",
             "wayleave token",
             "wayleave request payroll",
+            "wayleave svid",
+            "wayleave svid . --jwt vault",
+            "wayleave svid --jwt vault --watch",
+            "wayleave request payroll --svid x509 -m why",
+            "wayleave request --svid ssh -m why",
+            "wayleave request -m why",
             "wayleave request payroll -m why --for ever",
             "wayleave access refuse 0a1b",
             "wayleave token grafana --bearer --headers GET /",

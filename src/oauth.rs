@@ -1,6 +1,6 @@
 //! The home host as an OAuth 2.0 authorization server: programs of people who signed in get tokens, and what they may ask with them.
 //!
-//! In the order in which a program meets them: [`metadata`], [`authorize`] or [`device`], [`token`] with its [`grants`], [`api`], then
+//! In the order in which a program meets them: [`metadata`], [`authorize`] or [`device`], [`token`] with its [`grants`], [`api`] and [`svids`], then
 //! [`revoke`] and [`introspect`]. Everything is derived from a session, of a person or (by [`machines`]) of a program, and ends with it. The issuer is the home host's origin as the
 //! request reached it; tokens for a route are for that route's origin alone.
 
@@ -12,6 +12,7 @@ use http::{HeaderMap, Request};
 
 use crate::clock::SharedClock;
 use crate::config::checked::TokensConfig;
+use crate::mesh::svids::Svids;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::rate::Rates;
 use crate::oidc::Providers;
@@ -44,6 +45,7 @@ pub mod metadata;
 pub mod rate;
 pub mod reply;
 pub mod revoke;
+pub mod svids;
 pub mod target;
 pub mod token;
 pub mod user_code;
@@ -59,6 +61,7 @@ pub struct OAuth {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) grants: Arc<LiveGrants>,
     pub(crate) minter: Arc<Minter>,
+    pub(crate) svids: Arc<Svids>,
     /// Tokens of trusted issuers, which programs exchange.
     pub(crate) bearer: Arc<BearerVerifier>,
     pub(crate) proofs: Arc<Proofs>,

@@ -34,6 +34,7 @@ pub mod revoking;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
+pub mod svids;
 pub mod token_families;
 pub mod usage;
 

@@ -11,5 +11,6 @@ pub mod dpop;
 pub mod jwk;
 pub mod jwks;
 pub mod jws;
+pub mod jwt_svid;
 pub mod outbound;
 pub mod ring;

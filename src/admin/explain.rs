@@ -105,7 +105,7 @@ impl Revisions {
             let history = history.map_err(RevisionsError::from)?;
             grants.extend(history.at(Some(principal), at));
         }
-        let route = policy.route(&question.host, &question.path).cloned();
+        let route = policy.asked_for(&question.host, &question.path).cloned();
         let found = route.map(|route| {
             let headers = RequestHeaders::of_list(policy.header_names(), &question.headers);
             let facts = Facts {

@@ -400,7 +400,7 @@ impl Parts {
         let proofs = Arc::new(Proofs::default());
         let inspected = Inspected {
             certificates,
-            svids,
+            svids: svids.clone(),
             providers: providers.clone(),
             minter: minter.clone(),
             policy_file: base.policy_file_metric.clone(),
@@ -432,6 +432,7 @@ impl Parts {
                 snapshots: base.snapshots.clone(),
                 grants: base.grants.clone(),
                 minter: minter.clone(),
+                svids,
                 bearer,
                 proofs: proofs.clone(),
                 clock: clock(),

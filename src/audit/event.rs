@@ -8,6 +8,7 @@ use crate::identity::principal::Principal;
 pub mod access;
 pub mod drafts;
 pub mod keys;
+pub mod svids;
 
 /// The kind of the event that says that older ones were deleted.
 pub const PRUNED: &str = "audit_pruned";

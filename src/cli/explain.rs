@@ -6,14 +6,17 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::{self, Client, ClientError, ServerArguments};
+use crate::cli::person::fault::Fault;
+use crate::cli::svid::svid_kind;
+use crate::policy::svids;
 
 /// Say why somebody may or may not do something, rule by rule.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArguments {
-    /// The method, like GET; or the id of a decision, as the page that refuses has it.
+    /// The method, like GET; or SVID; or the id of a decision, as the page that refuses has it.
     #[arg(value_name = "METHOD|ID")]
     method: String,
-    /// The URL, like `https://grafana.corp.example/d/1`; none after a decision's id.
+    /// The URL, like `https://grafana.corp.example/d/1`; after SVID, for an SVID of their own, x509 or jwt; none after a decision's id.
     url: Option<String>,
     /// Who: an e-mail address. Without more they are taken as they last signed in; without this nobody is signed in.
     #[arg(long = "as", value_name = "EMAIL")]
@@ -80,19 +83,30 @@ async fn ask(client: &Client, arguments: &ExplainArguments) -> Result<Value, Cli
         let path = format!("policy/explain/{}", arguments.method);
         return client.get(&path, wanted.as_slice()).await;
     };
-    let question = question(arguments, url);
+    let (method, url) = match arguments.method.as_str() {
+        "SVID" => svid(url).map_err(ClientError::Person)?,
+        method => (method.to_owned(), url.clone()),
+    };
+    let question = question(arguments, &method, &url);
     let body = json!({ "question": question, "revision": arguments.revision });
     client.post("policy/explain", &body).await
 }
 
-fn question(arguments: &ExplainArguments, url: &str) -> Value {
+/// The request that asks for an SVID; every host has that path for itself.
+fn svid(kind: &str) -> Result<(String, String), Fault> {
+    let kind = svid_kind(kind).map_err(Fault::usage)?;
+    let url = format!("https://svid.invalid{}", kind.path());
+    Ok((svids::METHOD.to_owned(), url))
+}
+
+fn question(arguments: &ExplainArguments, method: &str, url: &str) -> Value {
     let mut question = Map::new();
     let mut say = |name: &str, value: Value| {
         if !value.is_null() {
             question.insert(name.to_owned(), value);
         }
     };
-    say("method", arguments.method.as_str().into());
+    say("method", method.into());
     say("url", url.into());
     say("source_ip", json!(arguments.source_ip));
     say("at", json!(arguments.at));

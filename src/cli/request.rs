@@ -9,6 +9,8 @@ use crate::cli::access::{clock_time, length, length_of, short};
 use crate::cli::client::{self, Client, ClientError, Failure, Refusal, complain};
 use crate::cli::curl::address;
 use crate::cli::person::{Output, PersonArguments};
+use crate::cli::svid::svid_kind;
+use crate::policy::svids::{self, SvidKind};
 
 /// Between two looks at what became of it.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -19,8 +21,11 @@ const DENIED: u8 = 4;
 #[derive(Debug, clap::Args)]
 pub struct RequestArguments {
     /// A route's name and a path below it, like `payroll/reports`; or a whole URL of a route.
-    #[arg(value_name = "ROUTE/PATH")]
-    target: String,
+    #[arg(value_name = "ROUTE/PATH", required_unless_present = "svid")]
+    target: Option<String>,
+    /// An SVID of your own instead (`wayleave svid`): x509 or jwt.
+    #[arg(long, value_name = "KIND", conflicts_with_all = ["target", "method"], value_parser = svid_kind)]
+    svid: Option<SvidKind>,
     /// Why; whoever decides reads it.
     #[arg(short = 'm', long)]
     reason: String,
@@ -51,10 +56,17 @@ async fn request(client: &Client, arguments: &RequestArguments) -> Result<ExitCo
     let Client::Person(access, home) = client else {
         return Err(anyhow::anyhow!("only people can ask").into());
     };
-    let (_, address) = address(access, home, &arguments.target).await?;
+    let (url, method) = match (arguments.svid, &arguments.target) {
+        (None, Some(target)) => {
+            let (_, address) = address(access, home, target).await?;
+            (address.url, arguments.method.to_ascii_uppercase())
+        }
+        (Some(kind), _) => (home.url(kind.path()), svids::METHOD.to_owned()),
+        (None, None) => return Err(anyhow::anyhow!("give a route, or --svid KIND").into()),
+    };
     let body = json!({
-        "url": address.url.as_str(),
-        "method": arguments.method.to_ascii_uppercase(),
+        "url": url.as_str(),
+        "method": method,
         "reason": arguments.reason,
         "seconds": arguments.lasting.map(|lasting| lasting.as_secs()),
         "break_glass": arguments.break_glass,

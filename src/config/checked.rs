@@ -136,6 +136,8 @@ pub struct SessionConfig {
 pub struct TokensConfig {
     /// How long an access token is good, from a minute to an hour.
     pub lifetime: Duration,
+    /// How long an SVID in somebody's own hands is good at most, from a minute to 24 hours; a JWT-SVID never for more than five minutes.
+    pub svid_lifetime: Duration,
     /// Whether there are tokens that are bound to no key, which whoever has them can use.
     pub allow_unbound: bool,
     /// How many requests for tokens one address may make, in the long run.
@@ -148,6 +150,7 @@ impl Default for TokensConfig {
     fn default() -> Self {
         Self {
             lifetime: Duration::from_secs(300),
+            svid_lifetime: Duration::from_secs(15 * 60),
             allow_unbound: false,
             requests_per_second: 50,
             signing_key_lifetime: Duration::from_secs(90 * 24 * 60 * 60),

@@ -235,7 +235,7 @@ pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
             let test = policy.tests.get(index)?;
             let who = test.principal.as_ref();
             let who = who.map_or("nobody signed in", |who| who.label());
-            let request = format!("{} {} {} as {who}", test.method, test.route, test.path);
+            let request = format!("{} as {who}", test.request);
             (
                 &test.name,
                 None,

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
     CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
 };
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
@@ -20,7 +20,8 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::config::checked::{MeshConfig, SvidConfig};
 use crate::identity::spiffe_id::{MeshIdentity, TrustDomain};
-use crate::mesh::svid::{Svid, SvidError};
+use crate::mesh::csr::ProvenKey;
+use crate::mesh::svid::{HandedOut, Svid, SvidError};
 use crate::mesh::verify::TrustBundle;
 use crate::secret::{random, sha256};
 use crate::tls;
@@ -138,6 +139,65 @@ impl Authority {
 
     /// Signs an SVID with a new P-256 key: exactly one URI SAN, no subject, not a CA, for TLS clients and servers.
     pub fn sign(&self, identity: &MeshIdentity, now: Timestamp) -> Result<Svid, SvidError> {
+        let not_after = self.may_sign(identity, now, None)?;
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
+            .map_err(|_| SvidError::Signing)?;
+        let usages = &[
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+        let leaf = leaf(identity, now, not_after, usages)
+            .and_then(|params| params.signed_by(&key, &self.issuer))
+            .map_err(|_| SvidError::Signing)?;
+        let chain = self.chain(leaf.der());
+        Ok(Svid {
+            identity: identity.clone(),
+            renew_at: now.plus(not_after.since(now) / 2),
+            not_after,
+            thumbprint: thumbprint(leaf.der()),
+            chain,
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+        })
+    }
+
+    /// Signs an SVID for the key of somebody who keeps it themselves: as [`Self::sign`], but not for servers, and up to `until` at the latest.
+    pub fn sign_for(
+        &self,
+        identity: &MeshIdentity,
+        key: &ProvenKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<HandedOut, SvidError> {
+        let not_after = self.may_sign(identity, now, Some(until))?;
+        let key = SubjectPublicKeyInfo::from_der(key.info()).map_err(|_| SvidError::Signing)?;
+        let usages = &[ExtendedKeyUsagePurpose::ClientAuth];
+        let params = leaf(identity, now, not_after, usages).map_err(|_| SvidError::Signing)?;
+        let serial = params.serial_number.as_ref();
+        let serial = hex::encode(serial.map(|serial| serial.to_bytes()).unwrap_or_default());
+        let leaf = params.signed_by(&key, &self.issuer);
+        let leaf = leaf.map_err(|_| SvidError::Signing)?;
+        Ok(HandedOut {
+            identity: identity.clone(),
+            not_after,
+            serial,
+            thumbprint: thumbprint(leaf.der()),
+            chain: self.chain(leaf.der()),
+            roots: self.bundle.certificates().to_vec(),
+        })
+    }
+
+    fn chain(&self, leaf: &CertificateDer<'static>) -> Vec<CertificateDer<'static>> {
+        let leaf = std::iter::once(leaf.clone());
+        leaf.chain(self.intermediates.iter().cloned()).collect()
+    }
+
+    /// Whether it may sign for an identity, and up to when.
+    fn may_sign(
+        &self,
+        identity: &MeshIdentity,
+        now: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<Timestamp, SvidError> {
         if identity.id().trust_domain() != self.trust_domain.as_str() {
             return Err(SvidError::TrustDomain(
                 identity.id().trust_domain().to_owned(),
@@ -154,22 +214,7 @@ impl Authority {
         if not_after <= now {
             return Err(SvidError::AuthorityExpired);
         }
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
-            .map_err(|_| SvidError::Signing)?;
-        let leaf = leaf(identity, now, not_after)
-            .and_then(|params| params.signed_by(&key, &self.issuer))
-            .map_err(|_| SvidError::Signing)?;
-        let leaf = leaf.der().clone();
-        Ok(Svid {
-            identity: identity.clone(),
-            renew_at: now.plus(not_after.since(now) / 2),
-            not_after,
-            thumbprint: URL_SAFE_NO_PAD.encode(sha256(&leaf)),
-            chain: std::iter::once(leaf)
-                .chain(self.intermediates.iter().cloned())
-                .collect(),
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
-        })
+        Ok(until.map_or(not_after, |until| until.min(not_after)))
     }
 
     fn try_out(&self, now: Timestamp) -> Result<(), AuthorityError> {
@@ -197,10 +242,15 @@ impl Authority {
     }
 }
 
+fn thumbprint(leaf: &CertificateDer<'_>) -> String {
+    URL_SAFE_NO_PAD.encode(sha256(leaf))
+}
+
 fn leaf(
     identity: &MeshIdentity,
     now: Timestamp,
     not_after: Timestamp,
+    usages: &[ExtendedKeyUsagePurpose],
 ) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     // The name is in the SAN alone, which is then critical (RFC 5280 §4.1.2.6).
@@ -208,10 +258,7 @@ fn leaf(
     params.subject_alt_names = vec![SanType::URI(identity.as_str().try_into()?)];
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ClientAuth,
-        ExtendedKeyUsagePurpose::ServerAuth,
-    ];
+    params.extended_key_usages = usages.to_vec();
     params.use_authority_key_identifier_extension = true;
     // Positive and not zero (RFC 5280 §4.1.2.2), with 127 bits of chance.
     let mut serial = random::<16>();

@@ -34,6 +34,23 @@ impl fmt::Debug for Svid {
     }
 }
 
+/// An X.509-SVID for somebody's own key. Certificates are public; who may have one was decided before.
+#[derive(Clone, Debug)]
+pub struct HandedOut {
+    /// Whom it proves.
+    pub identity: MeshIdentity,
+    /// Not good from this moment on.
+    pub not_after: Timestamp,
+    /// Lower-case hexadecimal.
+    pub serial: String,
+    /// base64url SHA-256 of the leaf's DER (`x5t#S256`, RFC 8705 §3.1).
+    pub thumbprint: String,
+    /// Leaf first, then the intermediates; the root is left out.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The roots of the mesh.
+    pub roots: Vec<CertificateDer<'static>>,
+}
+
 /// Why there is no SVID.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SvidError {

@@ -12,7 +12,8 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{MeshConfig, SvidConfig};
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::mesh::authority::{self, Authority, AuthorityError};
-use crate::mesh::svid::{Svid, SvidError};
+use crate::mesh::csr::ProvenKey;
+use crate::mesh::svid::{HandedOut, Svid, SvidError};
 use crate::mesh::verify::TrustBundle;
 use crate::secret::sha256;
 use crate::telemetry::metrics::Metrics;
@@ -47,6 +48,7 @@ struct Kept {
 
 struct SvidMetrics {
     signed: Counter,
+    handed_out: Counter,
     failed: Counter,
     reload_failures: Counter,
     authority_ends: Gauge,
@@ -56,12 +58,18 @@ impl SvidMetrics {
     fn new(metrics: &Metrics) -> Self {
         let this = Self {
             signed: Counter::default(),
+            handed_out: Counter::default(),
             failed: Counter::default(),
             reload_failures: Counter::default(),
             authority_ends: Gauge::default(),
         };
         metrics.register(|registry| {
             registry.register("wayleave_svids_signed", "SVIDs signed", this.signed.clone());
+            registry.register(
+                "wayleave_svids_handed_out",
+                "X.509-SVIDs signed for keys that people keep themselves",
+                this.handed_out.clone(),
+            );
             registry.register(
                 "wayleave_svid_failures",
                 "SVIDs that could not be signed",
@@ -192,6 +200,29 @@ impl Svids {
                     .ok_or(error)
             }
         }
+    }
+}
+
+impl Svids {
+    /// Signs an SVID for a key that somebody keeps themselves, until then at the latest. Not kept: each is signed once.
+    pub fn hand_out(
+        &self,
+        identity: &MeshIdentity,
+        key: &ProvenKey,
+        until: Timestamp,
+    ) -> Result<HandedOut, SvidError> {
+        let mesh = self.mesh.load();
+        let signed = mesh
+            .authority
+            .sign_for(identity, key, self.clock.now(), until);
+        match &signed {
+            Ok(_) => self.metrics.handed_out.inc(),
+            Err(error) => {
+                tracing::error!(%identity, %error, "no SVID can be signed for somebody's own key");
+                self.metrics.failed.inc()
+            }
+        };
+        signed
     }
 }
 

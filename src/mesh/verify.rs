@@ -14,6 +14,7 @@ use crate::identity::spiffe_id::{SpiffeId, TrustDomain};
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     roots: Vec<TrustAnchor<'static>>,
+    certificates: Vec<CertificateDer<'static>>,
 }
 
 /// Why a certificate does not prove an expected SPIFFE ID.
@@ -42,6 +43,8 @@ pub enum VerifyFault {
 impl TrustBundle {
     /// The roots of a trust domain; `None` when there is none, or one of them cannot be read.
     pub fn new(trust_domain: TrustDomain, roots: &[CertificateDer<'_>]) -> Option<Self> {
+        let certificates = { roots.iter() }.map(|root| root.clone().into_owned());
+        let certificates = certificates.collect();
         let roots: Vec<_> = roots
             .iter()
             .map(|root| webpki::anchor_from_trusted_cert(root).map(|anchor| anchor.to_owned()))
@@ -50,7 +53,13 @@ impl TrustBundle {
         (!roots.is_empty()).then_some(Self {
             trust_domain,
             roots,
+            certificates,
         })
+    }
+
+    /// The roots' certificates.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
     }
 
     /// The roots as the library wants them.

@@ -19,6 +19,9 @@ use crate::web::problem::Problem;
 use crate::web::request_info::RequestInfo;
 use crate::web::security_headers;
 
+/// Issuer and subject.
+pub(crate) type Person = (Arc<str>, Arc<str>);
+
 /// Whoever calls. Having one means that they are known; what they may do is another question.
 pub struct ApiCaller {
     /// The person's session.
@@ -27,12 +30,23 @@ pub struct ApiCaller {
     pub family: FamilyId,
     /// Which program calls for them.
     pub client: String,
+    /// Whether the token is bound to a key, which was proven.
+    pub is_bound: bool,
 }
 
 impl ApiCaller {
     /// Who it is.
     pub fn principal(&self) -> &Principal {
         &self.session.principal
+    }
+
+    /// Whoever it is, in however many sessions.
+    pub(crate) fn person(&self) -> Person {
+        let principal = self.principal();
+        (
+            Arc::clone(&principal.issuer),
+            Arc::clone(&principal.subject),
+        )
     }
 }
 
@@ -105,6 +119,7 @@ impl OAuth {
             session,
             family,
             client: said.client,
+            is_bound: said.key_thumbprint.is_some(),
         })
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::oauth::{OAuth, api, authorize, device, introspect, metadata, revoke, token};
+use crate::oauth::{OAuth, api, authorize, device, introspect, metadata, revoke, svids, token};
+use crate::policy::svids::SvidKind;
 
 /// Where people are asked whether a program may act for them.
 pub const AUTHORIZE: &str = "/.wayleave/oauth/authorize";
@@ -19,6 +20,9 @@ pub const DEVICE: &str = "/.wayleave/oauth/device";
 pub const REVOKE: &str = "/.wayleave/oauth/revoke";
 /// Where a token is asked about.
 pub const INTROSPECT: &str = "/.wayleave/oauth/introspect";
+
+/// What verifies JWT-SVIDs.
+pub const SPIFFE_BUNDLE: &str = "/.wayleave/spiffe-bundle.json";
 
 /// Who may use an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +88,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/.wayleave/api/v1/routes", Admits::Token, || {
         get(api::routes)
     }),
+    endpoint("POST", SvidKind::X509.path(), Admits::Token, || {
+        post(svids::x509)
+    }),
+    endpoint("POST", SvidKind::Jwt.path(), Admits::Token, || {
+        post(svids::jwt)
+    }),
+    endpoint("GET", SPIFFE_BUNDLE, Admits::Anyone, || get(svids::bundle)),
 ];
 
 /// Their router.

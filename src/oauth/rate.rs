@@ -1,5 +1,6 @@
 //! How often one address may ask, in bounded memory: a leaky bucket for each (GCRA).
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,17 +9,18 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::clock::Timestamp;
+use crate::oauth::caller::Person;
 
 /// Addresses remembered at most; in a flood of more the least used are forgotten.
 const ADDRESSES: usize = 50_000;
 
-/// A rate per address.
-pub struct Rate {
+/// A rate per address, or per whatever else there are many of.
+pub struct Rate<K = IpAddr> {
     /// Micros between two requests in the long run.
     every: i64,
     /// How far ahead of that a burst may run.
     burst: i64,
-    cells: Cache<IpAddr, Arc<AtomicI64>>,
+    cells: Cache<K, Arc<AtomicI64>>,
     /// For all addresses together, if that is limited.
     whole: Option<(i64, i64, AtomicI64)>,
 }
@@ -31,6 +33,8 @@ pub struct Rates {
     pub devices: Rate,
     /// Codes that people type, and that are wrong (RFC 8628 §5.1).
     pub user_codes: Rate,
+    /// SVIDs that one person asks for.
+    pub svids: Rate<Person>,
 }
 
 impl Rates {
@@ -41,6 +45,7 @@ impl Rates {
         Self {
             tokens: Rate::new(every, tokens_per_second.saturating_mul(10)),
             devices: Rate::new(second * 6, 20),
+            svids: Rate::of_any(second * 5, 30),
             user_codes: Rate::new(second * 120, 5).of_all(second / 2, 100),
         }
     }
@@ -50,9 +55,9 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-impl Rate {
+impl<K: Clone + Eq + Hash> Rate<K> {
     /// One in so long, and so many at once.
-    pub fn new(every: Duration, burst: u32) -> Self {
+    fn of_any(every: Duration, burst: u32) -> Self {
         let every = micros(every);
         Self {
             every,
@@ -60,6 +65,33 @@ impl Rate {
             cells: Cache::new(ADDRESSES),
             whole: None,
         }
+    }
+
+    /// Whether one of them may ask now; counts it if so.
+    pub fn take_of(&self, key: &K, now: Timestamp) -> bool {
+        if !advance(&self.cell(key), self.every, self.burst, now) {
+            return false;
+        }
+        match &self.whole {
+            Some((every, burst, cell)) => advance(cell, *every, *burst, now),
+            None => true,
+        }
+    }
+
+    fn cell(&self, key: &K) -> Arc<AtomicI64> {
+        if let Some(cell) = self.cells.get(key) {
+            return cell;
+        }
+        let cell = Arc::new(AtomicI64::new(i64::MIN));
+        self.cells.insert(key.clone(), Arc::clone(&cell));
+        cell
+    }
+}
+
+impl Rate {
+    /// One in so long for an address, and so many at once.
+    pub fn new(every: Duration, burst: u32) -> Self {
+        Self::of_any(every, burst)
     }
 
     /// The same for all addresses together.
@@ -72,32 +104,16 @@ impl Rate {
 
     /// Whether an address may ask now; counts it if so.
     pub fn take(&self, address: IpAddr, now: Timestamp) -> bool {
-        let cell = self.cell(address);
-        if !advance(&cell, self.every, self.burst, now) {
-            return false;
-        }
-        match &self.whole {
-            Some((every, burst, cell)) => advance(cell, *every, *burst, now),
-            None => true,
-        }
+        self.take_of(&subscriber(address), now)
     }
 
     /// What was taken does not count after all.
     pub fn give_back(&self, address: IpAddr) {
-        self.cell(address).fetch_sub(self.every, Ordering::Relaxed);
+        let cell = self.cell(&subscriber(address));
+        cell.fetch_sub(self.every, Ordering::Relaxed);
         if let Some((every, _, cell)) = &self.whole {
             cell.fetch_sub(*every, Ordering::Relaxed);
         }
-    }
-
-    fn cell(&self, address: IpAddr) -> Arc<AtomicI64> {
-        let address = subscriber(address);
-        if let Some(cell) = self.cells.get(&address) {
-            return cell;
-        }
-        let cell = Arc::new(AtomicI64::new(i64::MIN));
-        self.cells.insert(address, Arc::clone(&cell));
-        cell
     }
 }
 

@@ -11,6 +11,7 @@ use crate::policy::compile::rules::CompiledRules;
 use crate::policy::model::{Action, Policy, Revision, Route, Rule};
 use crate::policy::roles::CompiledBinding;
 use crate::policy::source::{self, CompiledSource};
+use crate::policy::svids::{self, SvidKind, SvidPlaces};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
 
@@ -25,6 +26,7 @@ pub struct CompiledPolicy {
     policy: Policy,
     trust_domain: TrustDomain,
     routes: Vec<Arc<CompiledRoute>>,
+    pub(super) svids: SvidPlaces,
     hosts: Arc<foldhash::HashMap<Host, Prefixes>>,
     mappings: Arc<[CompiledMapping]>,
     pub(super) role_bindings: Arc<[CompiledBinding]>,
@@ -38,6 +40,8 @@ pub struct CompiledRoute {
     pub route: Route,
     /// Position among the revision's routes; indexes per-route tables of the data plane.
     pub index: usize,
+    /// What stands in the place of a route where an SVID is asked for. No request goes there, and the position is behind those of all routes.
+    pub svid: Option<SvidKind>,
 }
 
 /// Why a principal has no mesh identity.
@@ -88,7 +92,10 @@ impl CompiledPolicy {
             .iter()
             .cloned()
             .enumerate()
-            .map(|(index, route)| Arc::new(CompiledRoute { route, index }))
+            .map(|(index, route)| {
+                let svid = None;
+                Arc::new(CompiledRoute { route, index, svid })
+            })
             .collect();
         let named = source::named(&policy.people);
         let bindings = policy.role_bindings.iter();
@@ -98,6 +105,7 @@ impl CompiledPolicy {
             trust_domain: trust_domain.clone(),
             hosts: Arc::new(index_hosts(&routes)),
             rules: CompiledRules::new(&policy),
+            svids: svids::places(routes.len()),
             routes,
             mappings: mappings.into(),
             role_bindings: role_bindings.collect(),
@@ -129,6 +137,7 @@ impl CompiledPolicy {
             policy,
             trust_domain: self.trust_domain.clone(),
             routes: self.routes.clone(),
+            svids: self.svids.clone(),
             hosts: Arc::clone(&self.hosts),
             mappings: Arc::clone(&self.mappings),
             role_bindings: Arc::clone(&self.role_bindings),

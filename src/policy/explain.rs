@@ -52,7 +52,7 @@ impl CompiledPolicy {
     /// Explains one request; the cost grows with the number of rules.
     pub fn explain(&self, facts: &Facts<'_>) -> Explanation {
         let path = path_for_rules(&facts.route.route, facts.path);
-        let is_ours = facts.route.index < self.routes().len();
+        let is_ours = facts.route.svid.is_some() || facts.route.index < self.routes().len();
         let (Some(path), true) = (path, is_ours) else {
             return Explanation {
                 verdict: Verdict::Deny(DenyReason::NoRule),
@@ -159,9 +159,20 @@ fn names_route(
 }
 
 fn is_for_route(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> bool {
+    if let Some(kind) = facts.route.svid {
+        let names = |target: &Target| {
+            let svids = target.svids.as_ref();
+            svids.is_some_and(|svids| svids.contains(&kind))
+        };
+        return match &rule.to {
+            Some(to) => to.iter().any(names),
+            None => rule.action == Action::Deny,
+        };
+    }
     let route = &facts.route.route.name;
     let is_for = |target: &Target| {
-        names_route(policy, route, &target.routes, &target.route_groups) != Some(false)
+        target.svids.is_none()
+            && names_route(policy, route, &target.routes, &target.route_groups) != Some(false)
             && names_route(policy, route, &target.not_routes, &target.not_route_groups)
                 != Some(true)
     };
@@ -254,6 +265,12 @@ fn target_fails(policy: &Policy, target: &Target, facts: &Facts<'_>) -> Option<S
         route,
         ..
     } = facts;
+    match (route.svid, &target.svids) {
+        (Some(kind), Some(svids)) if svids.contains(&kind) => return None,
+        (Some(_), _) => return Some("it is not for this kind of SVID".to_owned()),
+        (None, Some(svids)) => return Some(format!("it is for SVIDs: {}", list(svids))),
+        (None, None) => {}
+    }
     let name = &route.route.name;
     let named = |names: &Option<Vec<Arc<str>>>, groups: &Option<Vec<Arc<str>>>| {
         let all: Vec<&Arc<str>> = names.iter().chain(groups).flatten().collect();

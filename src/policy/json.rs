@@ -378,10 +378,7 @@ fn test(test: &PolicyTest) -> Value {
     Fields::default()
         .with("name", &*test.name)
         .with_some("as", person.map(|person| asking(person, test.at)))
-        .with(
-            "request",
-            format!("{} {} {}", test.method, test.route, test.path),
-        )
+        .with("request", test.request.to_string())
         .with_some("source_ip", test.source_ip.map(|ip| ip.to_string()))
         .with_some(
             "headers",
@@ -452,7 +449,12 @@ fn source(source: &Source) -> Value {
 }
 
 fn target(target: &Target) -> Value {
+    let svids = target.svids.as_ref().map(|svids| {
+        let words = svids.iter().map(|kind| Value::from(kind.as_str()));
+        words.collect::<Value>()
+    });
     Fields::default()
+        .with_some("svids", svids)
         .with_some("routes", names(target.routes.as_ref()))
         .with_some("route_groups", names(target.route_groups.as_ref()))
         .with_some("methods", target.methods.clone())

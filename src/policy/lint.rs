@@ -165,6 +165,15 @@ impl Findings {
         {
             self.say("rule", &rule.name, format!("it ends soon, at {until}"));
         }
+        let gives_svids = |target: &Target| target.svids.is_some();
+        if rule.action == Action::Allow
+            && rule.approval.is_none()
+            && rule.to.iter().flatten().any(gives_svids)
+            && rule.from.iter().any(is_everybody_signed_in)
+        {
+            let message = "everybody who is signed in gets SVIDs, which lead past the edge";
+            self.say("rule", &rule.name, message.to_owned());
+        }
         if let Some(deny) = shut
             && rule.action == Action::Allow
         {
@@ -244,7 +253,10 @@ impl<'a> ByRoute<'a> {
             if !is_wanted(rule) {
                 continue;
             }
-            let names = |target: &Target| target.routes.is_some() || target.route_groups.is_some();
+            // What is about SVIDs is about no route.
+            let names = |target: &Target| {
+                target.svids.is_some() || target.routes.is_some() || target.route_groups.is_some()
+            };
             let Some(targets) = rule.to.as_ref().filter(|to| to.iter().all(names)) else {
                 others.push((at, rule));
                 continue;
@@ -368,6 +380,7 @@ fn may_be_about_something(target: &Target) -> bool {
         named.map(Vec::len),
         target.methods.as_ref().map(Vec::len),
         target.paths.as_ref().map(Vec::len),
+        target.svids.as_ref().map(Vec::len),
     ];
     !lists.contains(&Some(0))
 }
@@ -390,7 +403,8 @@ pub fn is_about(policy: &Policy, rule: &Rule, route: &str) -> bool {
             .flatten()
             .any(|name| **name == *route)
             || target.not_route_groups.iter().flatten().any(in_group);
-        !is_excepted
+        target.svids.is_none()
+            && !is_excepted
             && (names_none || by_name || target.route_groups.iter().flatten().any(in_group))
     };
     rule.to.as_ref().is_none_or(|to| to.iter().any(names))

@@ -13,6 +13,7 @@ use crate::identity::spiffe_id::SpiffeId;
 use crate::policy::hours::Hours;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::roles::Role;
+use crate::policy::svids::SvidKind;
 
 /// A numbered, immutable state of all policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,12 +45,8 @@ pub struct PolicyTest {
     pub name: Arc<str>,
     /// Who asks; `None` is somebody who is not signed in.
     pub principal: Option<Principal>,
-    /// Upper-case wire method.
-    pub method: String,
-    /// The route's name.
-    pub route: Arc<str>,
-    /// Canonical path.
-    pub path: String,
+    /// What is asked for.
+    pub request: TestRequest,
     /// Where the connection comes from; a documentation address if it does not matter.
     pub source_ip: Option<IpAddr>,
     /// Header lines, by lower-case name.
@@ -62,6 +59,35 @@ pub struct PolicyTest {
     pub expect: Expected,
     /// The SPIFFE ID that it goes under; may begin with `spiffe://{trust_domain}`.
     pub mesh_identity: Option<String>,
+}
+
+/// What a test of a policy asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TestRequest {
+    /// Something of a route.
+    Route {
+        /// Upper-case wire method.
+        method: String,
+        /// The route's name.
+        route: Arc<str>,
+        /// Canonical path.
+        path: String,
+    },
+    /// An SVID.
+    Svid(SvidKind),
+}
+
+impl std::fmt::Display for TestRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Route {
+                method,
+                route,
+                path,
+            } => write!(f, "{method} {route} {path}"),
+            Self::Svid(kind) => write!(f, "SVID {}", kind.as_str()),
+        }
+    }
 }
 
 /// What can come of a request.
@@ -259,7 +285,7 @@ pub struct Rule {
     pub mode: Mode,
     /// Items are alternatives. Empty matches nobody.
     pub from: Vec<Source>,
-    /// Items are alternatives; `None` is any route, method and path. `Some` of nothing matches nothing.
+    /// Items are alternatives; `None` is any route, method and path, and for a deny rule any SVID too. `Some` of nothing matches nothing.
     pub to: Option<Vec<Target>>,
     /// Under which circumstances; `None` is any.
     pub when: Option<When>,
@@ -363,9 +389,11 @@ pub struct Source {
     pub not_people: Option<Vec<Arc<str>>>,
 }
 
-/// One alternative of `to`.
+/// One alternative of `to`. With `svids` it is about those alone, and nothing else may stand beside them; without, it is about requests alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
+    /// SVIDs for the caller's own hands. Empty matches nothing.
+    pub svids: Option<Vec<SvidKind>>,
     /// Names of routes.
     pub routes: Option<Vec<Arc<str>>>,
     /// Names of [`RouteGroup`]s. With `routes` beside it a route of either will do.

@@ -41,8 +41,7 @@ pub fn object_says(policy: &Policy, kind: &str, index: usize, text: &str) -> boo
         "test" => policy.tests.get(index).map(|test| {
             let who = test.principal.as_ref();
             says(&test.name, text)
-                || says(&test.route, text)
-                || says(&test.path, text)
+                || says(&test.request.to_string(), text)
                 || who.is_some_and(|who| says(who.label(), text))
         }),
         _ => None,
@@ -116,12 +115,14 @@ fn target_says(target: &Target, text: &str) -> bool {
         &target.not_route_groups,
     ];
     let methods = target.methods.iter().chain(&target.not_methods);
+    let mut svids = target.svids.iter().flatten();
     let paths = target.paths.iter().chain(&target.not_paths);
     names
         .into_iter()
         .flatten()
         .flatten()
         .any(|one| says(one, text))
+        || svids.any(|kind| says(kind.as_str(), text))
         || methods.flatten().any(|one| says(one, text))
         || paths.flatten().any(|path| match path {
             PathMatch::Text(path) => text_says(path, text),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::identity::principal::Principal;
 use crate::policy::check::fault;
-use crate::policy::compile::CompiledPolicy;
+use crate::policy::compile::{CompiledPolicy, CompiledRoute};
 use crate::policy::decide::{DenyReason, Facts, Grant, Verdict};
 use crate::policy::explain::Explanation;
-use crate::policy::model::{Action, Expected, Mode, PolicyTest};
+use crate::policy::model::{Action, Expected, Mode, PolicyTest, TestRequest};
+use crate::policy::svids;
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml::PolicyFault;
 
@@ -25,19 +26,10 @@ impl CompiledPolicy {
     }
 
     fn failure(&self, test: &PolicyTest) -> Option<String> {
-        let mut routes = self.routes().iter();
-        let Some(route) = routes.find(|route| route.route.name == test.route) else {
-            return Some(format!("there is no route called {}", test.route));
+        let (method, route, path) = match self.place(&test.request) {
+            Ok(place) => place,
+            Err(why) => return Some(why),
         };
-        // Another route of the host may have the longer prefix.
-        let found = self.route(&route.route.host, &test.path);
-        if found.is_none_or(|found| found.index != route.index) {
-            let name = found.map_or("no route", |found| &found.route.name);
-            return Some(format!(
-                "{} leads to {name}, not to {}",
-                test.path, test.route
-            ));
-        }
         let headers = RequestHeaders::of_list(self.header_names(), &test.headers);
         let granted = test.granted.iter().map(|rule| Grant {
             rule: Arc::clone(rule),
@@ -47,8 +39,8 @@ impl CompiledPolicy {
         let facts = Facts {
             principal: test.principal.as_ref(),
             route,
-            method: &test.method,
-            path: &test.path,
+            method,
+            path,
             now: test.at,
             peer: test.source_ip.or(Some(IpAddr::from([192, 0, 2, 1]))),
             headers: Some(&headers),
@@ -65,6 +57,31 @@ impl CompiledPolicy {
             ));
         }
         self.wrong_identity(test)
+    }
+
+    fn place<'a>(
+        &'a self,
+        request: &'a TestRequest,
+    ) -> Result<(&'a str, &'a CompiledRoute, &'a str), String> {
+        let (method, name, path) = match request {
+            TestRequest::Svid(kind) => return Ok((svids::METHOD, self.svid(*kind), kind.path())),
+            TestRequest::Route {
+                method,
+                route,
+                path,
+            } => (method, route, path),
+        };
+        let mut routes = self.routes().iter();
+        let Some(route) = routes.find(|route| route.route.name == *name) else {
+            return Err(format!("there is no route called {name}"));
+        };
+        // Another route of the host may have the longer prefix.
+        let found = self.route(&route.route.host, path);
+        if found.is_none_or(|found| found.index != route.index) {
+            let found = found.map_or("no route", |found| &found.route.name);
+            return Err(format!("{path} leads to {found}, not to {name}"));
+        }
+        Ok((method, route, path))
     }
 
     fn wrong_identity(&self, test: &PolicyTest) -> Option<String> {

@@ -130,6 +130,12 @@ fn words(kinds: &[PrincipalKind]) -> Vec<&'static str> {
 
 fn target(target: &Target) -> String {
     let mut said = Said::default();
+    if let Some(svids) = &target.svids {
+        return match svids.as_slice() {
+            [] => "nothing".to_owned(),
+            svids => format!("{} in the caller's own hands", or(svids)),
+        };
+    }
     match (&target.routes, &target.route_groups) {
         (None, None) => said.0.push("any route".to_owned()),
         (routes, groups) => {

@@ -40,6 +40,7 @@
 //!       # claims: { department: [eng, "eng-*"] }, people, and not_emails, not_subjects, not_groups, not_providers, not_claims, not_people
 //!     to:                                # optional; everything
 //!       - { routes: [grafana], methods: [GET, POST], paths: ["/d/{*}", "/api/*"] }
+//!       # or { svids: [x509, jwt] } alone: SVIDs for the caller's own hands
 //!       # routes, route_groups, methods, paths, and not_routes, not_route_groups, not_methods, not_paths
 //!     when:                              # optional; all fields hold, values of a field are alternatives
 //!       source_ips: [10.0.0.0/8]         # and not_source_ips: the connection's other end
@@ -56,7 +57,7 @@
 //!   - name: sre-on-a-weekday
 //!     as: { provider: okta, email: alice@corp.example, groups: [sre], acr: mfa, signed_in_ago: 1h }
 //!     # provider, subject, email, groups, kind, claims, acr, signed_in_ago; without `as` nobody is signed in
-//!     request: GET grafana /d/1          # method, route, path
+//!     request: GET grafana /d/1          # method, route, path; or SVID x509
 //!     source_ip: 10.1.2.3                # optional
 //!     headers: { x-env: prod }           # optional
 //!     granted: [sre-may-write]           # optional; rules that somebody approved of

@@ -46,4 +46,5 @@ mod sign_in_ends;
 mod sign_in_keys;
 mod sign_in_tickets;
 mod store;
+mod svid;
 mod token_matrix;

@@ -106,7 +106,11 @@ pub(crate) fn route(port: u16, protocol: UpstreamProtocol, expected: &str) -> Ar
         timeouts: RouteTimeouts::default(),
         allow_path_parameters: false,
     };
-    Arc::new(CompiledRoute { route, index: 0 })
+    Arc::new(CompiledRoute {
+        route,
+        index: 0,
+        svid: None,
+    })
 }
 
 /// Status, the peer and the protocol that Envoy saw.

@@ -86,6 +86,9 @@ const PLACES: &[&str] = &[
 async fn every_token_is_good_only_where_it_is_meant_to_be() {
     let allowing = |text: String| format!("{text}\n[tokens]\nallow_unbound = true\n");
     let house = House::start_as("sqlite://wayleave.db", Arc::new(SystemClock), allowing).await;
+    let svids =
+        "  - { name: svids, action: allow, from: [{ groups: [sre] }], to: [{ svids: [jwt] }] }\n";
+    house.put_in_force(|text| text + svids).await;
     let mut alice = ProgramOf::let_in(&house, "alice").await;
     let bound = alice.token_for(&house, "app").await;
     let fields = [
@@ -132,7 +135,9 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
             "device_code",
         )
     };
+    let svid = alice.jwt_svid(&house, "vault").await;
     let kinds: Vec<(&str, String, &[&str])> = vec![
+        ("JWT-SVID", svid, &[]),
         (
             "access token for the API",
             alice.home_token.clone(),

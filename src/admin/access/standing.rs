@@ -56,7 +56,7 @@ impl Access {
         H: FnOnce(&CompiledPolicy) -> Option<RequestHeaders>,
     {
         let policy = self.snapshots.current();
-        let Some(route) = policy.route(attempt.host, attempt.path) else {
+        let Some(route) = policy.asked_for(attempt.host, attempt.path) else {
             return Standing::Closed;
         };
         let principal = attempt.principal;

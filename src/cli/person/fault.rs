@@ -53,6 +53,12 @@ impl Kind {
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl Fault {
     fn of(kind: Kind, message: impl Into<String>) -> Self {
         Self {

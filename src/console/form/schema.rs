@@ -193,6 +193,13 @@ const TO: Section = Section {
         ),
         rare("not_methods", "Not the methods", "", Lines, Nothing),
         rare("not_paths", "Not the paths", "", Lines, Nothing),
+        rare(
+            "svids",
+            "SVIDs",
+            "x509, jwt: for people's own hands, past the edge. Nothing may stand beside it.",
+            Lines,
+            Nothing,
+        ),
     ],
 };
 

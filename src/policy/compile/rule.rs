@@ -9,6 +9,7 @@ use crate::policy::decide::Facts;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{Action, Policy, RouteGroup, Rule, Target, When};
 use crate::policy::source::{self, CompiledSource, Named};
+use crate::policy::svids::SvidKind;
 
 /// What rules refer to by name.
 pub(super) struct Names<'a> {
@@ -36,6 +37,7 @@ pub(in crate::policy) struct CompiledApproval {
 
 #[derive(Debug)]
 struct CompiledTarget {
+    svids: Option<Vec<SvidKind>>,
     /// Positions of routes, sorted.
     routes: Option<Vec<usize>>,
     not_routes: Option<Vec<usize>>,
@@ -58,9 +60,7 @@ impl<'a> Names<'a> {
 
 impl CompiledRule {
     pub(super) fn new(rule: &Arc<Rule>, names: &Names<'_>) -> Self {
-        let target = |target: &Target| {
-            CompiledTarget::new(target, &names.policy.route_groups, &names.routes)
-        };
+        let target = |target: &Target| CompiledTarget::new(target, names.policy, &names.routes);
         let from = |from| source::compile(from, &names.policy.people, &names.people);
         Self {
             rule: Arc::clone(rule),
@@ -76,11 +76,12 @@ impl CompiledRule {
 
     /// Whether the request, and its circumstances, are those that the rule is about.
     pub(in crate::policy) fn is_about(&self, facts: &Facts<'_>, action: Action) -> bool {
-        let holds =
-            |target: &CompiledTarget| target.holds(facts.route.index, facts.method, facts.path);
-        let to = self.to.as_ref();
+        let holds = |target: &CompiledTarget| target.holds(facts);
+        // What a rule allows everywhere are requests; an SVID it has to name. What it denies everywhere is everything.
+        let is_everywhere = facts.route.svid.is_none() || self.rule.action == Action::Deny;
         let when = self.when.as_ref();
-        to.is_none_or(|to| to.iter().any(holds))
+        let to = self.to.as_ref();
+        to.map_or(is_everywhere, |to| to.iter().any(holds))
             && when.is_none_or(|when| when.holds(facts, action))
     }
 
@@ -128,7 +129,12 @@ impl CompiledRule {
 }
 
 impl CompiledTarget {
-    fn new(target: &Target, groups: &[RouteGroup], routes: &HashMap<&str, usize>) -> Self {
+    fn new(target: &Target, policy: &Policy, routes: &HashMap<&str, usize>) -> Self {
+        let groups: &[RouteGroup] = &policy.route_groups;
+        let places = |kinds: &Vec<SvidKind>| {
+            let places = kinds.iter().map(|kind| kind.place(policy.routes.len()));
+            places.collect::<Vec<usize>>()
+        };
         let positions = |names: &Option<Vec<Arc<str>>>, grouped: &Option<Vec<Arc<str>>>| {
             if names.is_none() && grouped.is_none() {
                 return None;
@@ -146,8 +152,10 @@ impl CompiledTarget {
             positions.dedup();
             Some(positions)
         };
+        let svids = target.svids.as_ref().map(places);
         Self {
-            routes: positions(&target.routes, &target.route_groups),
+            svids: target.svids.clone(),
+            routes: svids.or_else(|| positions(&target.routes, &target.route_groups)),
             not_routes: positions(&target.not_routes, &target.not_route_groups),
             methods: target.methods.clone(),
             not_methods: target.not_methods.clone(),
@@ -156,7 +164,15 @@ impl CompiledTarget {
         }
     }
 
-    fn holds(&self, route: usize, method: &str, path: &str) -> bool {
+    fn holds(&self, facts: &Facts<'_>) -> bool {
+        match (facts.route.svid, &self.svids) {
+            (Some(kind), Some(svids)) => svids.contains(&kind),
+            (Some(_), None) | (None, Some(_)) => false,
+            (None, None) => self.is_about(facts.route.index, facts.method, facts.path),
+        }
+    }
+
+    fn is_about(&self, route: usize, method: &str, path: &str) -> bool {
         let among = |routes: &Vec<usize>| routes.binary_search(&route).is_ok();
         let listed = |methods: &Vec<String>| lists_method(methods, method);
         let matched = |paths: &Vec<PathMatch>| paths.iter().any(|wanted| wanted.matches(path));

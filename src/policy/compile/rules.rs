@@ -10,6 +10,7 @@ use crate::policy::check;
 use crate::policy::compile::rule::{CompiledRule, Names};
 use crate::policy::index::{Entry, RuleIndex};
 use crate::policy::model::{Action, Mode, Policy, Rule, When};
+use crate::policy::svids::SVID_KINDS;
 
 /// The rank of a slot whose rule is gone.
 const GONE: u32 = u32::MAX;
@@ -41,7 +42,7 @@ struct Slots {
 /// Rules of one mode, found by route.
 #[derive(Debug)]
 pub(in crate::policy) struct RuleSet {
-    /// By position of the route.
+    /// By position of the route; behind them what is about SVIDs.
     pub(in crate::policy) of_route: Vec<Arc<Indexes>>,
     /// Rules that do not name the routes they are for.
     pub(in crate::policy) everywhere: Arc<Indexes>,
@@ -67,7 +68,7 @@ impl CompiledRules {
             rules,
             ranks: written.clone(),
         };
-        let empty = RuleSet::empty(policy.routes.len());
+        let empty = RuleSet::empty(policy);
         let of_mode = |mode| empty.successor(mode, &written, &slots);
         let enforced = of_mode(Mode::Enforce);
         let shadow = has_shadow(policy).then(|| of_mode(Mode::Shadow));
@@ -120,7 +121,7 @@ impl CompiledRules {
         let enforced = self.enforced.successor(Mode::Enforce, &changed, &slots);
         let shadow = has_shadow(policy).then(|| {
             // Where there were none before, all that there are came now.
-            let none = RuleSet::empty(policy.routes.len());
+            let none = RuleSet::empty(policy);
             let before = self.shadow.as_ref().unwrap_or(&none);
             before.successor(Mode::Shadow, &changed, &slots)
         });
@@ -190,9 +191,10 @@ impl Slots {
 
 impl RuleSet {
     /// No rules yet.
-    fn empty(routes: usize) -> Self {
+    fn empty(policy: &Policy) -> Self {
+        let places = policy.routes.len() + SVID_KINDS.len();
         Self {
-            of_route: (0..routes).map(|_| Arc::default()).collect(),
+            of_route: (0..places).map(|_| Arc::default()).collect(),
             everywhere: Arc::default(),
         }
     }

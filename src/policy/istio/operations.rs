@@ -294,7 +294,9 @@ pub(super) fn names_route(target: &Target, groups: &[RouteGroup], route: &Route)
             || in_groups.any(|group| group.routes.contains(&route.name))
     };
     let is_open = target.routes.is_none() && target.route_groups.is_none();
-    (is_open || among(&target.routes, &target.route_groups))
+    // What is about SVIDs is about no request.
+    target.svids.is_none()
+        && (is_open || among(&target.routes, &target.route_groups))
         && !among(&target.not_routes, &target.not_route_groups)
 }
 

@@ -196,6 +196,13 @@ fn route(policy: &Policy, routes: &[Arc<str>], groups: &[Arc<str>], name: &Arc<s
 }
 
 fn target(policy: &Policy, target: &Target, facts: &Facts<'_>, seen: &str) -> bool {
+    if let Some(kind) = facts.route.svid {
+        let svids = target.svids.as_ref();
+        return svids.is_some_and(|svids| svids.contains(&kind));
+    }
+    if target.svids.is_some() {
+        return false;
+    }
     let name = &facts.route.route.name;
     let empty = Vec::new();
     let names = |routes: &Option<Vec<_>>, groups: &Option<Vec<_>>| {
@@ -275,7 +282,10 @@ fn when(when: &When, facts: &Facts<'_>) -> Truth {
 /// Whether a rule applies: known, unknown, or known not to. What is unknown of a stranger is kept so.
 fn applies(policy: &Policy, rule: &Rule, facts: &Facts<'_>, seen: &str) -> Truth {
     let to = rule.to.as_ref();
-    let is_about = to.is_none_or(|to| to.iter().any(|one| target(policy, one, facts, seen)));
+    let is_about = match to {
+        Some(to) => to.iter().any(|one| target(policy, one, facts, seen)),
+        None => facts.route.svid.is_none() || rule.action == Action::Deny,
+    };
     let circumstances = field(&rule.when, |one| when(one, facts));
     let resolved = |truth: Truth| truth.unwrap_or(rule.action == Action::Deny);
     if !is_about || !resolved(circumstances) {

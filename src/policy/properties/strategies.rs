@@ -20,6 +20,7 @@ use wayleave::policy::matcher::{PathMatch, TextMatch};
 use wayleave::policy::model::{
     Action, Approval, Mapping, Mode, Policy, Revision, Rule, Source, Target, When,
 };
+use wayleave::policy::svids::SvidKind;
 use wayleave::policy::when::RequestHeaders;
 use wayleave::policy::yaml;
 
@@ -139,6 +140,7 @@ pub(crate) fn target() -> impl Strategy<Value = Target> {
     };
     let groups = || names(&["ab", "none"]);
     let groups = (groups(), groups());
+    let svids = vec(select(&[SvidKind::X509, SvidKind::Jwt][..]), 0..3);
     (
         routes(),
         methods(),
@@ -147,9 +149,11 @@ pub(crate) fn target() -> impl Strategy<Value = Target> {
         methods(),
         paths(),
         groups,
+        option::weighted(0.2, svids),
     )
         .prop_map(|fields| {
             let target = Target {
+                svids: None,
                 routes: fields.0,
                 methods: fields.1,
                 paths: fields.2,
@@ -159,6 +163,12 @@ pub(crate) fn target() -> impl Strategy<Value = Target> {
                 route_groups: fields.6.0,
                 not_route_groups: fields.6.1,
             };
+            if let Some(svids) = fields.7 {
+                return Target {
+                    svids: Some(svids),
+                    ..Target::default()
+                };
+            }
             if target == Target::default() {
                 return Target {
                     methods: Some(vec!["GET".to_owned()]),
@@ -423,7 +433,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(now()),
         select(&MOMENTS[..]).prop_map(|text| text.parse().unwrap()),
     ];
-    let what = (0..3usize, select(&METHODS[..]), select(&PATHS[..]));
+    let what = (0..5usize, select(&METHODS[..]), select(&PATHS[..]));
     (principal(), what, now, peer, headers, grants()).prop_map(
         |(principal, (route, method, path), now, peer, headers, grants)| Request {
             principal,
@@ -442,7 +452,11 @@ impl Request {
     pub(crate) fn facts<'a>(&'a self, policy: &'a CompiledPolicy) -> Facts<'a> {
         Facts {
             principal: self.principal.as_ref(),
-            route: &policy.routes()[self.route],
+            route: match self.route {
+                3 => policy.svid(SvidKind::X509),
+                4 => policy.svid(SvidKind::Jwt),
+                route => &policy.routes()[route],
+            },
             method: self.method,
             path: self.path,
             now: self.now,

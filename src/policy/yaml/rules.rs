@@ -9,6 +9,7 @@ use crate::policy::model::{
     Action, Approval, Mapping, Mode, People, RoleBinding, Rule, Source, Target,
 };
 use crate::policy::roles::ROLES;
+use crate::policy::svids::SvidKind;
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::circumstances;
 use crate::policy::yaml::parts::{choice, flag, name, required_name, word};
@@ -19,6 +20,10 @@ pub(in crate::policy) const KINDS: &[(&str, PrincipalKind)] = &[
     ("user", PrincipalKind::User),
     ("workload", PrincipalKind::Workload),
 ];
+
+/// The words of the file for each kind of SVID.
+pub(in crate::policy) const SVIDS: &[(&str, SvidKind)] =
+    &[("x509", SvidKind::X509), ("jwt", SvidKind::Jwt)];
 
 const ACTIONS: &[(&str, Action)] = &[("allow", Action::Allow), ("deny", Action::Deny)];
 
@@ -272,12 +277,20 @@ fn target(reader: &mut Reader, at: &At<'_>) -> Option<Target> {
             "not_route_groups",
             "not_methods",
             "not_paths",
+            "svids",
         ],
     )?;
     if fields.is_empty() {
         reader.fault(at, "it says nothing; to mean everything leave `to` out");
     }
+    if fields.field("svids").is_some() && fields.len() > 1 {
+        reader.fault(
+            at,
+            "nothing may stand beside `svids`: an SVID leads past the edge, so no route, method or path limits what it is used for",
+        );
+    }
     Some(Target {
+        svids: reader.texts(&fields, "svids", |text| word(text, SVIDS)),
         routes: reader.texts(&fields, "routes", name),
         route_groups: reader.texts(&fields, "route_groups", name),
         methods: reader.texts(&fields, "methods", method),

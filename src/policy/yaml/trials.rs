@@ -9,11 +9,11 @@ use crate::address::host::Host;
 use crate::address::path::check_path;
 use crate::identity::email::Email;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
-use crate::policy::model::{Expected, PolicyTest};
+use crate::policy::model::{Expected, PolicyTest, TestRequest};
 use crate::policy::trial::nobody_yet;
 use crate::policy::yaml::parts::{choice_or, name, required_name, word};
 use crate::policy::yaml::reader::{At, Fields, Reader};
-use crate::policy::yaml::rules::KINDS;
+use crate::policy::yaml::rules::{KINDS, SVIDS};
 use crate::policy::yaml::tree::Node;
 use crate::policy::yaml::{PolicyFault, circumstances};
 
@@ -59,13 +59,10 @@ pub(super) fn test(reader: &mut Reader, at: &At<'_>) -> Option<PolicyTest> {
         .and_then(|at| reader.parsed(&at, |text| word(text, EXPECTED)));
     let source_ip = fields.field("source_ip");
     let identity = fields.field("mesh_identity");
-    let (method, route, path) = request?;
     Some(PolicyTest {
         name: test_name?,
         principal,
-        method,
-        route,
-        path,
+        request: request?,
         source_ip: source_ip.and_then(|at| reader.parsed(&at, |text| text.parse::<IpAddr>())),
         headers: headers(reader, &fields),
         granted: granted(reader, &fields),
@@ -178,14 +175,23 @@ fn place(text: &str) -> Result<(Host, String), String> {
     Ok((host, path.to_owned()))
 }
 
-/// `GET grafana /d/1`: method, route and path.
-fn request(text: &str) -> Result<(String, Arc<str>, String), String> {
+/// `GET grafana /d/1`: method, route and path; or `SVID x509`.
+fn request(text: &str) -> Result<TestRequest, String> {
     let parts: Vec<&str> = text.split(' ').collect();
+    if let ["SVID", kind] = parts.as_slice() {
+        return word(kind, SVIDS).map(TestRequest::Svid);
+    }
     let [method, route, path] = parts.as_slice() else {
-        return Err("it must be like `GET grafana /d/1`: method, route and path".to_owned());
+        return Err(
+            "it must be like `GET grafana /d/1`: method, route and path; or `SVID x509`".to_owned(),
+        );
     };
     check_path(path).map_err(|fault| fault.to_string())?;
-    Ok(((*method).to_owned(), name(route)?, (*path).to_owned()))
+    Ok(TestRequest::Route {
+        method: (*method).to_owned(),
+        route: name(route)?,
+        path: (*path).to_owned(),
+    })
 }
 
 fn headers(reader: &mut Reader, fields: &Fields<'_>) -> Vec<(Arc<str>, String)> {

@@ -248,6 +248,24 @@ impl ProgramOf {
         text(&page, "access_token")
     }
 
+    /// Asks for an SVID; a rule has to give it.
+    pub(crate) async fn ask_for_svid(&self, house: &House, kind: &str, body: &Value) -> Page {
+        let url = house.url("access", &format!("/.wayleave/api/v1/svids/{kind}"));
+        let proof = self.key.proof("POST", &url, Some(&self.home_token));
+        let request = Request::post(&url)
+            .header("authorization", format!("DPoP {}", self.home_token))
+            .header("dpop", proof)
+            .header("content-type", "application/json");
+        let request = request.body(full(body.to_string()));
+        house.send(request.unwrap()).await
+    }
+
+    pub(crate) async fn jwt_svid(&self, house: &House, audience: &str) -> String {
+        let body = json!({ "audience": audience });
+        let page = self.ask_for_svid(house, "jwt", &body).await;
+        text(&page, "svid")
+    }
+
     pub(crate) async fn open(&self, house: &House, token: &str, url: &str) -> Page {
         open(house, &self.key, token, url).await
     }

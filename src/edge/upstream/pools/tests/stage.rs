@@ -167,7 +167,11 @@ pub(super) fn route(
         timeouts: RouteTimeouts::default(),
         allow_path_parameters: false,
     };
-    Arc::new(CompiledRoute { route, index: 0 })
+    Arc::new(CompiledRoute {
+        route,
+        index: 0,
+        svid: None,
+    })
 }
 
 pub(super) fn request(path: &str, body: EdgeBody) -> Box<Request<EdgeBody>> {
