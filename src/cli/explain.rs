@@ -206,7 +206,7 @@ fn made(decision: &Value) -> String {
     };
     let at = decision["at"].as_str().unwrap_or_default();
     format!(
-        "{at}: {} https://{}{} from {} was {outcome}. Header values are not recorded.",
+        "{at}: {} {}{} from {} was {outcome}. Header values are not recorded.",
         of("method"),
         of("host"),
         of("path"),
