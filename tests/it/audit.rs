@@ -36,7 +36,11 @@ async fn k10_the_log_is_searched_exported_and_verified() {
 
     // A sign-in says where it came from; a kind that there is not is wrong usage, also at the API.
     let signed_in = audit(&["list", "--kind", "sign_in"]).await.expect_done();
-    assert!(signed_in.out.contains("peer=127.0.0.1"), "{}", signed_in.out);
+    assert!(
+        signed_in.out.contains("peer=127.0.0.1"),
+        "{}",
+        signed_in.out
+    );
     let wrong = audit(&["list", "--kind", "sign_inn"]).await;
     assert_eq!(wrong.code, Some(2), "{}", wrong.err);
     assert!(wrong.err.contains("'sign_in'"), "{}", wrong.err);

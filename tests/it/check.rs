@@ -224,7 +224,7 @@ rules: []
         (10, "mappings[0].from[0].providers[0]"),
         (11, "mappings[0].spiffe_id"),
     ] {
-        checked.is_at_fault(key, &["policy.yaml", &format!("line {line}:")]);
+        checked.is_at_fault(key, &["policy.yaml", &format!("line {line}, column ")]);
     }
     assert!(checked.said.contains("3 faults"), "{}", checked.said);
     // It is the rule by which `serve` goes.

@@ -747,6 +747,12 @@ async fn only_its_author_changes_a_draft_and_nobody_one_that_is_over(is_postgres
     let rejected = revisions.reject_draft(seen(&draft), "not so", &bob).await;
     assert_eq!(rejected.unwrap().state, DraftState::Rejected);
     assert_eq!(desk.events("draft_rejected").await[0]["message"], "not so");
+    let said = desk.revisions.store.draft_comments(draft.id).await.unwrap();
+    let said = said.last().unwrap();
+    assert_eq!(
+        (&*said.author, &*said.text),
+        ("bob@corp.example", "Rejected: not so")
+    );
     let applied = desk.apply(&draft, &alice).await;
     assert!(matches!(
         applied,

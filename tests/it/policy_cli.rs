@@ -46,7 +46,7 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
         );
 
         let plan = policy(&parties, &["plan", file, "--detailed-exitcode"]).await;
-        assert_eq!(plan.code, Some(2), "{}", plan.err);
+        assert_eq!(plan.code, Some(6), "{}", plan.err);
         assert!(plan.out.contains("+ route dashboards"), "{}", plan.out);
         let apply = ["apply", file, "-m", "the first", "--yes"];
         let applied = policy(&parties, &apply).await.expect_done();
@@ -162,11 +162,20 @@ async fn what_cannot_be_applied_is_said_with_what_to_do() {
     assert_eq!(faulty.code, Some(1));
     let before = text.split("action: allow").next().unwrap();
     let place = format!(
-        "line {}: rules[1].action: it must be one of allow, deny",
+        "line {}, column 13: rules[1].action: it must be one of allow, deny",
         before.matches('\n').count() + 1
     );
     assert!(faulty.err.contains(&place), "{place}: {}", faulty.err);
-    assert!(faulty.err.contains("line "), "{}", faulty.err);
+    // What is odd about it ends with a code of its own, and so does a wrong option.
+    let odd = text.clone() + "  - { name: idle, action: allow, from: [] }\n";
+    std::fs::write(&document, odd).unwrap();
+    let odd = policy(&parties, &["plan", file, "--fail-on-findings"]).await;
+    assert_eq!(odd.code, Some(7), "{} {}", odd.out, odd.err);
+    assert!(odd.out.contains("look at rule idle"), "{}", odd.out);
+    let wrong = policy(&parties, &["plan", file, "--fail-on-finding"]).await;
+    assert_eq!(wrong.code, Some(2));
+    let schema = policy(&parties, &["schema"]).await.expect_done();
+    assert!(schema.json()["properties"]["rules"].is_object());
 
     // Planned against a revision that is not the current one any more.
     std::fs::write(&document, text.replacen("action: allow", "action: deny", 1)).unwrap();

@@ -24,28 +24,104 @@ const fn kind(name: &'static str, words: &'static str, told: &'static str) -> Ki
 pub const KINDS: &[Kind] = &[
     kind("sign_in", "Signed in", "at {person.provider}, from {peer}"),
     kind("session_ended", "Session ended", "{person}: {reason~}"),
-    kind("tokens_granted", "Program let in", "{client} for {person}, from {peer}"),
-    kind("tokens_ended", "Program's tokens ended", "{client} for {person}, {reason~}"),
+    kind(
+        "tokens_granted",
+        "Program let in",
+        "{client} for {person}, from {peer}",
+    ),
+    kind(
+        "tokens_ended",
+        "Program's tokens ended",
+        "{client} for {person}, {reason~}",
+    ),
     kind("denied", "Refused", "{method} {host}{path}"),
-    kind("policy_written", "Policy written", "revision {revision}: {message}"),
-    kind("policy_emergency", "Policy written past approvals", "revision {revision}: {message}"),
-    kind("draft_saved", "Draft saved", "draft {draft}, version {version}"),
-    kind("draft_rebased", "Draft rebased", "draft {draft}, version {version}"),
-    kind("draft_submitted", "Draft submitted", "draft {draft}, version {version}"),
-    kind("draft_commented", "Draft commented on", "draft {draft}: {comment}"),
-    kind("draft_approved", "Draft approved", "draft {draft}, version {version}, {message}"),
-    kind("draft_rejected", "Draft rejected", "draft {draft}, version {version}, {message}"),
-    kind("draft_applied", "Draft applied", "draft {draft}, revision {revision}, approved by {approvers}"),
+    kind(
+        "policy_written",
+        "Policy written",
+        "revision {revision}: {message}",
+    ),
+    kind(
+        "policy_emergency",
+        "Policy written past approvals",
+        "revision {revision}: {message}",
+    ),
+    kind(
+        "draft_saved",
+        "Draft saved",
+        "draft {draft}, version {version}",
+    ),
+    kind(
+        "draft_rebased",
+        "Draft rebased",
+        "draft {draft}, version {version}",
+    ),
+    kind(
+        "draft_submitted",
+        "Draft submitted",
+        "draft {draft}, version {version}",
+    ),
+    kind(
+        "draft_commented",
+        "Draft commented on",
+        "draft {draft}: {comment}",
+    ),
+    kind(
+        "draft_approved",
+        "Draft approved",
+        "draft {draft}, version {version}, {message}",
+    ),
+    kind(
+        "draft_rejected",
+        "Draft rejected",
+        "draft {draft}, version {version}, {message}",
+    ),
+    kind(
+        "draft_applied",
+        "Draft applied",
+        "draft {draft}, revision {revision}, approved by {approvers}",
+    ),
     kind("draft_discarded", "Draft discarded", "draft {draft}"),
-    kind("access_asked", "Access asked for", "rule {rule}, route {route}, {reason}"),
-    kind("access_granted", "Access granted", "to {person}, rule {rule}, until {until}"),
-    kind("access_refused", "Access refused", "to {person}, rule {rule}, {why}"),
+    kind(
+        "access_asked",
+        "Access asked for",
+        "rule {rule}, route {route}, {reason}",
+    ),
+    kind(
+        "access_granted",
+        "Access granted",
+        "to {person}, rule {rule}, until {until}",
+    ),
+    kind(
+        "access_refused",
+        "Access refused",
+        "to {person}, rule {rule}, {why}",
+    ),
     kind("access_withdrawn", "Request withdrawn", "rule {rule}"),
-    kind("access_expired", "Request expired", "of {person}, rule {rule}"),
-    kind("access_break_glass", "Glass broken", "rule {rule}, route {route}, until {until}, {reason}"),
-    kind("access_reviewed", "Broken glass reviewed", "of {person}, rule {rule}, {note}"),
-    kind("access_ended", "Access ended", "of {person}, rule {rule}, {how~}"),
-    kind("signing_key_made", "Signing key made", "{key}, signs from {signs_from}"),
+    kind(
+        "access_expired",
+        "Request expired",
+        "of {person}, rule {rule}",
+    ),
+    kind(
+        "access_break_glass",
+        "Glass broken",
+        "rule {rule}, route {route}, until {until}, {reason}",
+    ),
+    kind(
+        "access_reviewed",
+        "Broken glass reviewed",
+        "of {person}, rule {rule}, {note}",
+    ),
+    kind(
+        "access_ended",
+        "Access ended",
+        "of {person}, rule {rule}, {how~}",
+    ),
+    kind(
+        "signing_key_made",
+        "Signing key made",
+        "{key}, signs from {signs_from}",
+    ),
     kind("signing_key_revoked", "Signing key revoked", "{key}"),
     kind("audit_pruned", "Log pruned", "up to event {up_to}"),
 ];
@@ -75,7 +151,11 @@ fn filled(part: &str, event: &Value) -> Option<String> {
             value = &value[step];
         }
         let text = shown(value)?;
-        said.push_str(&if word.is_some() { text.replace('_', " ") } else { text });
+        said.push_str(&if word.is_some() {
+            text.replace('_', " ")
+        } else {
+            text
+        });
         said.push_str(after);
     }
     Some(said)
@@ -160,7 +240,10 @@ mod tests {
             "to bob@corp.example, rule ops, until 2027"
         );
         assert_eq!(
-            says("session_ended", json!({ "person": nameless, "reason": "signed_out" })),
+            says(
+                "session_ended",
+                json!({ "person": nameless, "reason": "signed_out" })
+            ),
             "okta/7\\u{1b}: signed out"
         );
         // As it was written before it had a peer.

@@ -103,7 +103,8 @@ mod tests {
             row(granted),
             "     7  2027-01-15 08:00:05 UTC  access_granted       okta/alice  person=okta/bob rule=ops\n"
         );
-        let denied = json!({ "kind": "denied", "actor": "nobody", "at": 1_800_000_004_000_000_i64 });
+        let denied =
+            json!({ "kind": "denied", "actor": "nobody", "at": 1_800_000_004_000_000_i64 });
         assert!(row(denied).ends_with("at=2027-01-15T08:00:04.000Z\n"));
     }
 }

@@ -282,6 +282,21 @@ fn j5_documents_are_bounded() {
 }
 
 #[test]
+fn bounds_are_told_in_words() {
+    for (text, words) in [
+        ("rules: &a []\nroutes: *a", "anchors and aliases"),
+        ("rules: []\n---\nrules: []", "a second document"),
+        (
+            &format!("rules: {}{}", "[".repeat(40), "]".repeat(40)),
+            "nested more deeply",
+        ),
+    ] {
+        let faults = faults(text);
+        assert!(faults[0].1.contains(words), "{faults:?}");
+    }
+}
+
+#[test]
 fn syntax_faults_tell_their_line() {
     let found = parse("rules:\n  - name: a\n   action: b\n").unwrap_err();
     assert_eq!(found.len(), 1);
