@@ -125,7 +125,7 @@ fn announce(stage: &Stage, policy_in_store: bool) {
         http, https, admin, ..
     } = stage.ports;
     let bold = anstyle::Style::new().bold();
-    let line = |url: &str, what: &str| anstream::println!("  {url:<36}{what}");
+    let line = |url: &str, what: &str| anstream::println!("  {url:<40}{what}");
     anstream::println!("{bold}Wayleave runs. Open in a browser on this machine:{bold:#}\n");
     line(
         &format!("http://grafana.localhost:{http}/"),

@@ -329,7 +329,7 @@ async fn what_people_did_is_decided_again_by_another_policy() {
     let explained = command(&parties, "explain", &[id]).await.expect_done();
     for part in [
         "bob@demo.example",
-        "GET https://payroll.localhost/",
+        "GET payroll.localhost/ from 127.0.0.1",
         "no rule allows it",
     ] {
         assert!(explained.out.contains(part), "{part}: {}", explained.out);

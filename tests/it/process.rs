@@ -191,10 +191,11 @@ async fn a_command_that_nobody_listens_to_ends_without_a_word() {
             .await
             .unwrap();
         let err = String::from_utf8_lossy(&said.stderr).into_owned();
-        assert_eq!(
-            (said.status.code(), &*err),
-            (Some(141), ""),
-            "{arguments:?}"
+        let code = said.status.code();
+        assert!(
+            matches!(code, Some(0 | 141)),
+            "{arguments:?}: {code:?} {err}"
         );
+        assert_eq!(err, "", "{arguments:?}");
     }
 }
