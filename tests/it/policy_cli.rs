@@ -330,6 +330,27 @@ async fn k2_only_operators_and_no_browser_use_the_api() {
     parties.leave().await;
 }
 
+/// A question about what there is not is refused, not answered.
+async fn what_there_is_not_is_refused(parties: &Parties, url: &str) {
+    let provider = ["--as", "bob", "--provider", "oktaa", "GET", url];
+    let granted = [
+        "--as",
+        "bob",
+        "--provider",
+        "demo",
+        "--granted",
+        "nope",
+        "GET",
+        url,
+    ];
+    for (question, name) in [(&provider[..], "oktaa"), (&granted, "nope")] {
+        let wrong = command(parties, "explain", question).await;
+        assert_eq!(wrong.code, Some(1), "{}", wrong.out);
+        let said = format!("is called {name}");
+        assert!(wrong.err.contains(&said), "{}", wrong.err);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_explained_rule_by_rule() {
     for postgres in [false, true] {
@@ -384,6 +405,7 @@ async fn a_refusal_is_explained_rule_by_rule() {
         let carol = explain(&carol).await.expect_done().json();
         assert_eq!(carol["verdict"], "deny");
         assert_eq!(carol["rule"], "contractors-stay-out");
+        what_there_is_not_is_refused(&parties, &url).await;
         let releases = format!("{}/", parties.at("releases"));
         let bob = ["--as", "bob", "--provider", "demo", "--group", "staff"];
         let asks = explain(&[&bob[..], &["GET", &releases]].concat()).await;
