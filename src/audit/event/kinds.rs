@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::audit::event::PRUNED;
 use crate::audit::export::printable;
 
 /// A kind of event.
@@ -123,7 +124,7 @@ pub const KINDS: &[Kind] = &[
         "{key}, signs from {signs_from}",
     ),
     kind("signing_key_revoked", "Signing key revoked", "{key}"),
-    kind("audit_pruned", "Log pruned", "up to event {up_to}"),
+    kind(PRUNED, "Log pruned", "up to event {up_to}"),
 ];
 
 /// The kind of this name.
@@ -200,7 +201,7 @@ mod tests {
             include_str!("drafts.rs"),
             include_str!("keys.rs"),
         ];
-        let mut names = Vec::new();
+        let mut names = vec![PRUNED.to_owned()];
         for source in sources {
             let text: String = source.split_whitespace().collect();
             for before in ["Self::new(\"", ".event(\"", "=>(\""] {
