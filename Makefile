@@ -5,7 +5,7 @@ export RUST_BACKTRACE = 0
 
 .PHONY: demo build test quick check parts it screenshots bench count differential fuzz fmt
 
-# Builds the binary and runs the main job on this machine: an edge, a demo identity provider, and two mesh workloads behind it.
+# Builds the binary and runs the main job on this machine: an edge, a demo identity provider, and four mesh workloads behind it.
 demo:
 	cargo build --locked
 	target/debug/wayleave demo $(ARGS)

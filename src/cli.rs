@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand. What people asked to see goes to standard output, complaints to standard error.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage (or changes pending, where that is asked for), 3 not signed in (or the audit log is not whole),
-//! 4 not allowed, 5 the edge does not answer.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not signed in (or the audit log is not whole), 4 not allowed, 5 the edge does not answer,
+//! 6 changes pending and 7 findings, where those are asked for.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ struct Arguments {
 enum Command {
     /// Run the edge.
     Serve(ConfigArgument),
-    /// Try it all on this machine: an edge, an identity provider and two mesh workloads.
+    /// Try it all on this machine: an edge, an identity provider and four mesh workloads.
     Demo(demo::DemoArguments),
     /// Write a commented configuration, a starting policy and a store key.
     Init {
@@ -117,9 +117,37 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("the runtime cannot be started")
 }
 
+/// How a program ends that nobody listens to any more (`wayleave … | head`): as the signal would have ended it, 128 and SIGPIPE.
+const UNHEARD: u8 = 141;
+
+/// Printing to a closed pipe is a panic of the library's; it ends the program without a word instead.
+fn end_quietly_when_unheard() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let words = panic.payload_as_str().unwrap_or_default();
+        // "failed printing to stdout: Broken pipe (os error 32)", and what other libraries make of it.
+        if words.contains("Broken pipe") {
+            std::process::exit(UNHEARD.into());
+        }
+        told(panic);
+    }));
+}
+
+fn is_unheard(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
 /// Reads the arguments and does what they say.
 pub fn run() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // A server does not end because somebody stopped reading its log.
+    if !matches!(command, Command::Serve(_) | Command::Demo(_)) {
+        end_quietly_when_unheard();
+    }
+    let outcome = match command {
         Command::Serve(ConfigArgument { config }) => serve::run(&config),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Init { folder } => init::run(&folder),
@@ -144,6 +172,7 @@ pub fn run() -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
+        Err(error) if is_unheard(&error) => ExitCode::from(UNHEARD),
         Err(error) => {
             let style = anstyle::AnsiColor::Red.on_default().bold();
             anstream::eprintln!("{style}error{style:#}: {error:#}");
@@ -174,6 +203,8 @@ mod tests {
             "wayleave policy apply policy.yaml -m why --parent 3 --yes",
             "wayleave policy history --limit 5 --server http://127.0.0.1:9901",
             "wayleave policy show 3",
+            "wayleave policy schema",
+            "wayleave policy plan policy.yaml --detailed-exitcode --fail-on-findings",
             "wayleave explain --as alice@corp.example GET https://grafana.corp.example/d/1",
             "wayleave explain GET https://grafana.corp.example/ --revision 3 --json",
             "wayleave explain --as alice --provider okta --group sre --group ops --claim team=x GET https://g.example/",
@@ -221,6 +252,7 @@ mod tests {
             "wayleave completions bash",
             "wayleave man",
             "wayleave demo",
+            "wayleave demo --policy-in-store",
             "wayleave demo --port 9080 --https-port 9443 --admin-port 9902 --identity-provider-port 9081",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");

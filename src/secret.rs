@@ -125,6 +125,13 @@ impl Sealer {
         Self(RandomizedNonceKey::new(&AES_256_GCM, key).expect("a 32-byte key"))
     }
 
+    /// Whether another one has the same key.
+    pub fn is_same(&self, other: &Self) -> bool {
+        other
+            .open("comparison", &self.seal("comparison", b""))
+            .is_ok()
+    }
+
     /// Nonce followed by ciphertext and tag.
     pub fn seal(&self, purpose: &str, plain: &[u8]) -> Vec<u8> {
         let mut sealed = plain.to_vec();
@@ -197,5 +204,8 @@ mod tests {
         assert!(sealer.open("signing-key", &sealed).is_err());
         assert!(Sealer::new(&random()).open("refresh", &sealed).is_err());
         assert!(sealer.open("refresh", &sealed[..10]).is_err());
+        let key = random();
+        assert!(Sealer::new(&key).is_same(&Sealer::new(&key)));
+        assert!(!Sealer::new(&key).is_same(&sealer));
     }
 }

@@ -196,7 +196,8 @@ impl Access {
             Taken::Revoked => return Err(AccessError::TakenAway),
             Taken::TooOften => return Err(AccessError::TooOften),
         };
-        tracing::warn!(%rule, request = %id.0, "the glass was broken: access was taken without an approval");
+        let person = actor.principal.label();
+        tracing::warn!(person, %rule, request = %id.0, "the glass was broken: access was taken without an approval");
         Ok(id)
     }
 

@@ -1,5 +1,7 @@
 //! Why somebody may or may not do something: asked of a revision, answered rule by rule.
 
+use std::sync::Arc;
+
 use crate::admin::granted::History;
 use crate::admin::replay::facts;
 use crate::admin::revisions::{Revisions, RevisionsError};
@@ -10,9 +12,9 @@ use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Shadow};
 use crate::policy::draft::DraftId;
 use crate::policy::explain::Explanation;
-use crate::policy::model::Revision;
+use crate::policy::model::{Policy, Revision, Rule};
 use crate::policy::when::RequestHeaders;
-use crate::policy::yaml::{Asking, Question};
+use crate::policy::yaml::{Asking, PolicyFault, Question};
 use crate::snapshot::{NOTHING, load_revision};
 
 /// What came of a question.
@@ -91,6 +93,7 @@ impl Revisions {
         question: Question,
         now: Timestamp,
     ) -> Result<Answer, ExplainError> {
+        self.check_names(policy.policy(), &question)?;
         let at = question.at.unwrap_or_else(|| now.to_jiff());
         let is_known = matches!(question.asking, Asking::Known(_));
         let principal = match question.asking {
@@ -125,6 +128,35 @@ impl Revisions {
             principal,
             found,
         })
+    }
+
+    /// A question about what there is not would be answered, and mislead.
+    fn check_names(&self, policy: &Policy, question: &Question) -> Result<(), RevisionsError> {
+        let fault = |key: String, message: String| PolicyFault {
+            line: 0,
+            column: 0,
+            key,
+            message,
+        };
+        let mut faults = Vec::new();
+        if let Asking::Described(person) = &question.asking
+            && !self.rules.known.has_provider(&person.provider)
+        {
+            let provider = &person.provider;
+            let message = format!("no identity provider or trusted issuer is called {provider}");
+            faults.push(fault("as.provider".to_owned(), message));
+        }
+        for (index, name) in question.granted.iter().enumerate() {
+            let asks = |rule: &Arc<Rule>| rule.name == *name && rule.approval.is_some();
+            if !policy.rules.iter().any(asks) {
+                let message = format!("no rule that asks for an approval is called {name}");
+                faults.push(fault(format!("granted[{index}]"), message));
+            }
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(RevisionsError::Faults(faults))
     }
 
     /// Explains a decision that was made, by the revision that decided or by another.

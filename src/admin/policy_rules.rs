@@ -63,4 +63,34 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn a_test_names_providers_that_there_are_and_is_named_when_it_fails() {
+        let rules = PolicyRules {
+            trust_domain: TrustDomain::parse("td").unwrap(),
+            known: Known {
+                providers: vec!["okta".to_owned()],
+                ..Known::default()
+            },
+        };
+        let said = |provider: &str| {
+            let text = format!(
+                "routes:\n  - name: a\n    host: a.example\n    upstream: {{ addresses: [\"b:1\"], mtls: {{ spiffe_ids: [\"spiffe://td/ns/a/sa/b\"] }} }}\n\
+                 tests:\n  - name: ada-comes-in\n    as: {{ provider: {provider}, subject: ada }}\n    request: GET a /\n    expect: allow\n"
+            );
+            let faults = rules.check(&text).unwrap_err();
+            let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            said.join("\n")
+        };
+        let fails = said("okta");
+        assert!(fails.contains("the test ada-comes-in fails: "), "{fails}");
+        assert!(!fails.contains("provider"), "{fails}");
+        let unknown = said("oktaa");
+        assert!(
+            unknown.contains(
+                "tests[0].as.provider: no identity provider or trusted issuer is called oktaa"
+            ),
+            "{unknown}"
+        );
+    }
 }

@@ -217,7 +217,13 @@ impl Revisions {
         let held = self.held(Some(to)).await?;
         let text = to_text(&held.objects, &held.policy);
         self.rules.check(&text).map_err(RevisionsError::Faults)?;
-        let right = Right::of(writing);
+        check_note("the message", &writing.message)?;
+        // The history says where it went, whatever the author says of why.
+        let writing = Writing {
+            message: format!("back to revision {}: {}", to.0, writing.message),
+            ..writing.clone()
+        };
+        let right = Right::of(&writing);
         self.write(&held.policy, &held.objects, actor, right).await
     }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::api::answer::{Answer, Unreadable, moment};
 use crate::audit::chain::Entry;
+use crate::audit::event::kinds;
 use crate::clock::Timestamp;
 use crate::store::audit::{EventFilter, PAGE};
 
@@ -31,6 +32,11 @@ pub(super) struct Wanted {
 
 impl Wanted {
     fn filter(self) -> Result<EventFilter, Unreadable> {
+        if { self.kind.as_deref() }.is_some_and(|kind| kinds::named(kind).is_none()) {
+            return Err(Unreadable::value(
+                "there is no such kind of event; docs/audit.md has all of them",
+            ));
+        }
         Ok(EventFilter {
             kind: self.kind,
             actor: self.actor,

@@ -207,6 +207,7 @@ pub async fn start(
         store: foundation.store,
         log_writer,
         reloading: Reloading {
+            known: (config.provider_names(), config.claim_names()),
             running: config,
             certificates,
             svids,

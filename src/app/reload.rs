@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::app::inspect::Inspector;
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::config::checked::Listener;
+use crate::config::checked::{Listener, MeshConfig};
 use crate::edge::tls::certificates::Certificates;
 use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
-use crate::secret::{ExposeSecret, TokenHash};
+use crate::secret::{ExposeSecret, SecretString, TokenHash};
 use crate::session::Sessions;
 use crate::token::bearer::BearerVerifier;
 
@@ -18,6 +18,8 @@ use crate::token::bearer::BearerVerifier;
 pub struct Reloading {
     /// The configuration that is in force.
     pub running: Config,
+    /// Providers and claims that a policy may name, as they were at the start.
+    pub(in crate::app) known: (Vec<String>, Vec<String>),
     pub(in crate::app) certificates: Vec<Option<Arc<Certificates>>>,
     pub(in crate::app) svids: Arc<Svids>,
     pub(in crate::app) inspector: Arc<Inspector>,
@@ -54,7 +56,12 @@ impl Reloading {
         self.sessions.providers_changed();
         self.running.identity_providers = providers;
         self.running.trusted_issuers = config.trusted_issuers;
-        self.running.mesh = config.mesh;
+        // What the policy in force was compiled for goes on being signed for.
+        let trust_domain = self.running.mesh.trust_domain.clone();
+        self.running.mesh = MeshConfig {
+            trust_domain,
+            ..config.mesh
+        };
         take_certificates(&mut self.running.listeners, config.listeners);
         self.files();
         self.inspector.replace(&self.running);
@@ -91,35 +98,62 @@ impl Reloading {
         files
     }
 
-    /// The parts that are different and are not replaced while the process runs.
+    /// The parts that are different and are not replaced while the process runs, each by its name in the file.
     fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
         let old = &self.running;
-        let doors = |config: &Config| -> Vec<_> {
-            let doors = config.listeners.iter();
+        // Every part by name: whoever adds one to the configuration has to say here how it is taken up.
+        let Config {
+            home_host,
+            listeners,
+            admin,
+            admin_hosts,
+            store,
+            session,
+            tokens,
+            // Taken up, but for what policies were told of them.
+            identity_providers: _,
+            trusted_issuers: _,
+            mesh,
+            operator_token,
+            policy,
+            limits,
+            audit,
+            log,
+            workers,
+        } = new;
+        let doors = |listeners: &[Listener]| -> Vec<_> {
+            let doors = listeners.iter();
             doors
                 .map(|door| (door.address, door.scheme, door.external_port))
                 .collect()
         };
-        let token = |config: &Config| {
-            let token = config.operator_token.as_ref();
+        let hash = |token: &Option<SecretString>| {
+            let token = token.as_ref();
             token.map(|token| TokenHash::of(token.expose_secret().as_bytes()))
         };
+        let token = hash(&old.operator_token) != hash(operator_token);
+        let known = (new.provider_names(), new.claim_names());
         let differs = [
-            ("home", old.home_host != new.home_host),
-            ("listen", doors(old) != doors(new)),
-            ("admin", old.admin != new.admin),
-            ("admin.hosts", old.admin_hosts != new.admin_hosts),
-            ("admin.operator_token", token(old) != token(new)),
-            ("store", !old.store.is_same(&new.store)),
-            ("session", old.session != new.session),
-            ("tokens", old.tokens != new.tokens),
-            ("policy", old.policy != new.policy),
-            ("limits", old.limits != new.limits),
-            ("log", old.log != new.log),
-            ("workers", old.workers != new.workers),
+            ("home", old.home_host != *home_host),
+            ("listen", doors(&old.listeners) != doors(listeners)),
+            ("admin.address", old.admin != *admin),
+            ("admin.hosts", old.admin_hosts != *admin_hosts),
+            ("admin.operator_token", token),
+            ("store", !old.store.is_same(store)),
+            ("session", old.session != *session),
+            ("tokens", old.tokens != *tokens),
+            (
+                "names and claims that policies may use",
+                self.known != known,
+            ),
+            ("policy", old.policy != *policy),
+            ("limits", old.limits != *limits),
+            ("audit", old.audit != *audit),
+            ("log", old.log != *log),
+            ("data_plane", old.workers != *workers),
             (
                 "mesh.trust_domain",
-                old.mesh.trust_domain != new.mesh.trust_domain,
+                old.mesh.trust_domain != mesh.trust_domain,
             ),
         ];
         differs

@@ -8,6 +8,7 @@ use crate::identity::principal::Principal;
 pub mod access;
 pub mod drafts;
 pub mod keys;
+pub mod kinds;
 pub mod svids;
 
 /// The kind of the event that says that older ones were deleted.
@@ -63,10 +64,15 @@ impl Event {
         }
     }
 
-    /// Somebody signed in.
-    pub fn sign_in(principal: &Principal, session: &str, expires_at: &str) -> Self {
+    /// Somebody signed in, from this address.
+    pub fn sign_in(
+        principal: &Principal,
+        session: &str,
+        expires_at: &str,
+        peer: Option<&str>,
+    ) -> Self {
         let details = json!({
-            "person": person(principal), "session": session, "expires_at": expires_at,
+            "person": person(principal), "session": session, "expires_at": expires_at, "peer": peer,
         });
         Self::new("sign_in", actor(principal), details)
     }

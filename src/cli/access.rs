@@ -160,6 +160,11 @@ fn whole_id(lists: &Value, kind: &str, begin: &str) -> Result<String, Fault> {
     found.dedup();
     match found.as_slice() {
         [id] => Ok((*id).to_owned()),
+        // A request and the grant that came of it have the same id.
+        [] if kind == "requests" && whole_id(lists, "grants", begin).is_ok() => {
+            let said = format!("{begin} is approved already, and is a grant now");
+            Err(Fault::usage(said).next("wayleave access shows it"))
+        }
         [] => Err(Fault::usage(format!("none of your {kind} is {begin}")).next("wayleave access")),
         _ => Err(Fault::usage(format!("{begin} is how several begin")).next("give more of it")),
     }
@@ -255,7 +260,9 @@ fn until(grant: &Value) -> String {
     if grant["live"] == true {
         format!("until {}", clock_time(&grant["until"]))
     } else {
-        "over".to_owned()
+        let ended = [&grant["ended_at"], &grant["until"]];
+        let ended = ended.into_iter().find(|moment| !moment.is_null());
+        format!("ended {}", clock_time(ended.unwrap_or(&Value::Null)))
     }
 }
 
@@ -303,5 +310,19 @@ mod tests {
         assert_eq!(found("grants", "aa"), Some("aabb".to_owned()));
         assert_eq!(found("grants", "dd"), Some("dd".to_owned()));
         assert_eq!(found("requests", "dd"), None);
+        let said = |begin| format!("{:?}", whole_id(&lists, "requests", begin).unwrap_err());
+        assert!(said("dd").contains("approved already"), "{}", said("dd"));
+        assert!(said("ee").contains("none of your requests"));
+    }
+
+    #[test]
+    fn a_grant_that_was_ended_says_when_that_was() {
+        let grant = |live: bool, ended: Value| {
+            until(&json!({ "live": live, "until": "2027-01-31T18:00:00.000Z", "ended_at": ended }))
+        };
+        assert_eq!(grant(true, Value::Null), "until 2027-01-31 18:00 UTC");
+        assert_eq!(grant(false, Value::Null), "ended 2027-01-31 18:00 UTC");
+        let revoked = "2027-01-31T17:05:00.000Z".into();
+        assert_eq!(grant(false, revoked), "ended 2027-01-31 17:05 UTC");
     }
 }

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::audit::chain::{Break, Entry, Link};
 use crate::audit::checkpoint::Keys;
+use crate::audit::event::kinds::KINDS;
 use crate::audit::export as lines;
 use crate::audit::verify::{Verified, Verifier};
 use crate::cli::client::{self, Client, Failure, ServerArguments};
@@ -74,8 +76,8 @@ enum Format {
 
 #[derive(Debug, clap::Args)]
 struct FilterArguments {
-    /// Of this kind: sign_in, session_ended, denied, policy_written, policy_emergency, draft_saved, draft_applied and so on (docs/audit.md).
-    #[arg(long)]
+    /// Of this kind.
+    #[arg(long, value_parser = PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name)))]
     kind: Option<String>,
     /// By this e-mail address, or provider/subject, or operator.
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod report;
+mod upstreams;
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -21,16 +22,17 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::config::checked::TrustedIssuerConfig;
 use crate::oidc::Providers;
-use crate::policy::model::{Policy, UpstreamAddress};
+use crate::policy::check::unknown_names;
+use crate::policy::model::{Policy, Revision};
+use crate::snapshot::{self, NOTHING};
 use crate::store::schema::Schema;
 use crate::store::{Store, StoreError};
 use crate::token::bearer::{BearerFault, BearerVerifier};
+use certificates::FrontDoors;
 use report::Report;
 
 /// How long a provider may take to answer.
 const ANSWER: Duration = Duration::from_secs(15);
-/// How long an upstream may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// Checks a configuration; the exit code is 1 when anything is at fault.
 pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
@@ -52,15 +54,9 @@ pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
 
 async fn try_everything(config: &Config, report: &mut Report) {
     let clock: SharedClock = Arc::new(SystemClock);
-    try_store(config, report).await;
-    for listener in &config.listeners {
-        for files in &listener.certificates {
-            let item = format!("certificate {}", files.chain.display());
-            report.item(&item, certificates::front_door(files, clock.now()));
-        }
-    }
-    let authority = certificates::authority(&config.mesh, clock.now());
-    report.item("certificate authority of the mesh", authority);
+    let schema = try_store(config, report).await;
+    let doors = FrontDoors::tried(config, clock.now(), report);
+    let authority = certificates::authority(&config.mesh, clock.now(), report);
     try_providers(config, clock.clone(), report).await;
     for issuer in &config.trusted_issuers {
         try_issuer(issuer, clock.clone(), report).await;
@@ -72,26 +68,99 @@ async fn try_everything(config: &Config, report: &mut Report) {
         let item = format!("access log {}", file.display());
         report.item(&item, may_append(file));
     }
-    let Some(file) = &config.policy.file else {
+    let policy = match &config.policy.file {
+        Some(file) => try_policy_file(config, file, report).await,
+        None => try_policy_of_store(config, schema, clock.clone(), report).await,
+    };
+    let Some(policy) = policy else {
+        report.note(
+            "certificates and upstreams of routes",
+            "there is no policy to look for them in",
+        );
         return;
     };
+    doors.try_routes(&policy, report);
+    let caller = upstreams::Caller::new(config, authority.as_ref(), clock);
+    caller.try_all(&policy, report).await;
+}
+
+async fn try_policy_file(config: &Config, file: &Path, report: &mut Report) -> Option<Policy> {
     let item = format!("policy {}", file.display());
     match read_policy(config, file).await {
         Ok(policy) => {
             report.ok(&item);
-            try_upstreams(&policy, report).await;
+            Some(policy)
         }
         Err(faults) => {
             for fault in faults {
                 report.fault(&item, &fault);
             }
+            None
         }
     }
 }
 
+/// The policy in force, where the store has the schema already and opening it changes nothing.
+async fn try_policy_of_store(
+    config: &Config,
+    schema: Option<Schema>,
+    clock: SharedClock,
+    report: &mut Report,
+) -> Option<Policy> {
+    let item = "policy in the store";
+    match schema? {
+        Schema::Current { .. } | Schema::Newer { .. } => {}
+        Schema::Empty { .. } | Schema::Older { .. } => {
+            report.note(
+                item,
+                "not read before `wayleave serve` has migrated the store",
+            );
+            return None;
+        }
+    }
+    match read_store(config, clock).await {
+        Ok((revision, _)) if revision == NOTHING => {
+            let text =
+                "there is none yet, so nothing is allowed; apply one with `wayleave policy apply`";
+            report.note(item, text);
+            None
+        }
+        Ok((revision, policy)) => {
+            report.item(item, Ok(format!("revision {}", revision.0)));
+            Some(policy)
+        }
+        Err(faults) => {
+            for fault in faults {
+                report.fault(item, &fault);
+            }
+            None
+        }
+    }
+}
+
+async fn read_store(
+    config: &Config,
+    clock: SharedClock,
+) -> Result<(Revision, Policy), Vec<String>> {
+    let store = Store::open(&config.store, clock).await;
+    let store = store.map_err(|error| vec![error.to_string()])?;
+    let loaded = snapshot::load(&store, &config.mesh.trust_domain).await;
+    store.close().await;
+    let compiled = loaded.map_err(|error| vec![with_cause(&error)])?.policy;
+    // What it names may be gone from the configuration since it was applied.
+    let mut faults = unknown_names(compiled.policy(), &policy_rules(config).known);
+    faults.extend(compiled.try_out());
+    if faults.is_empty() {
+        return Ok((compiled.revision, compiled.policy().clone()));
+    }
+    Err(faults.iter().map(ToString::to_string).collect())
+}
+
 /// Looks at the store only: migrating it is for `serve`, which may be another release than the one that runs.
-async fn try_store(config: &Config, report: &mut Report) {
-    let outcome = match Store::look(&config.store).await {
+async fn try_store(config: &Config, report: &mut Report) -> Option<Schema> {
+    let looked = Store::look(&config.store).await;
+    let schema = looked.as_ref().ok().copied();
+    let outcome = match looked {
         Ok(schema) => Ok(shown(schema)),
         // The cause of the others may quote the URL and with it a password; the error's own words do not.
         Err(StoreError::Unavailable(_)) => Err(
@@ -114,6 +183,7 @@ async fn try_store(config: &Config, report: &mut Report) {
         Err(error) => Err(error.to_string()),
     };
     report.item("store", outcome);
+    schema
 }
 
 fn shown(schema: Schema) -> String {
@@ -133,9 +203,10 @@ fn shown(schema: Schema) -> String {
     }
 }
 
-/// Whether the log can be opened, without making it.
 /// Whether files can be made in a folder, or in the nearest one above it that there is.
 fn may_write_in(folder: &Path) -> Result<String, String> {
+    // A path of one word alone has no folder above it until it is made absolute.
+    let folder = std::path::absolute(folder).map_err(|error| error.to_string())?;
     let mut above = folder.ancestors();
     let present = above.find(|folder| folder.exists());
     let present = present.ok_or("no folder above it exists")?;
@@ -144,8 +215,10 @@ fn may_write_in(folder: &Path) -> Result<String, String> {
         .map_err(|error| format!("{} cannot be written: {error}", present.display()))
 }
 
+/// Whether the log can be opened, without making it.
 fn may_append(file: &Path) -> Result<String, String> {
-    let opened = match OpenOptions::new().append(true).open(file) {
+    let file = std::path::absolute(file).map_err(|error| error.to_string())?;
+    let opened = match OpenOptions::new().append(true).open(&file) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let folder = file.parent().unwrap_or(Path::new("/"));
             // A file without a name, which nobody sees.
@@ -211,34 +284,22 @@ async fn read_policy(config: &Config, file: &Path) -> Result<Policy, Vec<String>
         .map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }
 
-async fn try_upstreams(policy: &Policy, report: &mut Report) {
-    for route in &policy.routes {
-        for address in &route.upstream.addresses {
-            let item = format!(
-                "upstream {}:{} of route {}",
-                address.host, address.port, route.name
-            );
-            report.item(&item, connect(address).await);
-        }
-    }
-}
-
-async fn connect(address: &UpstreamAddress) -> Result<String, String> {
-    let target = (address.host.as_str(), address.port);
-    match timeout(CONNECT, tokio::net::TcpStream::connect(target)).await {
-        Ok(Ok(_)) => Ok(String::new()),
-        Ok(Err(error)) => Err(format!(
-            "no connection: {error}; is the address right, and may this machine reach it?"
-        )),
-        Err(_) => Err(format!(
-            "no connection within {CONNECT:?}; is a firewall in between?"
-        )),
-    }
-}
-
 fn with_cause(error: &dyn Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_below_the_working_folder_need_no_dot() {
+        may_write_in(Path::new("no-such-folder")).unwrap();
+        may_append(Path::new("no-such.log")).unwrap();
+        assert!(!Path::new("no-such.log").exists());
+        assert!(may_append(Path::new("no-such-folder/a.log")).is_err());
     }
 }

@@ -191,13 +191,7 @@ mod tests {
 
     #[test]
     fn a_path_stays_below_its_route() {
-        let route = |url: &str| Route {
-            name: "app".to_owned(),
-            url: url.to_owned(),
-            resource: String::new(),
-            open: true,
-            why_not: None,
-        };
+        let route = |url: &str| Route::sample("app", url);
         let (whole, part) = (
             route("https://app.example/"),
             route("https://app.example/a/"),

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::admin::policy_file::{self, FollowedFile};
+use crate::app::compose::policy_rules;
 use crate::app::serve::serve;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::demo::identity_provider::PEOPLE;
 use crate::demo::stage::{Ports, Stage};
 use crate::lifecycle::Lifecycle;
+use crate::store::Store;
 use crate::telemetry::text;
 
 /// How long the parties have to stop.
@@ -34,6 +37,9 @@ pub struct DemoArguments {
     /// Port of the demo identity provider.
     #[arg(long, default_value_t = 8081)]
     identity_provider_port: u16,
+    /// Keep the policy in the store instead of following a file, to try `wayleave policy apply`, `rollback` and drafts.
+    #[arg(long)]
+    policy_in_store: bool,
 }
 
 /// Sets the stage, and takes everything away again on Ctrl-C.
@@ -56,7 +62,7 @@ async fn play(arguments: &DemoArguments) -> anyhow::Result<()> {
         identity_provider: arguments.identity_provider_port,
     };
     let stage = Stage::set_up(ports, Arc::new(SystemClock), &parties).await?;
-    let outcome = open_the_door(&stage, &parties).await;
+    let outcome = open_the_door(&stage, &parties, arguments.policy_in_store).await;
     parties.stop(STOP_WITHIN).await;
     // Dropping the stage removes its folder; whatever is left of it would be said.
     stage
@@ -66,29 +72,60 @@ async fn play(arguments: &DemoArguments) -> anyhow::Result<()> {
 }
 
 /// Runs the edge as `wayleave serve` does, until Ctrl-C or SIGTERM.
-async fn open_the_door(stage: &Stage, parties: &Lifecycle) -> anyhow::Result<()> {
+async fn open_the_door(
+    stage: &Stage,
+    parties: &Lifecycle,
+    policy_in_store: bool,
+) -> anyhow::Result<()> {
     let path = stage.configuration_file();
-    let mut config = Config::load(&path).map_err(|faults| {
-        let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-        anyhow::anyhow!("the demo's own configuration has faults:{faults}")
-    })?;
+    let mut config = load(stage)?;
+    if policy_in_store {
+        put_policy_into_store(&config).await?;
+        stage.follow_no_file()?;
+        config = load(stage)?;
+    }
     // Nobody waits for a demonstration to end.
     config.limits.drain = DRAIN;
     text::start(&config.log.filter)?;
     let edge = Lifecycle::new();
     tokio::select! {
-        served = serve(&path, config, &edge, |_| announce(stage)) => Ok(served?),
+        served = serve(&path, config, &edge, |_| announce(stage, policy_in_store)) => Ok(served?),
         () = parties.failed() => anyhow::bail!("a part of the demo ended unexpectedly"),
     }
 }
 
+fn load(stage: &Stage) -> anyhow::Result<Config> {
+    Config::load(&stage.configuration_file()).map_err(|faults| {
+        let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        anyhow::anyhow!("the demo's own configuration has faults:{faults}")
+    })
+}
+
+/// Makes the demo's file the first revision, as an edge that follows it would.
+async fn put_policy_into_store(config: &Config) -> anyhow::Result<()> {
+    let Some(path) = config.policy.file.clone() else {
+        return Ok(());
+    };
+    let content = policy_file::read(&path).await?;
+    let store = Store::open(&config.store, Arc::new(SystemClock)).await?;
+    let file = FollowedFile {
+        store: store.clone(),
+        path,
+        rules: policy_rules(config),
+    };
+    let loaded = file.load(&content).await;
+    store.close().await;
+    loaded?;
+    Ok(())
+}
+
 /// Says what to open, as whom, and where to look.
-fn announce(stage: &Stage) {
+fn announce(stage: &Stage, policy_in_store: bool) {
     let Ports {
         http, https, admin, ..
     } = stage.ports;
     let bold = anstyle::Style::new().bold();
-    let line = |url: &str, what: &str| anstream::println!("  {url:<36}{what}");
+    let line = |url: &str, what: &str| anstream::println!("  {url:<40}{what}");
     anstream::println!("{bold}Wayleave runs. Open in a browser on this machine:{bold:#}\n");
     line(
         &format!("http://grafana.localhost:{http}/"),
@@ -106,11 +143,16 @@ fn announce(stage: &Stage) {
         &format!("http://access.localhost:{http}/"),
         "your own page: apps, requests for access, sign-ins",
     );
+    line(
+        &format!("http://access.localhost:{http}/console"),
+        "the admin console: alice is owner, bob auditor",
+    );
     anstream::println!("\n{bold}From the command line,{bold:#} for staff:\n");
     line(
         &format!("wayleave login --edge http://access.localhost:{http}"),
         "",
     );
+    line("wayleave routes", "what is there, and how to get to it");
     line(
         "wayleave forward lines 7000",
         "then `nc 127.0.0.1 7000`: a service that speaks no HTTP",
@@ -131,10 +173,12 @@ fn announce(stage: &Stage) {
         root.display()
     );
     anstream::println!("{bold}Behind the scenes:{bold:#}\n");
-    line(
-        &stage.path("policy.yaml").display().to_string(),
-        "   edit it: it is followed",
-    );
+    let what = if policy_in_store {
+        "   the first revision: edit it, then `wayleave policy plan|apply|draft save FILE --config …`"
+    } else {
+        "   edit it: it is followed"
+    };
+    line(&stage.path("policy.yaml").display().to_string(), what);
     line(
         &stage.path("access.log").display().to_string(),
         "   one line for each request",

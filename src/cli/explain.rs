@@ -193,7 +193,12 @@ fn text(answer: &Value) -> String {
         .map(Vec::as_slice)
         .unwrap_or_default();
     if !considered.is_empty() {
-        line("\nRules for this route:".to_owned());
+        // The reasons are those that the person would be told.
+        let label = answer["person"]["label"].as_str();
+        let you = label.map_or(String::new(), |label| {
+            format!(" (\u{201c}you\u{201d} is {label})")
+        });
+        line(format!("\nRules for this route{you}:"));
     }
     for rule in considered {
         let name = rule["rule"].as_str().unwrap_or_default();
@@ -220,7 +225,7 @@ fn made(decision: &Value) -> String {
     };
     let at = decision["at"].as_str().unwrap_or_default();
     format!(
-        "{at}: {} https://{}{} from {} was {outcome}. Header values are not recorded.",
+        "{at}: {} {}{} from {} was {outcome}. Header values are not recorded.",
         of("method"),
         of("host"),
         of("path"),

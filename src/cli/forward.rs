@@ -75,6 +75,10 @@ impl Way {
         let name = &arguments.route;
         access.routes(&home, true).await?;
         let route = access.route(&home, name).await?;
+        if route.protocol.as_deref() == Some("http") {
+            let next = format!("wayleave curl {name}/, or open {}", route.url);
+            return Err(Fault::usage(format!("{name} speaks HTTP and is no TCP route")).next(next));
+        }
         if let Some(why) = route.why_not.as_ref().filter(|_| !route.open) {
             let next = format!(
                 "wayleave request {name} -X POST -m WHY asks for access, where somebody may give it"

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::cli::policy::SCHEMA;
 use crate::config::EXAMPLE;
 use crate::secret::random;
 
@@ -21,13 +22,14 @@ enum Readers {
     Owner,
 }
 
-/// Writes `wayleave.toml`, `policy.yaml`, `store.key` and `operator.token`; when any of them exists, says which and writes none.
+/// Writes `wayleave.toml`, `policy.yaml` and its schema, `store.key` and `operator.token`; when any of them exists, says which and writes none.
 pub fn run(folder: &Path) -> anyhow::Result<ExitCode> {
     let key = zeroize::Zeroizing::new(hex::encode(random::<32>()));
     let token = zeroize::Zeroizing::new(hex::encode(random::<32>()));
     let files = [
         ("wayleave.toml", EXAMPLE, Readers::Anyone),
         ("policy.yaml", POLICY, Readers::Anyone),
+        ("policy.schema.json", SCHEMA, Readers::Anyone),
         ("store.key", key.as_str(), Readers::Owner),
         ("operator.token", token.as_str(), Readers::Owner),
     ];
@@ -84,6 +86,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("edge");
         run(&inner).unwrap();
+        let policy = fs::read_to_string(inner.join("policy.yaml")).unwrap();
+        let schema = policy.lines().next().unwrap().split("$schema=").nth(1);
+        let schema = fs::read_to_string(inner.join(schema.unwrap())).unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(&schema).is_ok());
         let mode = fs::metadata(inner.join("store.key"))
             .unwrap()
             .permissions()

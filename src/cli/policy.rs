@@ -19,8 +19,13 @@ use crate::cli::confirm::agreed;
 use crate::cli::policy::istio::IstioArguments;
 use crate::policy::yaml::LARGEST_DOCUMENT;
 
-/// Changes are pending (with `--detailed-exitcode`).
-const PENDING: u8 = 2;
+/// The schema of documents.
+pub(super) const SCHEMA: &str = include_str!("../../docs/policy.schema.json");
+
+/// Changes are pending (with `--detailed-exitcode`). Not 2, which says that an option is wrong.
+const PENDING: u8 = 6;
+/// Something is odd about the policy (with `--fail-on-findings`).
+const FINDINGS: u8 = 7;
 
 /// Look at and change the policy of a running edge.
 #[derive(Debug, clap::Args)]
@@ -51,9 +56,12 @@ enum PolicyCommand {
     Plan {
         /// The document; - for standard input.
         file: PathBuf,
-        /// Exit with 2 when there is something to change.
+        /// Exit with 6 when there is something to change.
         #[arg(long)]
         detailed_exitcode: bool,
+        /// Exit with 7 when something is odd about the policy, whether or not there is something to change.
+        #[arg(long)]
+        fail_on_findings: bool,
         /// How far back to look for who would lose or gain something.
         #[arg(long, value_name = "WHEN", default_value = "14d", value_parser = moment)]
         last: String,
@@ -101,6 +109,8 @@ enum PolicyCommand {
     /// Propose a policy and leave it for review: save, list, show, comment, submit, approve, reject, rebase, apply, discard.
     #[command(subcommand)]
     Draft(draft::DraftCommand),
+    /// Print the JSON Schema of policy documents, for editors. Asks no edge.
+    Schema,
     /// Make an earlier revision the policy again, as a new revision.
     Rollback {
         /// Its number.
@@ -136,6 +146,10 @@ struct NoteArguments {
 /// Does what the arguments say.
 pub fn run(arguments: &PolicyArguments) -> anyhow::Result<ExitCode> {
     let json = arguments.json;
+    if let PolicyCommand::Schema = arguments.command {
+        anstream::print!("{SCHEMA}");
+        return Ok(ExitCode::SUCCESS);
+    }
     client::ask(&arguments.server, json, async |client| {
         Command { client, json }.run(&arguments.command).await
     })
@@ -163,8 +177,19 @@ impl Command {
             PolicyCommand::Plan {
                 file,
                 detailed_exitcode,
+                fail_on_findings,
                 last,
-            } => self.plan(file, *detailed_exitcode, last).await,
+            } => {
+                let plan = self.planned(&read(file)?, last).await?;
+                self.print(&plan, show::plan)?;
+                let is_pending = *detailed_exitcode && plan["is_empty"] == false;
+                let is_odd = *fail_on_findings && !show::list(&plan, "findings").is_empty();
+                Ok(match (is_odd, is_pending) {
+                    (true, _) => ExitCode::from(FINDINGS),
+                    (false, true) => ExitCode::from(PENDING),
+                    (false, false) => ExitCode::SUCCESS,
+                })
+            }
             PolicyCommand::Replay {
                 file,
                 revision,
@@ -192,6 +217,7 @@ impl Command {
             }
             PolicyCommand::Diff { from, to } => self.diff(*from, *to).await,
             PolicyCommand::Draft(command) => self.draft(command).await,
+            PolicyCommand::Schema => Ok(ExitCode::SUCCESS),
             PolicyCommand::Rollback { revision, note } => self.rollback(*revision, note).await,
         }
     }
@@ -219,17 +245,6 @@ impl Command {
     async fn export_to_istio(&self, revision: Option<i64>, wanted: &IstioArguments) -> Outcome {
         let said = istio::fetch(&self.client, wanted, revision).await?;
         Ok(istio::deliver(&said, wanted, self.json)?)
-    }
-
-    async fn plan(&self, file: &Path, detailed_exitcode: bool, last: &str) -> Outcome {
-        let plan = self.planned(&read(file)?, last).await?;
-        self.print(&plan, show::plan)?;
-        let is_pending = detailed_exitcode && plan["is_empty"] == false;
-        Ok(if is_pending {
-            ExitCode::from(PENDING)
-        } else {
-            ExitCode::SUCCESS
-        })
     }
 
     /// What would change, and for whom.

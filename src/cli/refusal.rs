@@ -8,22 +8,29 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
+/// The code of a draft that may not be applied yet.
+pub(super) const DRAFT_NEEDS_APPROVALS: &str = "draft_needs_approvals";
+
+/// A fault of a document or question in a line: where, what, why.
+pub(super) fn fault_line(fault: &Value) -> String {
+    let number = |name: &str| fault[name].as_u64().filter(|number| *number > 0);
+    let mut said = match (number("line"), number("column")) {
+        (Some(line), Some(column)) => format!("line {line}, column {column}: "),
+        (Some(line), None) => format!("line {line}: "),
+        (None, _) => String::new(),
+    };
+    let key = text(fault, "key");
+    if !key.is_empty() {
+        let _fits = write!(said, "{key}: ");
+    }
+    said + text(fault, "message")
+}
+
 /// A refusal: what it is about, and what can be done.
 pub(super) fn told(problem: &Value) -> String {
     let mut said = text(problem, "detail").to_owned();
     for fault in problem["faults"].as_array().into_iter().flatten() {
-        let line = fault["line"].as_u64().unwrap_or_default();
-        let place = if line > 0 {
-            format!("line {line}: ")
-        } else {
-            String::new()
-        };
-        let _fits = write!(
-            said,
-            "\n  {place}{}: {}",
-            text(fault, "key"),
-            text(fault, "message")
-        );
+        let _fits = write!(said, "\n  {}", fault_line(fault));
     }
     match text(problem, "code") {
         "conflict" => {
@@ -37,6 +44,11 @@ pub(super) fn told(problem: &Value) -> String {
         }
         "needs_approvals" => said.push_str(
             "\n  leave it for review: `wayleave policy draft save FILE -m WHY`, then `wayleave policy draft submit N`",
+        ),
+        // Told apart by whoever asked for a draft to be applied.
+        DRAFT_NEEDS_APPROVALS => said.push_str(
+            "\n  others have to approve of this version: they look at it with `wayleave policy draft show N`, and agree with `wayleave policy draft approve N -m WHY`; \
+             one that is still open is submitted first, with `wayleave policy draft submit N`",
         ),
         "draft_behind" => {
             said.push_str("\n  bring it up to date with `wayleave policy draft rebase N`, and look at it again");
@@ -77,4 +89,29 @@ pub(super) fn one_line(record: &Value) -> String {
         text(record, "author"),
         text(record, "message")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_says_where_it_is_and_nothing_that_it_lacks() {
+        let fault = |line: u64, column: u64, key: &str| {
+            fault_line(&json!({ "line": line, "column": column, "key": key, "message": "no" }))
+        };
+        assert_eq!(fault(3, 5, "rules[0]"), "line 3, column 5: rules[0]: no");
+        assert_eq!(fault(1, 1, ""), "line 1, column 1: no");
+        assert_eq!(fault(0, 0, "as.provider"), "as.provider: no");
+    }
+
+    #[test]
+    fn a_draft_that_lacks_approvals_is_sent_to_reviewers_and_a_document_to_drafts() {
+        let said = |code: &str| told(&json!({ "code": code, "detail": "no" }));
+        assert!(said("needs_approvals").contains("draft save FILE"));
+        let draft = said(DRAFT_NEEDS_APPROVALS);
+        assert!(draft.contains("draft approve N") && !draft.contains("save"));
+    }
 }

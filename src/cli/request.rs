@@ -84,12 +84,15 @@ async fn request(client: &Client, arguments: &RequestArguments) -> Result<ExitCo
         .unwrap_or_default()
         .to_owned();
     if !is_settled(&said) && !arguments.no_wait {
-        let waiting = format!(
-            "Asked for {} until somebody decides. Ctrl-C leaves it open; `wayleave access withdraw {}` takes it back.",
-            length_of(&said["request"]["seconds"]),
-            short(&id),
-        );
-        anstream::eprintln!("{waiting}");
+        // What was taken at once only has to get here.
+        if said["request"]["state"] == "open" {
+            let waiting = format!(
+                "Asked for {} until somebody decides. Ctrl-C leaves it open; `wayleave access withdraw {}` takes it back.",
+                length_of(&said["request"]["seconds"]),
+                short(&id),
+            );
+            anstream::eprintln!("{waiting}");
+        }
         said = settled(client, &id).await?;
     }
     Ok(tell(arguments, &said))

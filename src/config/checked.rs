@@ -113,6 +113,7 @@ impl StoreConfig {
     pub fn is_same(&self, other: &Self) -> bool {
         self.url.expose_secret() == other.url.expose_secret()
             && self.connections == other.connections
+            && self.key.is_same(&other.key)
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::address::host::Host;
 use crate::address::origin::Scheme;
 use crate::config::checked::{CertificateFiles, Listener};
+use crate::config::secrets::secret_file;
 use crate::config::section::Section;
 
 /// Reads the home host.
@@ -68,7 +69,7 @@ fn listener(section: &Section<'_>, home: Option<&Host>) -> Option<Listener> {
 
 fn certificates(section: &Section<'_>) -> Option<Vec<CertificateFiles>> {
     let files = |section: &Section<'_>| {
-        let (chain, key) = (section.required_file("chain"), section.required_file("key"));
+        let (chain, key) = (section.required_file("chain"), secret_file(section, "key"));
         Some(CertificateFiles {
             chain: chain?,
             key: key?,

@@ -9,7 +9,7 @@ use crate::address::host::Host;
 use crate::config::checked::{Config, LogConfig, PolicyConfig};
 use crate::config::environment::Environment;
 use crate::config::faults::ConfigFault;
-use crate::config::secrets::{SecretKeys, refuse_open_file};
+use crate::config::secrets::SecretKeys;
 use crate::config::section::{Reading, Section};
 use crate::config::{
     audit, issuers, limits, listeners, mesh, providers, raw, session, store, tokens,
@@ -120,9 +120,6 @@ fn operator_token(section: &Section<'_>) -> Option<Option<SecretString>> {
         variable: "operator_token_env",
     };
     let token = keys.text(section, |_| false)?;
-    if let Some(path) = section.path(keys.file) {
-        refuse_open_file(section, keys.file, &path)?;
-    }
     if token
         .as_ref()
         .is_some_and(|token| token.expose_secret().len() < SHORTEST_TOKEN)

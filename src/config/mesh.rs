@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::checked::{MeshConfig, SvidConfig};
+use crate::config::secrets::secret_file;
 use crate::config::section::Section;
 use crate::identity::spiffe_id::{MeshIdentity, TrustDomain};
 
@@ -38,7 +39,7 @@ fn svid(section: &Section<'_>, trust_domain: Option<&TrustDomain>) -> Option<Svi
         _ => Err("this must be \"ca\""),
     });
     let chain_file = section.required_file("chain_file");
-    let key_file = section.required_file("key_file");
+    let key_file = secret_file(section, "key_file");
     let namespaces = section.required_list("namespaces").and_then(|namespaces| {
         let trust_domain = trust_domain?;
         let bad = namespaces

@@ -1,6 +1,6 @@
 //! Secrets: from a file (`x_file`) or a variable (`x_env`), from exactly one of them, and not from the configuration's own text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -67,15 +67,16 @@ impl SecretKeys {
             Some(Source::File) => {
                 let path = section.path(self.file)?;
                 let bytes = read_file(section, self.file, &path)?;
-                match std::str::from_utf8(&bytes) {
-                    Ok(text) if !text.trim().is_empty() => {
-                        SecretString::from(text.trim_end_matches(['\r', '\n']))
-                    }
-                    _ => {
-                        section.fault_of_file(self.file, &path, "the file is empty or not text");
-                        return None;
-                    }
+                let text = std::str::from_utf8(&bytes).ok();
+                let text = text.filter(|text| !text.trim().is_empty());
+                let Some(text) = text.map(|text| text.trim_end_matches(['\r', '\n'])) else {
+                    section.fault_of_file(self.file, &path, "the file is empty or not text");
+                    return None;
+                };
+                if !literal_is_harmless(text) {
+                    refuse_open_file(section, self.file, &path)?;
                 }
+                SecretString::from(text)
             }
         };
         Some(Some(secret))
@@ -184,22 +185,32 @@ fn read_file(section: &Section<'_>, key: &str, path: &Path) -> Option<Zeroizing<
     }
 }
 
-/// A key that others may read is no secret. The folder that systemd keeps credentials in is excepted as far as it must be:
-/// there the owner's rights are an access control list, whose mask shows as the group's.
+/// The path of a file with a secret, which must be there and be nobody else's to read.
+pub(super) fn secret_file(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
+    let path = section.required_file(key)?;
+    refuse_open_file(section, key, &path)?;
+    Some(path)
+}
+
+/// A secret that others may read is none. Two exceptions reach as far as they must, to the group: the folder that systemd keeps credentials in, where
+/// the owner's rights are an access control list, whose mask shows as the group's; and files of root for an edge that is not root, which could not
+/// read them otherwise (as a cluster mounts them).
 #[cfg(unix)]
-pub(super) fn refuse_open_file(
-    section: &Section<'_>,
-    key: &'static str,
-    path: &Path,
-) -> Option<()> {
-    use std::os::unix::fs::PermissionsExt;
+fn refuse_open_file(section: &Section<'_>, key: &'static str, path: &Path) -> Option<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let credentials = section
         .reading
         .environment
         .variable("CREDENTIALS_DIRECTORY");
     let is_credential = credentials.is_some_and(|folder| path.starts_with(folder.expose_secret()));
-    let refused = if is_credential { 0o037 } else { 0o077 };
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    let metadata = std::fs::metadata(path).ok()?;
+    let is_of_root = metadata.uid() == 0 && !rustix::process::geteuid().is_root();
+    let refused = if is_credential || is_of_root {
+        0o037
+    } else {
+        0o077
+    };
+    let mode = metadata.permissions().mode();
     if mode & refused == 0 {
         return Some(());
     }

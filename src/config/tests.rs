@@ -31,6 +31,10 @@ impl Folder {
         ] {
             folder.write(file, "file");
         }
+        for key in ["tls/key.pem", "mesh/edge-ca.key", "okta.secret"] {
+            folder.write(key, "file");
+            folder.mode(key, 0o600);
+        }
         folder.write("okta.secret", &format!("{CANARY}-client\n"));
         folder.write("store.key", STORE_KEY);
         folder.mode("store.key", 0o600);
@@ -487,6 +491,35 @@ fn nobody_to_know_is_a_fault() {
         .unwrap_err();
     assert_eq!(faults[0].key, "identity_providers", "{}", shown(&faults));
     assert!(folder.load("").is_err());
+}
+
+#[test]
+fn every_file_with_a_secret_must_be_private() {
+    let folder = Folder::new();
+    for (file, key) in [
+        ("tls/key.pem", "listen[0].certificates[0].key"),
+        ("mesh/edge-ca.key", "mesh.svid.key_file"),
+        ("okta.secret", "identity_providers[0].client_secret_file"),
+        ("operator.token", "admin.operator_token_file"),
+        ("store.key", "store.key_file"),
+    ] {
+        for mode in [0o604, 0o644, 0o660] {
+            folder.mode(file, mode);
+            let faults = folder.load(EXAMPLE).unwrap_err();
+            assert_eq!(faults.len(), 1, "{file}: {}", shown(&faults));
+            assert_eq!(faults[0].key, key);
+            assert!(shown(&faults).contains("chmod 600"), "{}", shown(&faults));
+        }
+        folder.mode(file, 0o400);
+        assert!(folder.load(EXAMPLE).is_ok(), "{file}");
+    }
+    // A URL without a password is no secret.
+    let text = EXAMPLE.replacen("url = \"sqlite://wayleave.db\"", "url_file = \"url\"", 1);
+    folder.write("url", "postgres://wayleave@db/wayleave");
+    folder.mode("url", 0o644);
+    assert!(folder.load(&text).is_ok());
+    folder.write("url", "postgres://wayleave:word@db/wayleave");
+    assert!(folder.load(&text).is_err());
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl Refused {
             Self::NotPermitted(_) => (
                 StatusCode::FORBIDDEN,
                 "This is not for your role",
-                "None of your roles may do this. An owner or admin of this edge can change that.",
+                "None of your roles may do this. An owner or admin of this edge can change that. While it has no owner, the first one claims it at /console/claim, with the code that the server prints at start.",
             ),
             Self::Csrf(_) => (
                 StatusCode::FORBIDDEN,

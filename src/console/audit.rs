@@ -5,11 +5,11 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use futures_util::stream::unfold;
 use http::{HeaderValue, Response, header};
-use serde_json::Value;
 
 use crate::admin::events::{self, Outcome};
 use crate::audit::chain::Entry;
-use crate::audit::export::{CSV_HEADING, as_csv, as_json, parsed, printable, taken};
+use crate::audit::event::kinds::{self, KINDS, Kind};
+use crate::audit::export::{CSV_HEADING, as_csv, as_json, parsed, taken};
 use crate::clock::Timestamp;
 use crate::console::Shared;
 use crate::console::answer::{Answer, Refused, page, see_other};
@@ -25,15 +25,6 @@ use crate::web::parameters::Parameters;
 const PAGE: i64 = 50;
 /// Events of one export; more are had by narrowing the time, or with `wayleave audit export`.
 const EXPORTED_AT_MOST: usize = 100_000;
-
-/// Kinds of events, and what they are called.
-const KINDS: &[(&str, &str)] = &[
-    ("sign_in", "Signed in"),
-    ("session_ended", "Session ended"),
-    ("denied", "Refused"),
-    ("policy_written", "Policy written"),
-    ("audit_pruned", "Log pruned"),
-];
 
 /// What is asked for, as it stands in the form.
 #[derive(Clone, Default)]
@@ -59,6 +50,10 @@ impl Wanted {
 
     fn filter(&self) -> Result<EventFilter, Refused> {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        if !self.kind.is_empty() && kinds::named(&self.kind).is_none() {
+            let said = "There is no such kind of event.".to_owned();
+            return Err(Refused::Unreadable(said));
+        }
         Ok(EventFilter {
             kind: some(&self.kind),
             actor: some(&self.actor),
@@ -123,9 +118,10 @@ impl Row {
     fn of(entry: &Entry, now: Timestamp) -> Self {
         let mut event = parsed(entry);
         let (kind, actor) = (taken(&mut event, "kind"), taken(&mut event, "actor"));
-        let named = KINDS.iter().find(|(name, _)| *name == kind);
+        let named = kinds::named(&kind);
         let tone = match kind.as_str() {
             "denied" => "bad",
+            "access_break_glass" | "policy_emergency" => "warn",
             "sign_in" => "good",
             _ => "",
         };
@@ -133,39 +129,14 @@ impl Row {
         Self {
             seq: entry.seq,
             at: Moment::of(Timestamp::from_micros(entry.at), now),
-            says: says(&kind, &event),
+            says: named.map(|named| named.says(&event)).unwrap_or_default(),
             decision: decision.map(|id| format!("/console/audit/decisions/{id}")),
-            kind: named.map_or(kind, |(_, named)| (*named).to_owned()),
+            kind: named.map_or(kind, |named| named.words.to_owned()),
             tone,
             actor,
             body: format!("{event:#}"),
             hash: entry.hash.clone(),
         }
-    }
-}
-
-/// An event in a few words.
-fn says(kind: &str, event: &Value) -> String {
-    let text = |name: &str| match &event[name] {
-        Value::String(text) => printable(text),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    match kind {
-        "sign_in" => format!(
-            "at {}",
-            printable(event["person"]["provider"].as_str().unwrap_or_default())
-        ),
-        "session_ended" => {
-            let person = &event["person"];
-            let who = person["email"].as_str().or(person["subject"].as_str());
-            let who = printable(who.unwrap_or_default());
-            format!("{who}: {}", text("reason").replace('_', " "))
-        }
-        "denied" => format!("{} {}{}", text("method"), text("host"), text("path")),
-        "policy_written" => format!("revision {}: {}", text("revision"), text("message")),
-        "audit_pruned" => format!("up to event {}", text("up_to")),
-        _ => String::new(),
     }
 }
 
@@ -203,11 +174,10 @@ pub(super) async fn search(State(console): Shared, visit: Visit, Query(query): Q
     let older = last.map(|last| wanted.link("/console/audit", ("before", &last.seq.to_string())));
     let last = console.verification.last(&visit.actor)?;
     let kinds = KINDS.iter();
+    let chosen = |kind: &Kind| (kind.name, kind.words, wanted.kind == kind.name);
     page(&AuditPage {
         frame: Frame::of(&visit, "Audit"),
-        kinds: kinds
-            .map(|(name, named)| (*name, *named, wanted.kind == *name))
-            .collect(),
+        kinds: kinds.map(chosen).collect(),
         rows: shown.iter().map(|entry| Row::of(entry, now)).collect(),
         decision: uuid::Uuid::try_parse(&wanted.contains)
             .ok()

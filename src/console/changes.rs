@@ -99,8 +99,9 @@ fn field(change: &FieldChange) -> Vec<Line> {
         }
         Some(written_object(&said))
     };
-    let before = said(&change.before).unwrap_or_default();
-    let after = said(&change.after).unwrap_or_default();
+    let (before, after) = change.sides();
+    let before = said(&before).unwrap_or_default();
+    let after = said(&after).unwrap_or_default();
     let diff = TextDiff::from_lines(&before, &after);
     let lines = diff.iter_all_changes().map(|change| {
         let sign = match change.tag() {
@@ -141,5 +142,12 @@ mod tests {
             .map(|line| format!("{}{}", line.sign, line.text.trim()))
             .collect();
         assert_eq!(shown, [" when:", " hours:", " - a", "\u{2212}- b", "+- c"]);
+        let lines = field(&FieldChange {
+            field: vec!["mode".to_owned()],
+            before: Some(json!("shadow")),
+            after: None,
+        });
+        let shown: Vec<&str> = lines.iter().map(|line| line.text.trim()).collect();
+        assert_eq!(shown, ["mode: shadow", "mode: enforce"]);
     }
 }

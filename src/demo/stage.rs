@@ -131,6 +131,13 @@ impl Stage {
         format!("http://localhost:{}", self.ports.identity_provider)
     }
 
+    /// Takes the policy file out of the configuration: the store's policy is changed by commands from then on.
+    pub fn follow_no_file(&self) -> std::io::Result<()> {
+        let file = self.configuration_file();
+        let text = fs::read_to_string(&file)?;
+        fs::write(&file, text.replace("file = \"policy.yaml\"\n", ""))
+    }
+
     /// Removes the folder, and says if that fails.
     pub fn close(self) -> std::io::Result<()> {
         self.folder.close()

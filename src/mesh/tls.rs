@@ -26,7 +26,7 @@ use crate::clock::SharedClock;
 use crate::identity::spiffe_id::SpiffeId;
 use crate::mesh::authority::{AuthorityError, certificates};
 use crate::mesh::svid::Svid;
-use crate::mesh::verify::TrustBundle;
+use crate::mesh::verify::{TrustBundle, spiffe_id};
 use crate::policy::model::{Transport, UpstreamProtocol};
 use crate::tls::{self, read_ahead::ReadAhead};
 
@@ -283,6 +283,12 @@ impl SecureStream {
             Some(b"http/1.1") => false,
             _ => protocol == UpstreamProtocol::Http2,
         }
+    }
+
+    /// The SPIFFE ID of the far end's certificate, if it has exactly one; in the mesh it was verified.
+    pub fn proved(&self) -> Option<SpiffeId> {
+        let leaf = self.stream.get_ref().1.peer_certificates()?.first()?;
+        spiffe_id(leaf).ok()
     }
 
     /// Whether our certificate is refused, now or later.

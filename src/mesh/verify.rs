@@ -103,7 +103,7 @@ impl TrustBundle {
 }
 
 /// The one SPIFFE ID of a leaf certificate.
-fn spiffe_id(leaf: &CertificateDer<'_>) -> Result<SpiffeId, VerifyFault> {
+pub(super) fn spiffe_id(leaf: &CertificateDer<'_>) -> Result<SpiffeId, VerifyFault> {
     let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| VerifyFault::Unreadable)?;
     let usage = leaf.key_usage().map_err(|_| VerifyFault::Unreadable)?;
     let signs = usage.is_some_and(|usage| usage.value.key_cert_sign() || usage.value.crl_sign());

@@ -64,6 +64,7 @@ pub(super) async fn routes(
                 "name": &*route.name,
                 "url": format!("{origin}{}", route.prefix),
                 "resource": origin.to_string(),
+                "protocol": if route.is_tcp() { "tcp" } else { "http" },
                 "open": Reach::is_open(reach),
                 "reason": why_not.as_ref().map(|(code, _)| code),
                 "why_not": why_not.as_ref().map(|(_, why)| why),

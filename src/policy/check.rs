@@ -222,12 +222,19 @@ pub struct Known {
     pub claims: Vec<String>,
 }
 
+impl Known {
+    /// Whether an identity provider or trusted issuer is called so.
+    pub fn has_provider(&self, name: &str) -> bool {
+        self.providers.iter().any(|known| **known == *name)
+    }
+}
+
 /// Names in the policy that are not among those configured.
 pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = Vec::new();
     let mut look = |key: String, names: Option<&Vec<Arc<str>>>| {
         for (index, name) in names.into_iter().flatten().enumerate() {
-            if !known.providers.iter().any(|known| **known == **name) {
+            if !known.has_provider(name) {
                 let message = format!("no identity provider or trusted issuer is called {name}");
                 faults.push(fault(format!("{key}[{index}]"), message));
             }
@@ -247,6 +254,14 @@ pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
                 format!("{key}.not_providers"),
                 source.not_providers.as_ref(),
             );
+        }
+    }
+    for (index, test) in policy.tests.iter().enumerate() {
+        let provider = test.principal.as_ref().map(|person| &person.provider);
+        let provider = provider.filter(|provider| !known.has_provider(provider));
+        if let Some(provider) = provider {
+            let message = format!("no identity provider or trusted issuer is called {provider}");
+            faults.push(fault(format!("tests[{index}].as.provider"), message));
         }
     }
     faults.extend(unknown_claims(policy, known));

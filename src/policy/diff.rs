@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::policy::json::Object;
@@ -47,7 +47,7 @@ pub enum Change {
 }
 
 /// A field that differs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FieldChange {
     /// Names of fields on the way to it: `["upstream", "protocol"]`. Lists are compared whole.
     pub field: Vec<String>,
@@ -55,6 +55,18 @@ pub struct FieldChange {
     pub before: Option<Value>,
     /// `None` where it is absent now.
     pub after: Option<Value>,
+}
+
+impl FieldChange {
+    /// Both sides as people read them: a rule's mode is left out where it is enforced, and that is what a reviewer has to see.
+    pub fn sides(&self) -> (Option<Value>, Option<Value>) {
+        let said = |value: &Option<Value>| {
+            let is_mode = matches!(self.field.as_slice(), [field] if field == "mode");
+            let default = || is_mode.then(|| Value::from("enforce"));
+            value.clone().or_else(default)
+        };
+        (said(&self.before), said(&self.after))
+    }
 }
 
 /// All differences, by kind and name.

@@ -19,7 +19,8 @@ impl CompiledPolicy {
         let tests = self.policy().tests.iter().enumerate();
         tests
             .filter_map(|(index, test)| {
-                let message = self.failure(test)?;
+                let why = self.failure(test)?;
+                let message = format!("the test {} fails: {why}", test.name);
                 Some(fault(format!("tests[{index}]"), message))
             })
             .collect()

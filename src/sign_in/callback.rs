@@ -84,6 +84,7 @@ impl SignIn {
             browser: browser.as_deref(),
             replaces,
         };
+        let person = signed_in.principal.label().to_owned();
         let (session, token) = self
             .sessions
             .start(
@@ -93,7 +94,7 @@ impl SignIn {
                 arrival,
             )
             .await?;
-        tracing::info!(request_id = %info.request_id, provider, "signed in");
+        tracing::info!(request_id = %info.request_id, provider, person, "signed in");
         let mut cookies = vec![set_session_cookie(&info.origin, &token)];
         cookies.extend(pending_cookie::clear(scheme, &state));
         let onward = Onward {

@@ -284,6 +284,13 @@ impl Store {
             if !transaction.move_draft(&seen.record, to, now).await? {
                 return Ok(false);
             }
+            // Who rejected it and why stands among what is said of it.
+            if let DraftStep::Rejected(why) = step {
+                let text = format!("Rejected: {why}");
+                transaction
+                    .comment(&seen.record, &text, doer.name, i64::MAX, now)
+                    .await?;
+            }
             let event = seen.tell(|about| Event::draft(step, doer, about));
             transaction.tell(&[event], now).await?;
             transaction.commit().await?;

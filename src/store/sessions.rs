@@ -186,7 +186,8 @@ impl Store {
             counts.add(now.micros(), Counted::SignIn, "", 1);
             transaction.count(&counts).await?;
             let (label, until) = (session.id.label(), session.expires_at.rfc3339());
-            let event = Event::sign_in(&session.principal, &label, &until);
+            let peer = session.peer.map(|peer| peer.to_string());
+            let event = Event::sign_in(&session.principal, &label, &until, peer.as_deref());
             transaction.tell(&[event], now).await?;
             transaction.commit().await
         })

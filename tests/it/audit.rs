@@ -34,6 +34,17 @@ async fn k10_the_log_is_searched_exported_and_verified() {
     let nothing = audit(&["list", "--until", "1h"]).await.expect_done();
     assert_eq!(nothing.out, "There is no such event.\n");
 
+    // A sign-in says where it came from; a kind that there is not is wrong usage, also at the API.
+    let signed_in = audit(&["list", "--kind", "sign_in"]).await.expect_done();
+    assert!(
+        signed_in.out.contains("peer=127.0.0.1"),
+        "{}",
+        signed_in.out
+    );
+    let wrong = audit(&["list", "--kind", "sign_inn"]).await;
+    assert_eq!(wrong.code, Some(2), "{}", wrong.err);
+    assert!(wrong.err.contains("'sign_in'"), "{}", wrong.err);
+
     let csv = audit(&["export", "--format", "csv"]).await.expect_done();
     assert_eq!(csv.out.lines().count(), 3, "{}", csv.out);
     let lines = audit(&["export"]).await.expect_done().out;
@@ -318,7 +329,7 @@ async fn what_people_did_is_decided_again_by_another_policy() {
     let explained = command(&parties, "explain", &[id]).await.expect_done();
     for part in [
         "bob@demo.example",
-        "GET https://payroll.localhost/",
+        "GET payroll.localhost/ from 127.0.0.1",
         "no rule allows it",
     ] {
         assert!(explained.out.contains(part), "{part}: {}", explained.out);

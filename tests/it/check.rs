@@ -9,7 +9,7 @@ use wayleave::clock::{Clock, SystemClock};
 use wayleave::demo::authority::Authority;
 
 use crate::parts::program::{Program, free_ports};
-use crate::parts::served::{CONFIGURATION, Parties, database, end, gathered_on};
+use crate::parts::served::{CONFIGURATION, Parties, database, end, gathered_on, write_private};
 
 /// What a check came to.
 struct Checked {
@@ -79,17 +79,102 @@ async fn what_is_in_order_is_told_item_by_item() {
         "configuration ",
         "store: ",
         "certificate ",
+        "certificate for the home host access.localhost",
         "certificate authority of the mesh",
         "identity provider demo",
         "spool ",
         "access log ",
         "policy ",
-        "of route dashboards",
-        "of route payroll",
+        "of route dashboards: it is spiffe://demo.wayleave/ns/apps/sa/dashboards",
+        "of route payroll: it is spiffe://demo.wayleave/ns/apps/sa/payroll",
+        "of route lines: it is spiffe://demo.wayleave/ns/apps/sa/",
     ] {
         checked.is_ok(item);
     }
     assert!(checked.faults().is_empty(), "{}", checked.said);
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn hosts_without_a_certificate_are_named() {
+    let parties = Parties::gather().await;
+    // A wildcard stands for one label.
+    parties.edit(
+        CONFIGURATION,
+        "\"access.localhost\"",
+        "\"access.a.localhost\"",
+    );
+    parties.edit(
+        "policy.yaml",
+        "host: payroll.localhost",
+        "host: payroll.a.localhost",
+    );
+    let checked = check(&parties.stage.configuration_file()).await;
+    assert_eq!(checked.code, Some(1), "{}", checked.said);
+    let home = "certificate for the home host access.a.localhost";
+    checked.is_at_fault(home, &["nobody could sign in"]);
+    checked.is_at_fault("certificate for payroll.a.localhost", &["of route payroll"]);
+    assert_eq!(checked.faults().len(), 2, "{}", checked.said);
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn c6_a_workload_that_proves_another_identity_is_at_fault() {
+    let parties = Parties::gather().await;
+    let (from, to) = ("/ns/apps/sa/payroll\"", "/ns/apps/sa/ledger\"");
+    parties.edit("policy.yaml", from, to);
+    let checked = check(&parties.stage.configuration_file()).await;
+    assert_eq!(checked.code, Some(1), "{}", checked.said);
+    checked.is_at_fault(
+        "of route payroll",
+        &[
+            "proves spiffe://demo.wayleave/ns/apps/sa/payroll",
+            "expects spiffe://demo.wayleave/ns/apps/sa/ledger",
+        ],
+    );
+    assert_eq!(checked.faults().len(), 1, "{}", checked.said);
+    // A CA that the mesh does not know.
+    parties.edit("policy.yaml", to, from);
+    let stranger = Authority::new(SystemClock.now()).unwrap();
+    let edge = stranger.edge_authority().unwrap();
+    fs::write(parties.stage.path("edge-ca.pem"), &edge.chain).unwrap();
+    fs::write(parties.stage.path("edge-ca.key"), &edge.key).unwrap();
+    let bundle = stranger.mesh_bundle() + &parties.read("mesh-root.pem");
+    fs::write(parties.stage.path("mesh-root.pem"), bundle).unwrap();
+    let checked = check(&parties.stage.configuration_file()).await;
+    let why = "does not take certificates of the edge's CA";
+    checked.is_at_fault("of route payroll", &[why]);
+    parties.leave().await;
+}
+
+#[tokio::test]
+async fn without_a_policy_file_the_policy_of_the_store_is_checked() {
+    let parties = Parties::gather().await;
+    let file = parties.stage.configuration_file();
+    let (with, without) = ("file = \"policy.yaml\"", "approvals = 0");
+    parties.edit(CONFIGURATION, with, without);
+    let checked = check(&file).await;
+    assert_eq!(checked.code, Some(0), "{}", checked.said);
+    assert!(
+        { checked.line("policy in the store") }.starts_with("NOTE "),
+        "{}",
+        checked.said
+    );
+    end(parties.serve().await).await;
+    let checked = check(&file).await;
+    assert!(checked.line("policy in the store").contains("none yet"));
+
+    parties.edit(CONFIGURATION, without, with);
+    end(parties.serve().await).await;
+    parties.edit(CONFIGURATION, with, without);
+    let checked = check(&file).await;
+    checked.is_ok("policy in the store: revision 1");
+    checked.is_ok("of route payroll: it is spiffe://");
+    // The provider that its routes and rules count on is called something else now.
+    parties.edit(CONFIGURATION, "name = \"demo\"", "name = \"other\"");
+    let checked = check(&file).await;
+    let names_it = parties.read("policy.yaml").contains("providers: [demo]");
+    assert_eq!(!checked.faults().is_empty(), names_it, "{}", checked.said);
     parties.leave().await;
 }
 
@@ -139,7 +224,7 @@ rules: []
         (10, "mappings[0].from[0].providers[0]"),
         (11, "mappings[0].spiffe_id"),
     ] {
-        checked.is_at_fault(key, &["policy.yaml", &format!("line {line}:")]);
+        checked.is_at_fault(key, &["policy.yaml", &format!("line {line}, column ")]);
     }
     assert!(checked.said.contains("3 faults"), "{}", checked.said);
     // It is the rule by which `serve` goes.
@@ -283,7 +368,8 @@ fn example_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(SystemClock.now()).unwrap();
     let edge = authority.edge_authority().unwrap();
-    let door = authority.front_door(&["grafana.corp.example"]).unwrap();
+    let hosts = ["access.corp.example", "grafana.corp.example"];
+    let door = authority.front_door(&hosts).unwrap();
     let bundle = authority.mesh_bundle();
     fs::create_dir(folder.path().join("tls")).unwrap();
     fs::create_dir(folder.path().join("mesh")).unwrap();
@@ -303,10 +389,7 @@ fn example_folder() -> tempfile::TempDir {
         ("store.key", &key),
         ("operator.token", &key),
     ] {
-        use std::os::unix::fs::PermissionsExt;
-        let file = folder.path().join(name);
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        write_private(&folder.path().join(name), text);
     }
     folder
 }

@@ -747,13 +747,19 @@ async fn only_its_author_changes_a_draft_and_nobody_one_that_is_over(is_postgres
     let rejected = revisions.reject_draft(seen(&draft), "not so", &bob).await;
     assert_eq!(rejected.unwrap().state, DraftState::Rejected);
     assert_eq!(desk.events("draft_rejected").await[0]["message"], "not so");
+    let said = desk.revisions.store.draft_comments(draft.id).await.unwrap();
+    let said = said.last().unwrap();
+    assert_eq!(
+        (&*said.author, &*said.text),
+        ("demo/bob", "Rejected: not so")
+    );
     let applied = desk.apply(&draft, &alice).await;
     assert!(matches!(
         applied,
         Err(DraftsError::NotNow(NotNow::Rejected))
     ));
     let comment = revisions.comment_draft(draft.id, "because\nof this", &bob);
-    assert_eq!(comment.await.unwrap(), 1);
+    assert_eq!(comment.await.unwrap(), 2);
     let watcher = desk.person("wanda", &["watchers"]).await;
     assert!(is_forbidden(
         revisions.comment_draft(draft.id, "x", &watcher).await
@@ -761,7 +767,7 @@ async fn only_its_author_changes_a_draft_and_nobody_one_that_is_over(is_postgres
     let shown = revisions.show_draft(draft.id, desk.clock.now()).await;
     let comments = shown.unwrap().comments;
     assert_eq!(
-        (comments[0].author.as_str(), comments[0].version),
+        (comments[1].author.as_str(), comments[1].version),
         ("demo/bob", 1)
     );
     // She changes it, and takes it back after all.

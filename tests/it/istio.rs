@@ -368,10 +368,10 @@ async fn manifests_are_exported_and_what_differs_is_told() {
     let text = std::fs::read_to_string(file).unwrap();
     std::fs::write(file, text.replacen("- GET", "- PUT", 1)).unwrap();
     let differs = export(&["--check", folder]).await;
-    assert_eq!(differs.code, Some(2), "{} {}", differs.out, differs.err);
+    assert_eq!(differs.code, Some(6), "{} {}", differs.out, differs.err);
     assert!(differs.out.contains("methods"), "{}", differs.out);
     let as_json = export(&["--check", folder, "--json"]).await;
-    assert_eq!(as_json.code, Some(2));
+    assert_eq!(as_json.code, Some(6));
     let as_json = as_json.json();
     assert_eq!(
         as_json["differences"].as_array().unwrap().len(),
@@ -380,7 +380,7 @@ async fn manifests_are_exported_and_what_differs_is_told() {
     );
     std::fs::remove_file(file).unwrap();
     let missing = export(&["--check", folder]).await;
-    assert_eq!(missing.code, Some(2));
+    assert_eq!(missing.code, Some(6));
     assert!(missing.out.contains("is missing"), "{}", missing.out);
 
     // Labels and ports that are said, and a slip of the pen.

@@ -69,6 +69,10 @@ async fn people_sign_in_and_their_tools_reach_routes() {
         routes.contains("You may open:") && routes.contains("dashboards"),
         "{routes}"
     );
+    assert!(routes.contains("wayleave forward lines"), "{routes}");
+    let forward = desk.run(&["forward", "dashboards"]).await;
+    assert_eq!(forward.code, Some(2), "{}", forward.err);
+    assert!(forward.err.contains("is no TCP route"), "{}", forward.err);
 
     let seen = desk
         .run(&["curl", "dashboards/d/1?x=a b", "--", "-s"])

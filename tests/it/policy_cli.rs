@@ -46,7 +46,7 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
         );
 
         let plan = policy(&parties, &["plan", file, "--detailed-exitcode"]).await;
-        assert_eq!(plan.code, Some(2), "{}", plan.err);
+        assert_eq!(plan.code, Some(6), "{}", plan.err);
         assert!(plan.out.contains("+ route dashboards"), "{}", plan.out);
         let apply = ["apply", file, "-m", "the first", "--yes"];
         let applied = policy(&parties, &apply).await.expect_done();
@@ -162,11 +162,20 @@ async fn what_cannot_be_applied_is_said_with_what_to_do() {
     assert_eq!(faulty.code, Some(1));
     let before = text.split("action: allow").next().unwrap();
     let place = format!(
-        "line {}: rules[1].action: it must be one of allow, deny",
+        "line {}, column 13: rules[1].action: it must be one of allow, deny",
         before.matches('\n').count() + 1
     );
     assert!(faulty.err.contains(&place), "{place}: {}", faulty.err);
-    assert!(faulty.err.contains("line "), "{}", faulty.err);
+    // What is odd about it ends with a code of its own, and so does a wrong option.
+    let odd = text.clone() + "  - { name: idle, action: allow, from: [] }\n";
+    std::fs::write(&document, odd).unwrap();
+    let odd = policy(&parties, &["plan", file, "--fail-on-findings"]).await;
+    assert_eq!(odd.code, Some(7), "{} {}", odd.out, odd.err);
+    assert!(odd.out.contains("look at rule idle"), "{}", odd.out);
+    let wrong = policy(&parties, &["plan", file, "--fail-on-finding"]).await;
+    assert_eq!(wrong.code, Some(2));
+    let schema = policy(&parties, &["schema"]).await.expect_done();
+    assert!(schema.json()["properties"]["rules"].is_object());
 
     // Planned against a revision that is not the current one any more.
     std::fs::write(&document, text.replacen("action: allow", "action: deny", 1)).unwrap();
@@ -321,6 +330,27 @@ async fn k2_only_operators_and_no_browser_use_the_api() {
     parties.leave().await;
 }
 
+/// A question about what there is not is refused, not answered.
+async fn what_there_is_not_is_refused(parties: &Parties, url: &str) {
+    let provider = ["--as", "bob", "--provider", "oktaa", "GET", url];
+    let granted = [
+        "--as",
+        "bob",
+        "--provider",
+        "demo",
+        "--granted",
+        "nope",
+        "GET",
+        url,
+    ];
+    for (question, name) in [(&provider[..], "oktaa"), (&granted, "nope")] {
+        let wrong = command(parties, "explain", question).await;
+        assert_eq!(wrong.code, Some(1), "{}", wrong.out);
+        let said = format!("is called {name}");
+        assert!(wrong.err.contains(&said), "{}", wrong.err);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_explained_rule_by_rule() {
     for postgres in [false, true] {
@@ -375,6 +405,7 @@ async fn a_refusal_is_explained_rule_by_rule() {
         let carol = explain(&carol).await.expect_done().json();
         assert_eq!(carol["verdict"], "deny");
         assert_eq!(carol["rule"], "contractors-stay-out");
+        what_there_is_not_is_refused(&parties, &url).await;
         let releases = format!("{}/", parties.at("releases"));
         let bob = ["--as", "bob", "--provider", "demo", "--group", "staff"];
         let asks = explain(&[&bob[..], &["GET", &releases]].concat()).await;

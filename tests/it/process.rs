@@ -2,6 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 
+use crate::parts::command::run;
 use crate::parts::program::{Demo, eventually, is_free};
 use crate::parts::visitor::Visitor;
 
@@ -36,6 +37,27 @@ async fn the_demo_is_ready_when_it_says_so_and_leaves_nothing_behind() {
     let ready = reqwest::get(format!("http://127.0.0.1:{}/readyz", demo.admin)).await;
     assert_eq!(ready.unwrap().status(), StatusCode::OK);
     assert!(demo.folder().join("access.log").exists());
+    nothing_is_left(demo, "INT").await;
+}
+
+#[tokio::test]
+async fn a_demo_with_its_policy_in_the_store_takes_commands() {
+    let demo = Demo::start_as("demo --policy-in-store").await;
+    let config = demo.folder().join("wayleave.toml");
+    let file = demo.folder().join("policy.yaml");
+    let (config, file) = (config.to_str().unwrap(), file.to_str().unwrap());
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, text.replace("[contractors]", "[strangers]")).unwrap();
+    let policy = async |arguments: &[&str]| {
+        let whole = [&["policy"], arguments, &["--config", config]].concat();
+        run(&whole, &[]).await.expect_done().out
+    };
+    let apply = ["apply", file, "-m", "contractors come in", "--yes"];
+    assert_eq!(policy(&apply).await, "Revision 2 is the policy now.\n");
+    let back = ["rollback", "1", "-m", "not yet", "--yes"];
+    assert_eq!(policy(&back).await, "Revision 3 is the policy now.\n");
+    let history = policy(&["history"]).await;
+    assert!(history.contains("back to revision 1: not yet"), "{history}");
     nothing_is_left(demo, "INT").await;
 }
 
@@ -148,4 +170,32 @@ async fn a_tab_whose_session_another_tab_replaced_arrives_all_the_same() {
         "{first:?}"
     );
     assert_eq!(first.status, StatusCode::OK, "{first:?}");
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_listens_to_ends_without_a_word() {
+    for arguments in [
+        &["completions", "bash"][..],
+        &["policy", "schema"],
+        &["man"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let said = tokio::process::Command::new(env!("CARGO_BIN_EXE_wayleave"))
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .await
+            .unwrap();
+        let err = String::from_utf8_lossy(&said.stderr).into_owned();
+        let code = said.status.code();
+        assert!(
+            matches!(code, Some(0 | 141)),
+            "{arguments:?}: {code:?} {err}"
+        );
+        assert_eq!(err, "", "{arguments:?}");
+    }
 }

@@ -126,6 +126,53 @@ async fn a_faulty_reload_keeps_serving() {
     parties.leave().await;
 }
 
+#[tokio::test]
+async fn a_reload_names_every_part_that_waits_for_a_restart() {
+    let parties = Parties::gather().await;
+    let mut edge = parties.serve().await;
+    let key = parties.stage.path("store.key");
+    let right = std::fs::read(&key).unwrap();
+    std::fs::write(&key, "ab".repeat(32)).unwrap();
+    parties.edit(
+        CONFIGURATION,
+        "[policy]",
+        "[audit]\nkeep_events = \"500d\"\n\n[session]\nidle = \"7h\"\n\n[tokens]\nlifetime = \"4m\"\n\n[data_plane]\nworkers = 7\n\n[policy]",
+    );
+    parties.edit(CONFIGURATION, "drain = \"10s\"", "drain = \"11s\"");
+    parties.edit(CONFIGURATION, "\"access.log\"", "\"other.log\"");
+    parties.edit(CONFIGURATION, "name = \"demo\"", "name = \"other\"");
+    parties.edit(CONFIGURATION, "[admin]", "[admin]\nhosts = [\"a.b\"]");
+    parties.edit(CONFIGURATION, "\"demo.wayleave\"", "\"other.wayleave\"");
+    edge.signal("HUP");
+    edge.logs("the configuration was reloaded").await;
+    let said = edge.err();
+    for section in [
+        "audit",
+        "session",
+        "tokens",
+        "data_plane",
+        "limits",
+        "log",
+        "store",
+        "admin.hosts",
+        "mesh.trust_domain",
+        "names and claims that policies may use",
+    ] {
+        let mut lines = said.lines();
+        let named =
+            lines.any(|line| line.contains("restart") && line.contains(&format!("\"{section}\"")));
+        assert!(named, "{section}: {said}");
+    }
+    let untouched = ["\"home\"", "\"listen\"", "\"policy\""];
+    let mut warned = said.lines().filter(|line| line.contains("restart"));
+    assert!(!warned.any(|line| untouched.iter().any(|name| line.contains(name))));
+    // The mesh goes on under the name that the policy was made for.
+    assert!(!said.contains("the last good ones stay"), "{said}");
+    std::fs::write(&key, right).unwrap();
+    end(edge).await;
+    parties.leave().await;
+}
+
 /// Connects with TLS, trusting this root alone.
 async fn connect(
     port: u16,

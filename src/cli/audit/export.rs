@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::audit::chain::Entry;
+use crate::audit::event::kinds;
 use crate::audit::export::{parsed, printable, taken};
 use crate::clock::Timestamp;
 
@@ -21,13 +22,12 @@ pub(super) fn as_text(entries: &[Entry]) -> String {
     for entry in entries {
         let mut event = parsed(entry);
         let (kind, actor) = (taken(&mut event, "kind"), taken(&mut event, "actor"));
-        let time = Timestamp::from_micros(entry.at).for_people();
-        let rest: Vec<String> = leaves(&event);
+        let time = to_the_second(entry.at);
+        let rest = leaves(&event, &actor).join(" ");
         let _fits = writeln!(
             text,
-            "{:>6}  {time}  {kind:<14}  {actor}  {}",
-            entry.seq,
-            rest.join(" ")
+            "{:>6}  {time}  {kind:<19}  {actor}  {rest}",
+            entry.seq
         );
     }
     if text.is_empty() {
@@ -51,14 +51,60 @@ pub(super) fn read(line: &str) -> Option<Line> {
     }))
 }
 
-/// `name=value` of everything that is neither list nor object, but of the person, whom the actor names already.
-fn leaves(event: &Value) -> Vec<String> {
+fn to_the_second(micros: i64) -> String {
+    let text = Timestamp::from_micros(micros).rfc3339();
+    let text = text.get(..19).unwrap_or_default();
+    format!("{} UTC", text.replace('T', " "))
+}
+
+/// `name=value` of everything that is neither list nor object, and of people other than the actor.
+fn leaves(event: &Value, actor: &str) -> Vec<String> {
     let members = event.as_object().into_iter().flatten();
-    members
-        .filter(|(_, value)| !value.is_null() && !value.is_object())
-        .map(|(name, value)| match value.as_str() {
-            Some(text) => format!("{name}={}", printable(text)),
-            None => format!("{name}={value}"),
-        })
-        .collect()
+    let shown = members.filter_map(|(name, value)| match value {
+        Value::Null => None,
+        Value::Object(_) => {
+            let person = kinds::person(value).filter(|person| person != actor)?;
+            Some(format!("{name}={person}"))
+        }
+        Value::String(text) => Some(format!("{name}={}", printable(text))),
+        // Of a denial: when it was first so, in microseconds.
+        Value::Number(micros) if name == "at" => {
+            let time = Timestamp::from_micros(micros.as_i64()?).rfc3339();
+            Some(format!("{name}={time}"))
+        }
+        _ => Some(format!("{name}={value}")),
+    });
+    shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_says_who_it_is_about_and_when() {
+        let person = |name: &str| json!({ "provider": "okta", "subject": name, "email": null });
+        let row = |body: Value| {
+            let entry = Entry {
+                seq: 7,
+                at: 1_800_000_005_123_456,
+                body: body.to_string(),
+                hash: String::new(),
+            };
+            as_text(&[entry])
+        };
+        let granted = json!({
+            "kind": "access_granted", "actor": "okta/alice", "person": person("bob"),
+            "by": person("alice"), "rule": "ops", "until": null,
+        });
+        assert_eq!(
+            row(granted),
+            "     7  2027-01-15 08:00:05 UTC  access_granted       okta/alice  person=okta/bob rule=ops\n"
+        );
+        let denied =
+            json!({ "kind": "denied", "actor": "nobody", "at": 1_800_000_004_000_000_i64 });
+        assert!(row(denied).ends_with("at=2027-01-15T08:00:04.000Z\n"));
+    }
 }

@@ -1,8 +1,8 @@
-//! One line per item: `ok` or `FAULT` with what to do.
+//! One line per item: `ok`, `NOTE` for what will need somebody soon, or `FAULT` with what to do.
 
 use std::process::ExitCode;
 
-use anstyle::AnsiColor;
+use anstyle::{AnsiColor, Style};
 
 /// Prints as it goes, and counts.
 #[derive(Default)]
@@ -30,8 +30,12 @@ impl Report {
                 (AnsiColor::Red.on_default().bold(), "FAULT", text)
             }
         };
-        let colon = if text.is_empty() { "" } else { ": " };
-        anstream::println!("{style}{word}{style:#}  {item}{colon}{text}");
+        print(style, word, item, &text);
+    }
+
+    /// Something that is in order now and will not stay so; no fault.
+    pub(super) fn note(&self, item: &str, text: &str) {
+        print(AnsiColor::Yellow.on_default(), "NOTE ", item, text);
     }
 
     /// The exit code for all of it.
@@ -43,4 +47,9 @@ impl Report {
         }
         ExitCode::FAILURE
     }
+}
+
+fn print(style: Style, word: &str, item: &str, text: &str) {
+    let colon = if text.is_empty() { "" } else { ": " };
+    anstream::println!("{style}{word}{style:#}  {item}{colon}{text}");
 }

@@ -257,6 +257,9 @@ fn incomplete() -> Fault {
     Fault::unreachable("what the edge answers lacks something; is it of this release?")
 }
 
+/// Names that are told at most.
+const MOST_NAMES: usize = 10;
+
 /// Names that somebody may have meant.
 fn no_such_route(name: &str, routes: &[Route]) -> Fault {
     let limit = name.len().max(3).div_ceil(2);
@@ -273,7 +276,13 @@ fn no_such_route(name: &str, routes: &[Route]) -> Fault {
     near.sort_unstable();
     let near: Vec<&str> = near.into_iter().take(3).map(|(_, name)| name).collect();
     let next = match near.as_slice() {
-        [] => "wayleave routes".to_owned(),
+        [] if routes.is_empty() => "wayleave routes".to_owned(),
+        [] => {
+            let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
+            let (shown, more) = names.split_at(names.len().min(MOST_NAMES));
+            let more = if more.is_empty() { "" } else { " and more" };
+            format!("there are {}{more}: wayleave routes", shown.join(", "))
+        }
         near => format!(
             "did you mean {}? `wayleave routes` shows all",
             near.join(" or ")
@@ -288,16 +297,14 @@ mod tests {
 
     #[test]
     fn the_nearest_names_are_told() {
-        let routes = ["grafana", "payroll", "graphite"].map(|name| Route {
-            name: name.to_owned(),
-            url: String::new(),
-            resource: String::new(),
-            open: true,
-            why_not: None,
-        });
+        let routes = ["grafana", "payroll", "graphite"].map(|name| Route::sample(name, ""));
         let said = |name| format!("{:?}", no_such_route(name, &routes));
         assert!(said("grafanna").contains("did you mean grafana"));
         assert!(said("payrol").contains("did you mean payroll"));
-        assert!(!said("x").contains("did you mean"));
+        let far = said("x");
+        assert!(
+            !far.contains("did you mean") && far.contains("there are grafana, payroll, graphite"),
+            "{far}"
+        );
     }
 }

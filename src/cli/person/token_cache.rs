@@ -45,8 +45,39 @@ pub(in crate::cli) struct Route {
     pub(in crate::cli) url: String,
     pub(in crate::cli) resource: String,
     pub(in crate::cli) open: bool,
+    /// `http` or `tcp`; an edge of an earlier release does not say.
+    #[serde(default)]
+    pub(in crate::cli) protocol: Option<String>,
+    /// Why it is not open, as a code and in words.
+    #[serde(default)]
+    pub(in crate::cli) reason: Option<String>,
     #[serde(default)]
     pub(in crate::cli) why_not: Option<String>,
+}
+
+impl Route {
+    /// Whether it is reached with `wayleave forward` and nothing else.
+    pub(in crate::cli) fn is_tcp(&self) -> bool {
+        self.protocol.as_deref() == Some("tcp")
+    }
+
+    /// Whether somebody's approval is all that is missing.
+    pub(in crate::cli) fn may_be_asked_for(&self) -> bool {
+        !self.open && self.reason.as_deref() == Some("approval_required")
+    }
+
+    #[cfg(test)]
+    pub(in crate::cli) fn sample(name: &str, url: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            resource: String::new(),
+            open: true,
+            protocol: None,
+            reason: None,
+            why_not: None,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

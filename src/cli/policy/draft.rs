@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::audit::moment;
 use crate::cli::client::ClientError;
 use crate::cli::policy::{Command, Outcome, read, show, show_draft};
+use crate::cli::refusal::DRAFT_NEEDS_APPROVALS;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DraftCommand {
@@ -182,8 +183,8 @@ impl Command {
                     return Ok(ExitCode::FAILURE);
                 };
                 let body = json!({ "version": version, "author": who.author });
-                let said = self.step(*draft, "apply", &body).await?;
-                self.print(&said, show::written)
+                let said = self.step(*draft, "apply", &body).await;
+                self.print(&said.map_err(lacks_approvals)?, show::written)
             }
         }
     }
@@ -239,5 +240,16 @@ impl Command {
     async fn step(&self, draft: i64, step: &str, body: &Value) -> Result<Value, ClientError> {
         let path = format!("policy/drafts/{draft}/{step}");
         self.client.post(&path, body).await
+    }
+}
+
+/// Somebody who has a draft need not be told to make one.
+fn lacks_approvals(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Refused(mut refusal) if refusal.problem["code"] == "needs_approvals" => {
+            refusal.problem["code"] = DRAFT_NEEDS_APPROVALS.into();
+            ClientError::Refused(refusal)
+        }
+        other => other,
     }
 }

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cli::refusal::one_line;
+use crate::policy::diff::FieldChange;
 
 pub(super) const ADDED: Style = AnsiColor::Green.on_default();
 pub(super) const REMOVED: Style = AnsiColor::Red.on_default();
@@ -199,13 +201,32 @@ fn field(change: &Value) -> String {
         .filter_map(Value::as_str)
         .collect();
     let mut said = format!("    {}:\n", path.join("."));
-    for (sign, value, style) in [
-        ("-", &change["before"], REMOVED),
-        ("+", &change["after"], ADDED),
-    ] {
+    let sides = FieldChange::deserialize(change).map(|change| change.sides());
+    let (before, after) = sides.unwrap_or_default();
+    let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+    for (sign, value, style) in [("-", before, REMOVED), ("+", after, ADDED)] {
         if !value.is_null() {
             let _fits = writeln!(said, "      {style}{sign} {value}{style:#}");
         }
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rule_that_is_enforced_from_now_on_says_so() {
+        let fields = json!([{ "field": ["mode"], "before": "shadow", "after": null }]);
+        let change = json!({ "change": "changed", "kind": "rule", "name": "r", "fields": fields });
+        let said = changes(&[change]);
+        let said = anstream::adapter::strip_str(&said).to_string();
+        assert!(
+            said.contains("- \"shadow\"") && said.contains("+ \"enforce\""),
+            "{said}"
+        );
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::cli::policy::show::{
     ADDED, CHANGED, REMOVED, changes, list as items, plan, short, text as word,
 };
+use crate::cli::refusal::fault_line;
 
 pub(super) fn list(said: &Value) -> String {
     let drafts = items(said, "drafts");
@@ -76,8 +77,7 @@ fn effect(said: &Value) -> String {
     if !faults.is_empty() {
         let mut told = format!("{REMOVED}It cannot be applied any more:{REMOVED:#}\n");
         for fault in faults {
-            let (key, message) = (word(fault, "key"), word(fault, "message"));
-            let _fits = writeln!(told, "  line {}: {key}: {message}", fault["line"]);
+            let _fits = writeln!(told, "  {}", fault_line(fault));
         }
         return told;
     }

@@ -282,6 +282,19 @@ fn j5_documents_are_bounded() {
 }
 
 #[test]
+fn bounds_are_told_in_words() {
+    let deep: String = (0..40).map(|depth| " ".repeat(depth) + "a:\n").collect();
+    for (text, words) in [
+        ("rules: &a []\nroutes: *a", "anchors and aliases"),
+        ("rules: []\n---\nrules: []", "a second document"),
+        (&deep, "nested more deeply"),
+    ] {
+        let faults = parse(text).unwrap_err();
+        assert!(faults[0].message.contains(words), "{faults:?}");
+    }
+}
+
+#[test]
 fn syntax_faults_tell_their_line() {
     let found = parse("rules:\n  - name: a\n   action: b\n").unwrap_err();
     assert_eq!(found.len(), 1);

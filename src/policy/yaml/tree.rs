@@ -3,8 +3,9 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Error, Location, Spanned};
 
 use crate::policy::yaml::{LARGEST_DOCUMENT, PolicyFault};
 
@@ -141,8 +142,32 @@ pub(super) fn from_yaml(text: &str) -> Result<Node, PolicyFault> {
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let location = error.location();
-        fault(location, error.without_snippet().to_string())
+        let error = error.without_snippet();
+        let said = match error {
+            Error::Budget { breach, .. } => beyond(breach),
+            other => other.to_string(),
+        };
+        fault(location, said)
     })
+}
+
+/// A bound that was broken, in words.
+fn beyond(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. } => {
+            "anchors and aliases (&name, *name) are not read: write it out, or name it in `people` or `route_groups`".to_owned()
+        }
+        BudgetBreach::Depth { .. } => {
+            format!("this is nested more deeply than {MAX_DEPTH} levels")
+        }
+        BudgetBreach::Documents { .. } => {
+            "this is a second document; a policy is one".to_owned()
+        }
+        BudgetBreach::Events { .. } | BudgetBreach::Nodes { .. } => {
+            "the document has more parts than are read of one".to_owned()
+        }
+        other => format!("the document goes beyond what is read of one: {other:?}"),
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {

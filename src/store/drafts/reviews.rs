@@ -5,7 +5,7 @@ use crate::audit::event::drafts::{Doer, DraftStep};
 use crate::clock::Timestamp;
 use crate::identity::principal::{PersonId, Principal};
 use crate::policy::draft::DraftId;
-use crate::store::dialect::args;
+use crate::store::dialect::{Transaction, args};
 use crate::store::drafts::{Draft, DraftRecord};
 use crate::store::{Store, StoreError, within};
 
@@ -131,24 +131,13 @@ impl Store {
         let record = &seen.record;
         within(async {
             let mut transaction = self.database.begin().await?;
-            // Comments of one draft come one after another.
-            transaction
-                .execute("UPDATE drafts SET version = version WHERE id = $1", args![record.id.0])
+            let now = self.clock.now();
+            let number = transaction
+                .comment(record, text, doer.name, most, now)
                 .await?;
-            let newest: Vec<(Option<i64>,)> = transaction
-                .fetch("SELECT MAX(number) FROM draft_comments WHERE draft = $1", args![record.id.0])
-                .await?;
-            let number = newest.first().and_then(|&(newest,)| newest).unwrap_or(0);
-            if number >= most {
+            let Some(number) = number else {
                 return Ok(None);
-            }
-            let (number, now) = (number.saturating_add(1), self.clock.now());
-            transaction
-                .execute(
-                    "INSERT INTO draft_comments (draft, number, version, author, text, at) VALUES ($1, $2, $3, $4, $5, $6)",
-                    args![record.id.0, number, record.version, doer.name, text, now],
-                )
-                .await?;
+            };
             let event = seen.tell(|about| Event::draft_commented(doer, about, number));
             transaction.tell(&[event], now).await?;
             transaction.commit().await?;
@@ -181,5 +170,42 @@ impl Store {
             })
         };
         rows.into_iter().next().map(read).transpose()
+    }
+}
+
+impl Transaction {
+    /// Writes what somebody says of a draft, unless `most` was said already; gives its number.
+    pub(in crate::store) async fn comment(
+        &mut self,
+        record: &DraftRecord,
+        text: &str,
+        author: &str,
+        most: i64,
+        at: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        // Comments of one draft come one after another.
+        let draft = record.id.0;
+        self.execute(
+            "UPDATE drafts SET version = version WHERE id = $1",
+            args![draft],
+        )
+        .await?;
+        let newest: Vec<(Option<i64>,)> = self
+            .fetch(
+                "SELECT MAX(number) FROM draft_comments WHERE draft = $1",
+                args![draft],
+            )
+            .await?;
+        let number = newest.first().and_then(|&(newest,)| newest).unwrap_or(0);
+        if number >= most {
+            return Ok(None);
+        }
+        let number = number.saturating_add(1);
+        self.execute(
+            "INSERT INTO draft_comments (draft, number, version, author, text, at) VALUES ($1, $2, $3, $4, $5, $6)",
+            args![draft, number, record.version, author, text, at],
+        )
+        .await?;
+        Ok(Some(number))
     }
 }

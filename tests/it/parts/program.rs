@@ -181,8 +181,13 @@ pub(crate) struct Demo {
 impl Demo {
     /// Starts it and waits until it says so.
     pub(crate) async fn start() -> Self {
+        Self::start_as("demo").await
+    }
+
+    /// The same, started with these arguments and ports of its own.
+    pub(crate) async fn start_as(command: &str) -> Self {
         let [http, https, admin, provider] = free_ports();
-        let mut arguments = String::from("demo");
+        let mut arguments = String::from(command);
         for (option, port) in [
             ("port", http),
             ("https-port", https),

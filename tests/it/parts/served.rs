@@ -193,10 +193,17 @@ pub(crate) async fn status(visitor: &mut Visitor, url: &str) -> StatusCode {
 /// Parties whose edge keeps its state in this store.
 pub(crate) async fn gathered_on(url: &str) -> Parties {
     let parties = Parties::gather().await;
-    std::fs::write(parties.stage.path("store.url"), url).unwrap();
+    write_private(&parties.stage.path("store.url"), url);
     let (from, to) = ("url = \"sqlite://wayleave.db\"", "url_file = \"store.url\"");
     parties.edit(CONFIGURATION, from, to);
     parties
+}
+
+/// Writes a file that nobody else may read, as files with secrets have to be.
+pub(crate) fn write_private(file: &std::path::Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(file, text).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// A store of either kind, each its own.
