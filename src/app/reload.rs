@@ -113,6 +113,7 @@ impl Reloading {
             ("store", !old.store.is_same(&new.store)),
             ("session", old.session != new.session),
             ("tokens", old.tokens != new.tokens),
+            ("agents", old.agents != new.agents),
             ("policy", old.policy != new.policy),
             ("limits", old.limits != new.limits),
             ("log", old.log != new.log),

@@ -99,6 +99,9 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Deny(DenyReason::Provider) => {
             "The route does not accept people of this provider.".to_owned()
         }
+        Verdict::Deny(DenyReason::Agent) => {
+            "The person may do it, and no rule lets the agent do it for them.".to_owned()
+        }
     }
 }
 

@@ -194,6 +194,7 @@ fn person(email: Option<&str>, groups: Groups) -> Principal {
         claims: BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     }
 }
 
