@@ -166,12 +166,15 @@ impl Wanted {
         {
             return Err(OAuthFault::InvalidRequest("the state is too long").into());
         }
-        let there = |fault| {
-            Unwanted::There(Box::new(Back {
+        // Anybody registers whatever place they like, and nobody is sent there before a person has said so: our address would lead to it from any link
+        // (RFC 9700 §4.11.2).
+        let there = |fault| match &client {
+            Client::Registered(_) => Unwanted::Here(fault),
+            Client::CommandLine => Unwanted::There(Box::new(Back {
                 to: redirect_uri.clone(),
                 state: state.clone(),
                 fault,
-            }))
+            })),
         };
         if given.one("response_type") != Some("code") {
             return Err(there(OAuthFault::UnsupportedResponseType));
@@ -202,12 +205,12 @@ impl Wanted {
         })
     }
 
-    /// A fault that the client is told.
-    fn there(&self, fault: OAuthFault) -> Unwanted {
+    /// What the client is told once the person has decided.
+    fn refused(self) -> Unwanted {
         Unwanted::There(Box::new(Back {
-            to: self.redirect_uri.clone(),
-            state: self.state.clone(),
-            fault,
+            to: self.redirect_uri,
+            state: self.state,
+            fault: OAuthFault::AccessDenied,
         }))
     }
 
@@ -254,8 +257,7 @@ impl OAuth {
         match &wanted.acting {
             Some(acting) => {
                 let target = Target::Route(acting.audience.clone());
-                let accepted = self.check_provider(info, &target, &session.principal);
-                accepted.map_err(|fault| wanted.there(fault))?;
+                self.check_provider(info, &target, &session.principal)?;
                 let is_bound = !self.agents.bearer_tokens;
                 Ok(agent_consent(
                     info,
@@ -277,7 +279,7 @@ impl OAuth {
             let resource = wanted.resource.as_deref();
             let named = resource.ok_or(OAuthFault::Missing("resource"));
             let named = named.and_then(|resource| self.route_of(info, resource));
-            let (route, audience) = named.map_err(|fault| wanted.there(fault))?;
+            let (route, audience) = named?;
             wanted.acting = Some(Acting {
                 agent: client::agent(client, &wanted.redirect_uri, &self.issuer(info)),
                 route,
@@ -305,7 +307,7 @@ impl OAuth {
             return Err(OAuthFault::InvalidGrant(why).into());
         };
         if given.one("decision") != Some("allow") {
-            return Err(wanted.there(OAuthFault::AccessDenied));
+            return Err(wanted.refused());
         }
         let code = Token::generate();
         self.keep_code(&code, &wanted, &session).await?;

@@ -36,11 +36,9 @@ pub(super) async fn show(
         // Exactly what the address was made of (RFC 9728 §3.3).
         "resource": format!("{}{path}", info.origin),
         "authorization_servers": [home.to_string()],
-        "jwks_uri": format!("{home}/.wayleave/jwks.json"),
         "bearer_methods_supported": ["header"],
         "resource_name": &*route.route.name,
         "dpop_signing_alg_values_supported": ["ES256"],
-        "dpop_bound_access_tokens_required": !oauth.agents.bearer_tokens,
     });
     reply::json(&info, StatusCode::OK, &said)
 }
