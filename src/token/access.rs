@@ -22,6 +22,9 @@ use crate::token::jws::{self, Unverified};
 /// The `typ` of access tokens (RFC 9068 §2.1).
 pub const TYPE: &str = "at+jwt";
 
+/// The same of tokens with which somebody acts: an edge that does not know `act` must not take one for the person's own.
+pub const ACTING_TYPE: &str = "wayleave-acting+jwt";
+
 /// How far clocks of edges may be apart.
 const LEEWAY: Duration = Duration::from_secs(5);
 
@@ -128,7 +131,7 @@ impl Minter {
             route: token.route.as_deref(),
             act: token.act(),
         };
-        self.sign_as(TYPE, &claims)
+        self.sign_as(type_of(&token.agents), &claims)
     }
 
     /// Verifies an access token of this issuer for this audience.
@@ -155,11 +158,15 @@ impl Minter {
     ) -> Result<AccessToken, AccessFault> {
         let token = jws::parse(token).map_err(|_| AccessFault::Malformed)?;
         let typ = token.header.typ.as_deref();
-        if typ != Some(TYPE) || token.header.algorithm != Some(Algorithm::ES256) {
+        let is_ours = typ == Some(TYPE) || typ == Some(ACTING_TYPE);
+        if !is_ours || token.header.algorithm != Some(Algorithm::ES256) {
             return Err(AccessFault::Type);
         }
         self.verify_signature(&token)?;
         let read = read(&token.claims, now)?;
+        if typ != Some(type_of(&read.agents)) {
+            return Err(AccessFault::Type);
+        }
         if read.issuer != issuer {
             return Err(AccessFault::Audience);
         }
@@ -204,6 +211,10 @@ fn read(claims: &Claims, now: Timestamp) -> Result<AccessToken, AccessFault> {
         issued_at,
         expires_at,
     })
+}
+
+fn type_of(agents: &[Agent]) -> &'static str {
+    if agents.is_empty() { TYPE } else { ACTING_TYPE }
 }
 
 /// A confirmation that is there and cannot be read must not make a token one that needs none.

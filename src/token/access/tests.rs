@@ -49,6 +49,20 @@ fn what_is_signed_is_read_again() {
     };
     let signed = minter.access_token(&acting);
     assert_eq!(minter.verify_access(&signed, HOME, APP, NOW), Ok(acting));
+    // Under the other's type neither is one.
+    let header = |token: &str| jws::parse(token).unwrap().header.typ;
+    assert_eq!(header(&signed).as_deref(), Some(ACTING_TYPE));
+    let bare = minter.sign_as(
+        ACTING_TYPE,
+        &serde_json::from_slice::<Value>(
+            &URL_SAFE_NO_PAD
+                .decode(minter.access_token(&token()).split('.').nth(1).unwrap())
+                .unwrap(),
+        )
+        .unwrap(),
+    );
+    let verified = minter.verify_access(&bare, HOME, APP, NOW);
+    assert_eq!(verified, Err(AccessFault::Type));
     let unbound = AccessToken {
         key_thumbprint: None,
         ..token()
