@@ -454,6 +454,18 @@ async fn h5_what_an_agent_got_ends_with_the_persons_session() {
     }
 }
 
+/// What a person's program asks for whoever is to act.
+fn delegation<'a>(person: &'a ProgramOf, actor: &'a str) -> [(&'static str, &'a str); 6] {
+    [
+        ("grant_type", EXCHANGE),
+        ("subject_token", &person.home_token),
+        ("subject_token_type", ACCESS),
+        ("actor_token", actor),
+        ("actor_token_type", JWT),
+        ("resource", "app"),
+    ]
+}
+
 async fn acting(
     house: &House,
     key: &Key,
@@ -475,14 +487,7 @@ async fn i2_a_workload_acts_for_a_person_who_gives_it_their_token() {
     let alice = ProgramOf::let_in(&house, "alice").await;
     house.upstream.forget();
     let actor = house.issuer.token(|_| ());
-    let usual = [
-        ("grant_type", EXCHANGE),
-        ("subject_token", alice.home_token.as_str()),
-        ("subject_token_type", ACCESS),
-        ("actor_token", actor.as_str()),
-        ("actor_token_type", JWT),
-        ("resource", "app"),
-    ];
+    let usual = delegation(&alice, &actor);
     let page = acting(&house, &alice.key, &usual, &[]).await;
     let token = text(&page, "access_token");
     let act = &claims(&token)["act"];
@@ -527,6 +532,22 @@ async fn i2_a_workload_acts_for_a_person_who_gives_it_their_token() {
         let there = alice.open(&house, &last, &url).await;
         assert_eq!(there.status, StatusCode::OK, "{}", there.text());
     }
+    // And it ends with the person's program.
+    let fields = [
+        ("client_id", "wayleave-cli"),
+        ("token", alice.refresh_token.as_str()),
+    ];
+    post(&house, "revoke", &[], &fields).await;
+    let page = alice.open(&house, &last, &url).await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_acting_takes_both_tokens_and_each_as_it_has_to_be() {
+    let house = house(RULES).await;
+    let alice = ProgramOf::let_in(&house, "alice").await;
+    let actor = house.issuer.token(|_| ());
+    let usual = delegation(&alice, &actor);
     // It takes both, and each as it has to be.
     let now = jiff::Timestamp::now().as_second();
     let expired = house
@@ -558,18 +579,11 @@ async fn i2_a_workload_acts_for_a_person_who_gives_it_their_token() {
         );
     }
     // Nor does a token of somebody who acts pass for whom it names (G5).
-    let page = open(&house, &acting_itself, &url).await;
+    let page = open(&house, &acting_itself, &house.url("app", "/x")).await;
     assert_eq!(page.status, StatusCode::UNAUTHORIZED);
-    // It needs the person's key, and ends with their program.
+    // It needs the person's key.
     let page = acting(&house, &Key::new(), &usual, &[]).await;
     assert_eq!(error(&page), "invalid_dpop_proof");
-    let fields = [
-        ("client_id", "wayleave-cli"),
-        ("token", alice.refresh_token.as_str()),
-    ];
-    post(&house, "revoke", &[], &fields).await;
-    let page = alice.open(&house, &last, &url).await;
-    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

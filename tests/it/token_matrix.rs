@@ -124,6 +124,55 @@ const PLACES: &[&str] = &[
     "refresh",
 ];
 
+/// A kind of token: its name, one of them, and where it is good.
+type Kind = (&'static str, String, &'static [&'static str]);
+
+/// Two agents' clients, and every token that an agent can have.
+async fn tokens_of_agents(house: &House, alice: &ProgramOf) -> ([String; 2], Vec<Kind>) {
+    // Rules that let agents do what their person may, so that only tokens are in question.
+    house
+        .put_in_force(|text| {
+            text + "  - { name: agents, action: allow, from: [{ groups: [staff], agents: [\"*\"] }], to: [{ routes: [app, admin] }] }\n"
+        })
+        .await;
+    let agent = agents::let_in(house, "alice").await;
+    let other = agents::let_in(house, "alice").await;
+    let mut third = house.signed_in("alice").await;
+    let agents_code = agents::code(house, &mut third, &agent.client).await;
+    let clients = [agent.client.clone(), other.client];
+    let delegated = {
+        let actor = house.issuer.token(|_| ());
+        let fields = [
+            ("grant_type", EXCHANGE),
+            ("subject_token", alice.home_token.as_str()),
+            ("subject_token_type", ACCESS),
+            ("actor_token", &actor),
+            ("actor_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+            ("resource", "app"),
+        ];
+        text(&ask(house, Some(&alice.key), &fields).await, "access_token")
+    };
+    let kinds: Vec<Kind> = vec![
+        (
+            "an agent's access token",
+            agent.access,
+            &["bearer at its route", "subject of an actor"],
+        ),
+        (
+            "access token of a workload that acts",
+            delegated,
+            &["proven at its route", "subject of an actor"],
+        ),
+        ("an agent's code", agents_code, &[]),
+        (
+            "an agent's refresh token",
+            agent.refresh,
+            &["an agent's refresh"],
+        ),
+    ];
+    (clients, kinds)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_token_is_good_only_where_it_is_meant_to_be() {
     let allowing = |text: String| {
@@ -176,33 +225,8 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
             "device_code",
         )
     };
-    // Rules that let agents do what their person may, so that only tokens are in question.
-    house
-        .put_in_force(|text| {
-            text + "  - { name: agents, action: allow, from: [{ groups: [staff], agents: [\"*\"] }], to: [{ routes: [app, admin] }] }\n"
-        })
-        .await;
-    let agent = agents::let_in(&house, "alice").await;
-    let other = agents::let_in(&house, "alice").await;
-    let mut third = house.signed_in("alice").await;
-    let agents_code = agents::code(&house, &mut third, &agent.client).await;
-    let clients = [agent.client.clone(), other.client];
-    let delegated = {
-        let actor = house.issuer.token(|_| ());
-        let fields = [
-            ("grant_type", EXCHANGE),
-            ("subject_token", alice.home_token.as_str()),
-            ("subject_token_type", ACCESS),
-            ("actor_token", &actor),
-            ("actor_token_type", "urn:ietf:params:oauth:token-type:jwt"),
-            ("resource", "app"),
-        ];
-        text(
-            &ask(&house, Some(&alice.key), &fields).await,
-            "access_token",
-        )
-    };
-    let kinds: Vec<(&str, String, &[&str])> = vec![
+    let (clients, of_agents) = tokens_of_agents(&house, &alice).await;
+    let mut kinds: Vec<Kind> = vec![
         (
             "access token for the API",
             alice.home_token.clone(),
@@ -212,22 +236,6 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
             "access token for a route",
             bound,
             &["proven at its route", "subject of an actor"],
-        ),
-        (
-            "an agent's access token",
-            agent.access,
-            &["bearer at its route", "subject of an actor"],
-        ),
-        (
-            "access token of a workload that acts",
-            delegated,
-            &["proven at its route", "subject of an actor"],
-        ),
-        ("an agent's code", agents_code, &[]),
-        (
-            "an agent's refresh token",
-            agent.refresh,
-            &["an agent's refresh"],
         ),
         (
             "access token for a route, unbound",
@@ -252,6 +260,7 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
         ("logout token", house.issuer.logout_token(), &["logout"]),
         ("refresh token", alice.refresh_token.clone(), &["refresh"]),
     ];
+    kinds.extend(of_agents);
     for (kind, token, meant) in &kinds {
         for place in PLACES {
             let taken = taken(&house, (&alice, &clients), place, token).await;
