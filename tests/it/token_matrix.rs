@@ -209,13 +209,8 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
     let mut another = house.signed_in("alice").await;
     let code = code(&house, &mut another).await;
     let cookies = another.cookies("app.localhost");
-    let cookie = cookies
-        .split("wayleave=")
-        .nth(1)
-        .unwrap()
-        .split(';')
-        .next()
-        .unwrap();
+    let cookie = cookies.split("wayleave=").nth(1).unwrap();
+    let cookie = cookie.split(';').next().unwrap();
     let device = {
         let url = house.url("access", "/.wayleave/oauth/device_authorization");
         let proof = alice.key.proof("POST", &url, None);
