@@ -284,7 +284,7 @@ impl CompiledPolicy {
             .chain(shared.candidates(principal, facts.path));
         self.first(facts, action, lists, |rule, entry| {
             let source = rule.from.get(entry.source as usize);
-            let is_meant = |source: &CompiledSource| {
+            let is_meant = |source: &Arc<CompiledSource>| {
                 source.takes_agents(agents, action) && source.holds(principal, action)
             };
             source.is_some_and(is_meant) && accepts(rule)
