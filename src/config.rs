@@ -3,6 +3,7 @@
 //! Invariants: every fault is reported at once, each with its file and key; a key that is not known is a fault; an empty list is a fault and
 //! never means "any"; secrets come from files or the environment and show in no `Debug`.
 
+mod agents;
 mod audit;
 pub mod checked;
 pub mod environment;

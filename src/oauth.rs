@@ -1,7 +1,8 @@
 //! The home host as an OAuth 2.0 authorization server: programs of people who signed in get tokens, and what they may ask with them.
 //!
-//! In the order in which a program meets them: [`metadata`], [`authorize`] or [`device`], [`token`] with its [`grants`], [`api`] and [`svids`], then
-//! [`revoke`] and [`introspect`]. Everything is derived from a session, of a person or (by [`machines`]) of a program, and ends with it. The issuer is the home host's origin as the
+//! In the order in which a program meets them: [`protected_resource`], [`metadata`], [`register`], [`authorize`] or [`device`], [`token`] with its [`grants`], [`api`] and [`svids`], then
+//! [`revoke`] and [`introspect`]. Everything is derived from a session, of a person or (by [`machines`]) of a program, and ends with it; what programs
+//! do for a person who lets them ([`register`], [`delegation`]) says so in its tokens. The issuer is the home host's origin as the
 //! request reached it; tokens for a route are for that route's origin alone.
 
 use std::sync::Arc;
@@ -10,9 +11,11 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request};
 
+use crate::address::host::Host;
 use crate::clock::SharedClock;
-use crate::config::checked::TokensConfig;
+use crate::config::checked::{AgentsConfig, TokensConfig};
 use crate::mesh::svids::Svids;
+use crate::oauth::client::Client;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::rate::Rates;
 use crate::oidc::Providers;
@@ -30,10 +33,12 @@ use crate::web::parameters::Parameters;
 use crate::web::receive;
 use crate::web::request_info::RequestInfo;
 
+pub mod acting;
 pub mod api;
 pub mod authorize;
 pub mod caller;
 pub mod client;
+pub mod delegation;
 pub mod device;
 pub mod endpoints;
 pub mod fault;
@@ -42,7 +47,9 @@ pub mod introspect;
 pub mod issue;
 pub mod machines;
 pub mod metadata;
+pub mod protected_resource;
 pub mod rate;
+pub mod register;
 pub mod reply;
 pub mod revoke;
 pub mod svids;
@@ -67,6 +74,8 @@ pub struct OAuth {
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) clock: SharedClock,
     pub(crate) config: TokensConfig,
+    pub(crate) agents: AgentsConfig,
+    pub(crate) home_host: Host,
     pub(crate) rates: Rates,
 }
 
@@ -115,6 +124,24 @@ impl OAuth {
         endpoints::router(self)
     }
 
+    /// What is served at hosts of routes.
+    pub fn route_router(self: Arc<Self>) -> Router {
+        endpoints::route_router(self)
+    }
+
+    /// A client that there is: the built-in one, or one that registered itself while that is allowed.
+    pub(crate) async fn client(&self, id: Option<&str>) -> Result<Client, OAuthFault> {
+        match id {
+            Some(client::COMMAND_LINE) => Ok(Client::CommandLine),
+            Some(id) if self.agents.registration && id.starts_with(client::REGISTERED) => {
+                let found = self.store.client(id).await?;
+                let found = found.ok_or(OAuthFault::InvalidClient)?;
+                Ok(Client::Registered(Box::new(found)))
+            }
+            Some(_) | None => Err(OAuthFault::InvalidClient),
+        }
+    }
+
     /// The issuer of what is asked for here.
     fn issuer(&self, info: &RequestInfo) -> String {
         info.origin.to_string()
@@ -151,10 +178,14 @@ impl OAuth {
         key.map(Some).map_err(OAuthFault::InvalidProof)
     }
 
-    /// The same, where what is asked for is bound to the key: without one only if the configuration has it so.
-    fn binding_key(&self, asked: &Asked) -> Result<Option<String>, OAuthFault> {
+    /// The same, where what is asked for is bound to the key: without one only if the configuration has it so for this kind of client.
+    fn binding_key(&self, asked: &Asked, client: &Client) -> Result<Option<String>, OAuthFault> {
         let key = self.proven_key(asked)?;
-        if key.is_none() && !self.config.allow_unbound {
+        let allow_unbound = match client {
+            Client::CommandLine => self.config.allow_unbound,
+            Client::Registered(_) => self.agents.bearer_tokens,
+        };
+        if key.is_none() && !allow_unbound {
             return Err(OAuthFault::InvalidProof(dpop::ProofFault::Missing));
         }
         Ok(key)

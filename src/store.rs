@@ -27,6 +27,7 @@ pub mod device_grants;
 pub mod dialect;
 pub mod drafts;
 pub mod edges;
+pub mod oauth_clients;
 pub mod one_time;
 pub mod people;
 pub mod policy;

@@ -4,6 +4,7 @@
 //! for nothing, it is never read as absent where it is required; everything is looked up under the issuer it belongs to.
 
 pub mod access;
+mod act;
 pub mod assertion;
 pub mod bearer;
 pub mod claims;

@@ -13,5 +13,6 @@ pub mod problem;
 pub mod receive;
 pub mod reply;
 pub mod request_info;
+pub mod resource_metadata;
 pub mod security_headers;
 pub mod stylesheet;

@@ -30,6 +30,7 @@ fn principal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Principal> 
         claims: std::collections::BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     })
 }
 

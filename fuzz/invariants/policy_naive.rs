@@ -47,6 +47,7 @@ fn principal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Principal> 
         claims: team.into_iter().collect(),
         acr,
         auth_time: None,
+        agents: Vec::new(),
     })
 }
 

@@ -305,6 +305,7 @@ fn explained(answer: &explain::Answer) -> Value {
             },
             "claims": principal.claims,
             "acr": principal.acr,
+            "agents": principal.agents,
         })
     });
     let revision = answer.revision.0;
@@ -338,6 +339,7 @@ fn verdict(verdict: &Verdict) -> (&'static str, Option<&str>) {
         Verdict::Deny(DenyReason::Rule { rule }) => ("deny", Some(rule)),
         Verdict::Deny(DenyReason::NoRule) => ("deny", None),
         Verdict::Deny(DenyReason::Provider) => ("deny_provider", None),
+        Verdict::Deny(DenyReason::Agent) => ("deny_agent", None),
     }
 }
 

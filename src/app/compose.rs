@@ -438,6 +438,8 @@ impl Parts {
                 proofs: proofs.clone(),
                 clock: clock(),
                 config: config.tokens,
+                agents: config.agents,
+                home_host: config.home_host.clone(),
                 rates: Rates::new(config.tokens.requests_per_second),
             }),
             proofs,
@@ -503,7 +505,11 @@ impl Parts {
             proofs: self.proofs.clone(),
             sign_in: self.sign_in.clone(),
             home_router: self.home_router(base, &metrics),
-            route_router: self.sign_in.clone().route_router(),
+            route_router: self
+                .sign_in
+                .clone()
+                .route_router()
+                .merge(self.oauth.clone().route_router()),
             limits: config.limits,
             clock: base.clock.clone(),
             freshness: base.freshness.clone(),

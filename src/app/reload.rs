@@ -110,6 +110,7 @@ impl Reloading {
             store,
             session,
             tokens,
+            agents,
             // Taken up, but for what policies were told of them.
             identity_providers: _,
             trusted_issuers: _,
@@ -146,6 +147,7 @@ impl Reloading {
                 "names and claims that policies may use",
                 self.known != known,
             ),
+            ("agents", old.agents != *agents),
             ("policy", old.policy != *policy),
             ("limits", old.limits != *limits),
             ("audit", old.audit != *audit),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::audit::decision::Decided;
-use crate::identity::principal::Principal;
+use crate::identity::principal::{Agent, Principal};
 
 pub mod access;
 pub mod drafts;
@@ -90,13 +90,38 @@ impl Event {
     }
 
     /// A program was given tokens on somebody's behalf.
-    pub fn tokens_granted(told: &FamilyEvent<'_>, how: &str, is_bound: bool, peer: &str) -> Self {
+    /// Where an agent acts with them, it is told which, and at which route.
+    pub fn tokens_granted(
+        told: &FamilyEvent<'_>,
+        acting: Option<(&Agent, &str)>,
+        how: &str,
+        is_bound: bool,
+        peer: &str,
+    ) -> Self {
+        let agent = acting.map(|(agent, _)| json!(agent)).unwrap_or_default();
         let more = [
+            ("agent", agent),
+            ("route", acting.map(|(_, route)| route).into()),
             ("how", how.into()),
             ("bound", is_bound.into()),
             ("peer", peer.into()),
         ];
         told.event("tokens_granted", &more)
+    }
+
+    /// A program got a token to act for somebody at a route; `agents` are all that stand in between, that program first.
+    pub fn agent_delegated(
+        told: &FamilyEvent<'_>,
+        agents: &[Agent],
+        route: &str,
+        peer: &str,
+    ) -> Self {
+        let more = [
+            ("agents", json!(agents)),
+            ("route", route.into()),
+            ("peer", peer.into()),
+        ];
+        told.event("agent_delegated", &more)
     }
 
     /// Tokens that a program had are no longer good; with `refresh_reused` somebody has a copy of one.
@@ -167,9 +192,14 @@ pub fn actor(principal: &Principal) -> String {
 }
 
 fn person(principal: &Principal) -> Value {
-    json!({
+    let mut person = json!({
         "provider": &*principal.provider,
         "subject": &*principal.subject,
         "email": principal.email.as_ref().map(|email| email.as_str()),
-    })
+    });
+    // Absent where nothing acts for them, so that what was chained before reads as it did.
+    if !principal.agents.is_empty() {
+        person["agents"] = json!(principal.agents);
+    }
+    person
 }

@@ -30,6 +30,9 @@ pub struct ExplainArguments {
     /// A claim of theirs; may be repeated.
     #[arg(long = "claim", requires = "provider", value_name = "NAME=VALUE", value_parser = pair)]
     claims: Vec<(String, String)>,
+    /// A program that acts for them, as rules call it; of two the one that asks first.
+    #[arg(long = "agent", requires = "provider", value_name = "AGENT")]
+    agents: Vec<String>,
     /// How they signed in.
     #[arg(long, requires = "provider", value_name = "CLASS")]
     acr: Option<String>,
@@ -138,6 +141,9 @@ fn person(arguments: &ExplainArguments, who: &str, provider: &str) -> Value {
     };
     let mut person = json!({ "provider": provider, "groups": arguments.groups, "claims": claims });
     person[name] = who.into();
+    if !arguments.agents.is_empty() {
+        person["agents"] = json!(arguments.agents);
+    }
     for (name, value) in [
         ("acr", &arguments.acr),
         ("signed_in_ago", &arguments.signed_in_ago),
@@ -169,6 +175,7 @@ fn text(answer: &Value) -> String {
         "sign_in" => "asked to sign in".to_owned(),
         "step_up" => format!("asked to sign in again, as rule {rule} wants it"),
         "ask" => format!("asked for an approval by somebody else, as rule {rule} wants it"),
+        "deny_agent" => "refused: no rule lets the agent do it for them".to_owned(),
         "deny_provider" => "refused: the route does not accept this provider".to_owned(),
         _ if rule.is_empty() => "refused: no rule allows it".to_owned(),
         _ => format!("refused by rule {rule}"),
@@ -249,5 +256,15 @@ fn who(person: &Value) -> String {
         (false, []) => "in no group".to_owned(),
         (false, names) => format!("in {}", names.join(", ")),
     };
-    format!("{label}, signed in at {provider}, {groups}")
+    let agents: Vec<&str> = person["agents"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|agent| agent["id"].as_str())
+        .collect();
+    let through = match agents.as_slice() {
+        [] => String::new(),
+        agents => format!(", through {}", agents.join(" for ")),
+    };
+    format!("{label}, signed in at {provider}, {groups}{through}")
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// What programs are given on behalf of people.
     pub tokens: TokensConfig,
+    /// Programs that act for people.
+    pub agents: AgentsConfig,
     /// Issuers that people sign in at.
     pub identity_providers: Vec<IdentityProviderConfig>,
     /// Issuers whose tokens programs present; with the providers at least one.
@@ -155,6 +157,30 @@ impl Default for TokensConfig {
             allow_unbound: false,
             requests_per_second: 50,
             signing_key_lifetime: Duration::from_secs(90 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// Programs that act for people: how they come to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentsConfig {
+    /// Whether programs register themselves (RFC 7591), and those that did are let in.
+    pub registration: bool,
+    /// Whether their tokens may be bound to no key, so that whoever has one can use it.
+    pub bearer_tokens: bool,
+    /// How many registrations one address may have at a time.
+    pub registrations_per_address: u32,
+    /// How many there may be in all.
+    pub registrations_in_all: u32,
+}
+
+impl Default for AgentsConfig {
+    fn default() -> Self {
+        Self {
+            registration: false,
+            bearer_tokens: false,
+            registrations_per_address: 20,
+            registrations_in_all: 5000,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::config::faults::ConfigFault;
 use crate::config::secrets::SecretKeys;
 use crate::config::section::{Reading, Section};
 use crate::config::{
-    audit, issuers, limits, listeners, mesh, providers, raw, session, store, tokens,
+    agents, audit, issuers, limits, listeners, mesh, providers, raw, session, store, tokens,
 };
 use crate::secret::{ExposeSecret, SecretString};
 
@@ -74,6 +74,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let store = store::read(&root.section("store"));
     let session = session::read(&root.section("session"));
     let tokens = tokens::read(&root.section("tokens"));
+    let agents = agents::read(&root.section("agents"));
     let mut names = BTreeSet::new();
     let identity_providers = providers::read(root, &mut names);
     let trusted_issuers = issuers::read(root, &mut names);
@@ -101,6 +102,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         store: store?,
         session: session?,
         tokens: tokens?,
+        agents: agents?,
         identity_providers: identity_providers?,
         trusted_issuers: trusted_issuers?,
         mesh: mesh?,

@@ -10,6 +10,7 @@ use crate::console::answer::{Answer, Refused, page};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
 use crate::console::link;
+use crate::identity::principal::Principal;
 use crate::policy::decide::{DenyReason, Verdict};
 use crate::policy::model::{Action, Mode};
 use crate::store::people::PersonId;
@@ -30,6 +31,7 @@ struct DecisionPage {
     is_allowed: bool,
     request: String,
     person: Option<(String, String)>,
+    agents: Option<String>,
     at: Moment,
     count: i64,
     peer: String,
@@ -59,6 +61,7 @@ pub(super) async fn show(
         let path = link::person(&PersonId::of(principal));
         (principal.label().to_owned(), path)
     });
+    let agents = decided.principal.as_deref().and_then(Principal::acting);
     let found = answer.found.as_ref();
     let rule = decision.rule.as_deref();
     page(&DecisionPage {
@@ -67,6 +70,7 @@ pub(super) async fn show(
         is_allowed: decision.is_allowed,
         request: format!("{} {}{}", decision.method, decision.host, decision.path),
         person,
+        agents,
         at: Moment::of(Timestamp::from_micros(decided.first_at), now),
         count: decided.count,
         peer: decision.peer.to_string(),
@@ -99,6 +103,9 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Deny(DenyReason::Provider) => {
             "The route does not accept people of this provider.".to_owned()
         }
+        Verdict::Deny(DenyReason::Agent) => {
+            "The person may do it, and no rule lets the agent do it for them.".to_owned()
+        }
     }
 }
 
@@ -124,6 +131,7 @@ pub(super) fn sample(text: &str) -> impl Template + use<> {
         is_allowed: false,
         request: text.to_owned(),
         person: Some((text.to_owned(), "/console/people/0".to_owned())),
+        agents: Some(text.to_owned()),
         at: Moment::of(Timestamp::from_seconds(0), Timestamp::from_seconds(90)),
         count: 2,
         peer: text.to_owned(),

@@ -314,6 +314,12 @@ fn outcome(found: Found, person: Vec<(&'static str, String)>, of: String) -> Out
             "the route does not accept people of this provider",
             None,
         ),
+        Verdict::Deny(DenyReason::Agent) => (
+            "bad",
+            "Refused",
+            "the person may do it, and no rule lets the agent do it for them",
+            None,
+        ),
     };
     let shadow = found.shadow.as_ref().map(|shadow| match shadow {
         Shadow::WouldDeny { rule } => {
@@ -391,7 +397,7 @@ fn hints(found: &Found) -> Vec<String> {
         Verdict::StepUp { rule, .. } => vec![format!("A sign-in as rule {rule} asks for.")],
         Verdict::Ask { rule, .. } => vec![format!("An approval as rule {rule} asks for.")],
         Verdict::SignIn => vec!["Signing in, as somebody whom a rule allows.".to_owned()],
-        Verdict::Deny(DenyReason::NoRule) => {
+        Verdict::Deny(DenyReason::NoRule | DenyReason::Agent) => {
             let hints: Vec<String> = allowing.take(5).collect();
             match hints.is_empty() {
                 true => vec![format!(

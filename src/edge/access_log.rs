@@ -27,6 +27,7 @@ use crate::edge::worker::ConnectionInfo;
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::policy::decide::Shadow;
 use crate::telemetry::access_log::{AccessLog, Line};
+use crate::web::resource_metadata;
 
 /// A buffer of this many bytes is handed over at once.
 const FULL: usize = 32 * 1024;
@@ -166,6 +167,14 @@ impl Entry {
     /// The client's address.
     pub fn client(&self) -> IpAddr {
         self.connection.peer.ip().to_canonical()
+    }
+
+    /// Where the metadata are of the route that the request is for (RFC 9728), if it is for one.
+    pub(in crate::edge) fn resource_metadata(&self) -> Option<String> {
+        let routed = self.routed.as_ref()?;
+        let route = &routed.route().route;
+        let origin = &routed.request().origin;
+        (!route.is_tcp()).then(|| resource_metadata::address(origin, &route.prefix))
     }
 
     /// How the client reached us.
@@ -377,6 +386,9 @@ impl Entry {
             if let Some(principal) = caller.principal() {
                 line.text("provider", &principal.provider);
                 line.text("user.id", &principal.subject);
+                if let Some(agents) = principal.acting() {
+                    line.text("agent", &agents);
+                }
             }
             if let Some(session) = caller.session_label() {
                 line.text("session.id", &session);

@@ -11,6 +11,8 @@ use crate::edge::authenticate::LOOKUP;
 use crate::edge::caller::{Caller, Proof};
 use crate::edge::normalise::Normalised;
 use crate::edge::respond::Refused;
+use crate::edge::route::Routed;
+use crate::identity::principal::{Agent, Principal};
 use crate::session::{FamilyId, Granted, Lookup, SessionError};
 use crate::token::access;
 use crate::token::dpop::{self, ProofFault, Proven};
@@ -20,6 +22,10 @@ use crate::web::authorization::Scheme;
 pub struct AccessProof {
     /// The family of tokens and its session.
     pub granted: Granted,
+    /// Whose session it is, with the programs that act for them.
+    pub principal: Arc<Principal>,
+    /// The one route that it is good at; any of the origin's if `None`.
+    pub route: Option<String>,
     /// The origin that it is good for, as text.
     pub audience: String,
     /// The thumbprint of the key that has to be proven, if it is bound to one.
@@ -37,12 +43,22 @@ impl AccessProof {
     /// The same with another copy of the session.
     pub fn renewed(&self, granted: Granted) -> Self {
         Self {
+            principal: acting(&granted, self.principal.agents.clone()),
             granted,
+            route: self.route.clone(),
             audience: self.audience.clone(),
             key_thumbprint: self.key_thumbprint.clone(),
             expires_at: self.expires_at,
         }
     }
+}
+
+fn acting(granted: &Granted, agents: Vec<Agent>) -> Arc<Principal> {
+    let person = &granted.session.principal;
+    if agents.is_empty() {
+        return Arc::clone(person);
+    }
+    Arc::new(person.through(agents))
 }
 
 /// Whether a token is to be judged as ours: it names us as its issuer, be it true or not.
@@ -70,7 +86,9 @@ pub(in crate::edge) async fn verify(
     let family = FamilyId(said.family.as_str().into());
     let granted = find(edge, family).await?.ok_or(Refused::TokenEnded)?;
     Ok(Rc::new(Caller::access(AccessProof {
+        principal: acting(&granted, said.agents),
         granted,
+        route: said.route,
         audience,
         key_thumbprint: said.key_thumbprint,
         expires_at: said.expires_at,
@@ -98,16 +116,17 @@ async fn find(edge: &Edge, family: FamilyId) -> Result<Option<Granted>, Refused>
     }
 }
 
-/// What has to be looked at with every request, also of a token that is remembered: whether it is for this origin (security.md G9), and
+/// What has to be looked at with every request, also of a token that is remembered: whether it is for this origin and route (security.md G9), and
 /// whether who sends it holds its key.
 pub(in crate::edge) fn prove(
     edge: &Edge,
     caller: &Caller,
     presented: (Scheme, &str),
-    request: &Normalised,
+    routed: &Routed,
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<(), Refused> {
+    let request = routed.request();
     let (scheme, token) = presented;
     let Proof::Access(proof) = caller.proof() else {
         // Only our own tokens are bound to keys.
@@ -117,7 +136,9 @@ pub(in crate::edge) fn prove(
         };
     };
     let origin = request.origin.to_string();
-    if proof.audience != origin {
+    let route = &routed.route().route.name;
+    let is_for_route = proof.route.as_ref().is_none_or(|own| **own == **route);
+    if proof.audience != origin || !is_for_route {
         return Err(Refused::BadAccessToken(access::AccessFault::Audience));
     }
     let key = match (scheme, &proof.key_thumbprint) {

@@ -68,12 +68,11 @@ pub async fn authenticate<U: Upstreams>(
         Presented::Nothing => by_cookie(worker, &routed, headers, now).await?,
         Presented::Token(scheme, token) => {
             let caller = by_token(worker, &routed, token, now).await?;
-            let request = routed.request();
             access_token::prove(
                 &worker.edge,
                 &caller,
                 (scheme, token),
-                request,
+                &routed,
                 headers,
                 now,
             )?;

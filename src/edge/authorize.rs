@@ -108,6 +108,7 @@ impl Denial {
             Self::Rules(DenyReason::Rule { .. } | DenyReason::NoRule | DenyReason::Provider) => {
                 Remedy::AnotherAccount
             }
+            Self::Rules(DenyReason::Agent) => Remedy::Nothing,
             Self::ApprovalRequired { .. } => Remedy::AskForAccess,
             Self::NoMeshIdentity(MapFault::NoMapping) => Remedy::AnotherAccount,
             Self::NoMeshIdentity(MapFault::Invalid { .. }) | Self::ForeignPage => Remedy::Nothing,
@@ -142,7 +143,7 @@ impl Denied {
             Denial::Rules(DenyReason::Rule { rule }) | Denial::ApprovalRequired { rule } => {
                 Some(rule)
             }
-            Denial::Rules(DenyReason::NoRule | DenyReason::Provider)
+            Denial::Rules(DenyReason::NoRule | DenyReason::Provider | DenyReason::Agent)
             | Denial::NoMeshIdentity(_)
             | Denial::ForeignPage => None,
         }

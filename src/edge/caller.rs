@@ -121,7 +121,7 @@ impl Caller {
         match &self.proof {
             Proof::Nobody => None,
             Proof::Session { session, .. } => Some(&session.principal),
-            Proof::Access(proof) => Some(&proof.granted.session.principal),
+            Proof::Access(proof) => Some(&proof.principal),
             Proof::Bearer { verified, .. } => Some(&verified.principal),
         }
     }

@@ -68,6 +68,9 @@ pub struct Statement<'a> {
     pub upgrade: Option<&'a UpgradeTo>,
 }
 
+/// Says which programs act for the caller, the one that asks first; absent where nothing does.
+const AGENT: HeaderName = HeaderName::from_static("wayleave-agent");
+
 /// A value that we would have to send is not one that a header can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a value is no header value")]
@@ -179,7 +182,12 @@ pub fn rewrite_request(
         headers.insert(assertion::HEADER, assertion.clone());
     }
     match statement.principal {
-        Some(principal) => set_plain(headers, statement.plain, principal),
+        Some(principal) => {
+            if let Some(agents) = principal.acting() {
+                headers.insert(AGENT, value(&encoded(&agents))?);
+            }
+            set_plain(headers, statement.plain, principal)
+        }
         None => Ok(()),
     }
 }

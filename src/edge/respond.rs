@@ -293,6 +293,17 @@ impl Refused {
     }
 }
 
+/// Beside what is said already, where a program learns how to come by a token (RFC 9728 §5.1).
+fn with_metadata(challenge: String, entry: &Entry) -> String {
+    match entry.resource_metadata() {
+        Some(address) => {
+            let between = if challenge.contains(' ') { "," } else { "" };
+            format!("{challenge}{between} resource_metadata=\"{address}\"")
+        }
+        None => challenge,
+    }
+}
+
 /// RFC 9449 §7.1.
 fn dpop_challenge(error: &str, description: &str) -> String {
     format!("DPoP error=\"{error}\", error_description=\"{description}\", algs=\"ES256\"")
@@ -490,7 +501,9 @@ pub fn refusal(refused: &Refused, audience: Audience, entry: &mut Entry) -> Resp
         detail: said.detail.into_owned(),
         request_id: entry.id().to_string(),
         decision: None,
-        authenticate: refused.challenge(),
+        authenticate: refused
+            .challenge()
+            .map(|challenge| with_metadata(challenge, entry)),
         retry_after: (said.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5),
         sign_in_path: None,
         ask_url: None,

@@ -10,6 +10,7 @@ use crate::edge::normalise::{Normalised, RequestFault};
 use crate::edge::respond::Refused;
 use crate::policy::compile::CompiledRoute;
 use crate::sign_in::RESERVED_PREFIX;
+use crate::web::resource_metadata;
 use crate::web::stylesheet::STATIC_PREFIX;
 
 /// Proof that a normalised request has a route of the policy in force.
@@ -37,6 +38,13 @@ pub fn own_pages(home: &Host, view: &PolicyView, request: &Normalised) -> Option
     if request.path.starts_with(STATIC_PREFIX) {
         // The page that says that no route leads there has a stylesheet as well.
         return Some(Own::Route);
+    }
+    // A route's metadata as a protected resource are ours to tell, since we give the tokens.
+    if resource_metadata::is_metadata(&request.path) {
+        return view
+            .policy
+            .has_host(&request.origin.host)
+            .then_some(Own::Route);
     }
     let is_reserved = request.path.starts_with(RESERVED_PREFIX) || is_bare_prefix(&request.path);
     (is_reserved && view.policy.has_host(&request.origin.host)).then_some(Own::Route)

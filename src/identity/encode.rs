@@ -175,6 +175,7 @@ mod tests {
             claims: std::collections::BTreeMap::new(),
             acr: None,
             auth_time: None,
+            agents: Vec::new(),
         }
     }
 

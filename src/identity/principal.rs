@@ -55,6 +55,27 @@ pub struct Principal {
     /// When the provider last saw them authenticate (OIDC Core §2 `auth_time`), in seconds since the Unix epoch, if it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
+    /// The programs that act for them, the one that asks first; empty when they ask themselves. No session has any: they come with a token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<Agent>,
+}
+
+/// The most agents that may stand between a person and a request, one acting for the next.
+pub const LONGEST_CHAIN: usize = 2;
+
+/// A program that acts for somebody (RFC 8693 §4.1 `act`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// What is proven of it, and what rules compare: the origin that its authorization code was sent to (`https://agent.example`), `loopback` for a program on
+    /// the person's own computer, or the trusted issuer's name and its `sub` there (`robots/builder-1`).
+    pub id: Arc<str>,
+    /// Who names it: the home host for a client that registered, or the trusted issuer's URL.
+    pub issuer: Arc<str>,
+    /// Its name there: the client's id, or the issuer's `sub`.
+    pub subject: Arc<str>,
+    /// What it calls itself. Nobody verified it, and it is never compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
 }
 
 /// How somebody has to have signed in; all that is present must be so.
@@ -107,6 +128,20 @@ impl Principal {
             issuer: self.issuer.clone(),
             subject: self.subject.clone(),
         }
+    }
+
+    /// The same person with programs that act for them.
+    pub fn through(&self, agents: Vec<Agent>) -> Self {
+        Self {
+            agents,
+            ..self.clone()
+        }
+    }
+
+    /// Who acts for them, as logs and pages write it: the ids, the one that asks first. `None` when they ask themselves.
+    pub fn acting(&self) -> Option<String> {
+        let ids: Vec<&str> = self.agents.iter().map(|agent| &*agent.id).collect();
+        (!ids.is_empty()).then(|| ids.join(" for "))
     }
 
     /// What pages and logs call this principal: e-mail if vouched for, else the subject.

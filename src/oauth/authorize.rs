@@ -11,11 +11,14 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url, form_urlencoded};
 
+use crate::oauth::client::Client;
 use crate::oauth::fault::OAuthFault;
+use crate::oauth::target::Target;
 use crate::oauth::{OAuth, client, endpoints, reply};
 use crate::secret::{Token, TokenHash};
 use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Session, SessionId};
+use crate::store::token_families::Acting;
 use crate::web::csrf::{Protected, form_token};
 use crate::web::parameters::Parameters;
 use crate::web::reply as web_reply;
@@ -39,6 +42,9 @@ pub(crate) struct AuthorizationCode {
     /// The key that has to be proven, if the request named one (RFC 9449 §10).
     pub(crate) key_thumbprint: Option<String>,
     pub(crate) session: SessionId,
+    /// The agent that it is for, and where.
+    #[serde(default)]
+    pub(crate) acting: Option<Acting>,
 }
 
 impl AuthorizationCode {
@@ -50,7 +56,10 @@ impl AuthorizationCode {
 
 /// An authorization request, checked.
 struct Wanted {
-    client: &'static str,
+    client: Client,
+    acting: Option<Acting>,
+    /// As it was written, to be repeated.
+    resource: Option<String>,
     redirect_uri: Url,
     /// As it was written, to be compared with what redeems the code.
     redirect_text: String,
@@ -81,6 +90,27 @@ struct ConsentPage<'a> {
     program: &'a str,
     redirect_uri: &'a str,
     from: String,
+    ends_at: String,
+    ends_at_text: String,
+    action: &'a str,
+    fields: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Template)]
+#[template(path = "oauth/agent_consent.html")]
+struct AgentPage<'a> {
+    stylesheet: &'a str,
+    request_id: &'a str,
+    label: &'a str,
+    /// What it calls itself.
+    name: Option<&'a str>,
+    /// What is known of it.
+    agent: &'a str,
+    is_local: bool,
+    redirect_uri: &'a str,
+    route: &'a str,
+    origin: &'a str,
+    is_bound: bool,
     ends_at: String,
     ends_at_text: String,
     action: &'a str,
@@ -118,14 +148,15 @@ impl<F: Into<OAuthFault>> From<F> for Unwanted {
 
 impl Wanted {
     /// Whatever is wrong before it is sure whom the redirect URI belongs to is told to the person (RFC 6749 §4.1.2.1).
-    fn read(given: &Parameters) -> Result<Self, Unwanted> {
-        let id = given.one("client_id");
-        if !id.is_some_and(client::is_known) {
-            return Err(OAuthFault::InvalidClient.into());
-        }
+    fn read(client: Client, given: &Parameters) -> Result<Self, Unwanted> {
         let redirect_text = given.one("redirect_uri").unwrap_or_default();
-        let Some(redirect_uri) = client::redirect_uri(redirect_text) else {
-            let why = "the redirect_uri is not http://127.0.0.1:PORT/callback or http://[::1]:PORT/callback";
+        let Some(redirect_uri) = client.redirect_uri(redirect_text) else {
+            let why = match client {
+                Client::CommandLine => {
+                    "the redirect_uri is not http://127.0.0.1:PORT/callback or http://[::1]:PORT/callback"
+                }
+                Client::Registered(_) => "the redirect_uri is not one that the client registered",
+            };
             return Err(OAuthFault::InvalidRequest(why).into());
         };
         let state = given.one("state").map(str::to_owned);
@@ -135,12 +166,15 @@ impl Wanted {
         {
             return Err(OAuthFault::InvalidRequest("the state is too long").into());
         }
-        let there = |fault| {
-            Unwanted::There(Box::new(Back {
+        // Anybody registers whatever place they like, and nobody is sent there before a person has said so: our address would lead to it from any link
+        // (RFC 9700 §4.11.2).
+        let there = |fault| match &client {
+            Client::Registered(_) => Unwanted::Here(fault),
+            Client::CommandLine => Unwanted::There(Box::new(Back {
                 to: redirect_uri.clone(),
                 state: state.clone(),
                 fault,
-            }))
+            })),
         };
         if given.one("response_type") != Some("code") {
             return Err(there(OAuthFault::UnsupportedResponseType));
@@ -160,7 +194,9 @@ impl Wanted {
             return Err(there(OAuthFault::InvalidRequest(why)));
         }
         Ok(Self {
-            client: client::COMMAND_LINE,
+            client,
+            acting: None,
+            resource: given.one("resource").map(str::to_owned),
             redirect_uri,
             redirect_text: redirect_text.to_owned(),
             state,
@@ -169,16 +205,27 @@ impl Wanted {
         })
     }
 
+    /// What the client is told once the person has decided.
+    fn refused(self) -> Unwanted {
+        Unwanted::There(Box::new(Back {
+            to: self.redirect_uri,
+            state: self.state,
+            fault: OAuthFault::AccessDenied,
+        }))
+    }
+
     /// The fields by which the consent page's form repeats the request.
     fn fields(&self) -> Vec<(&str, &str)> {
         let mut fields = vec![
             ("response_type", "code"),
-            ("client_id", self.client),
+            ("client_id", self.client.id()),
             ("redirect_uri", self.redirect_text.as_str()),
             ("code_challenge", self.challenge.as_str()),
             ("code_challenge_method", "S256"),
         ];
         fields.extend(self.state.as_deref().map(|state| ("state", state)));
+        let resource = self.resource.as_deref();
+        fields.extend(resource.map(|resource| ("resource", resource)));
         fields.extend(self.key_thumbprint.as_deref().map(|key| ("dpop_jkt", key)));
         fields
     }
@@ -198,7 +245,7 @@ impl OAuth {
     ) -> Result<Response<Body>, Unwanted> {
         let unreadable = OAuthFault::InvalidRequest("a parameter is given twice or too long");
         let given = Parameters::parse(raw.as_bytes(), QUERY_LIMIT).map_err(|_| unreadable)?;
-        let wanted = Wanted::read(&given)?;
+        let wanted = self.wanted(info, &given).await?;
         let Some((session, cookie)) = self.browser_session(info, headers).await? else {
             let fields = wanted.fields();
             let query = form_urlencoded::Serializer::new(String::new())
@@ -207,7 +254,39 @@ impl OAuth {
             let page = format!("{}?{query}", endpoints::AUTHORIZE);
             return Ok(sign_in_first(info, &page)?);
         };
-        Ok(consent(info, &wanted, &session, cookie)?)
+        match &wanted.acting {
+            Some(acting) => {
+                let target = Target::Route(acting.audience.clone());
+                self.check_provider(info, &target, &session.principal)?;
+                let is_bound = !self.agents.bearer_tokens;
+                Ok(agent_consent(
+                    info,
+                    (&wanted, acting),
+                    &session,
+                    cookie,
+                    is_bound,
+                )?)
+            }
+            None => Ok(consent(info, &wanted, &session, cookie)?),
+        }
+    }
+
+    /// Reads an authorization request. An agent has to name one route.
+    async fn wanted(&self, info: &RequestInfo, given: &Parameters) -> Result<Wanted, Unwanted> {
+        let client = self.client(given.one("client_id")).await?;
+        let mut wanted = Wanted::read(client, given)?;
+        if let Client::Registered(client) = &wanted.client {
+            let resource = wanted.resource.as_deref();
+            let named = resource.ok_or(OAuthFault::Missing("resource"));
+            let named = named.and_then(|resource| self.route_of(info, resource));
+            let (route, audience) = named?;
+            wanted.acting = Some(Acting {
+                agent: client::agent(client, &wanted.redirect_uri, &self.issuer(info)),
+                route,
+                audience,
+            });
+        }
+        Ok(wanted)
     }
 
     async fn consented(
@@ -222,21 +301,17 @@ impl OAuth {
         };
         let form = Protected::receive(request).await.map_err(|_| not_ours())?;
         let given = form.open(&info.origin, cookie).map_err(|_| not_ours())?;
-        let wanted = Wanted::read(&given)?;
+        let wanted = self.wanted(info, &given).await?;
         let Some((session, _)) = self.browser_session(info, headers).await? else {
             let why = "your session has ended meanwhile";
             return Err(OAuthFault::InvalidGrant(why).into());
         };
         if given.one("decision") != Some("allow") {
-            return Err(Unwanted::There(Box::new(Back {
-                to: wanted.redirect_uri,
-                state: wanted.state,
-                fault: OAuthFault::AccessDenied,
-            })));
+            return Err(wanted.refused());
         }
         let code = Token::generate();
         self.keep_code(&code, &wanted, &session).await?;
-        tracing::info!(request_id = %info.request_id, client = wanted.client, session = session.id.label(), "a program was let in");
+        tracing::info!(request_id = %info.request_id, client = wanted.client.id(), session = session.id.label(), "a program was let in");
         let answer = [("code", code.expose())];
         Ok(self.back(info, wanted.redirect_uri, wanted.state.as_deref(), &answer)?)
     }
@@ -248,7 +323,8 @@ impl OAuth {
         session: &Session,
     ) -> Result<(), OAuthFault> {
         let kept = AuthorizationCode {
-            client: wanted.client.to_owned(),
+            client: wanted.client.id().to_owned(),
+            acting: wanted.acting.clone(),
             redirect_uri: wanted.redirect_text.clone(),
             challenge: wanted.challenge.clone(),
             key_thumbprint: wanted.key_thumbprint.clone(),
@@ -319,7 +395,7 @@ fn consent(
         stylesheet: &stylesheet::PATH,
         request_id: &info.request_id,
         label: session.principal.label(),
-        program: client::name(wanted.client),
+        program: client::name(wanted.client.id()),
         redirect_uri: &wanted.redirect_text,
         from: info.client.to_string(),
         ends_at: session.expires_at.rfc3339(),
@@ -327,8 +403,47 @@ fn consent(
         action: endpoints::AUTHORIZE,
         fields,
     };
+    answered_by(info, wanted, &page)
+}
+
+/// Who asks, for whom, at which route: what is known of it, and what is only its own word.
+fn agent_consent(
+    info: &RequestInfo,
+    (wanted, acting): (&Wanted, &Acting),
+    session: &Session,
+    cookie: TokenHash,
+    is_bound: bool,
+) -> Result<Response<Body>, OAuthFault> {
+    let csrf = form_token(cookie);
+    let mut fields = wanted.fields();
+    fields.push(("csrf", &csrf));
+    let page = AgentPage {
+        stylesheet: &stylesheet::PATH,
+        request_id: &info.request_id,
+        label: session.principal.label(),
+        name: acting.agent.name.as_deref(),
+        agent: &acting.agent.id,
+        is_local: wanted.redirect_uri.scheme() == "http",
+        redirect_uri: &wanted.redirect_text,
+        route: &acting.route,
+        origin: &acting.audience,
+        is_bound,
+        ends_at: session.expires_at.rfc3339(),
+        ends_at_text: session.expires_at.for_people(),
+        action: endpoints::AUTHORIZE,
+        fields,
+    };
+    answered_by(info, wanted, &page)
+}
+
+/// A page whose form leads to the client.
+fn answered_by(
+    info: &RequestInfo,
+    wanted: &Wanted,
+    page: &impl Template,
+) -> Result<Response<Body>, OAuthFault> {
     let mut response =
-        web_reply::page(info, StatusCode::OK, &page).map_err(|_| OAuthFault::State)?;
+        web_reply::page(info, StatusCode::OK, page).map_err(|_| OAuthFault::State)?;
     let policy = policy_for(&wanted.redirect_uri).ok_or(OAuthFault::State)?;
     response
         .headers_mut()
@@ -339,8 +454,8 @@ fn consent(
 /// The form's answer leads to the program, and `form-action` governs where redirects of a form lead, too. CSP has no notation for IPv6 addresses.
 fn policy_for(redirect_uri: &Url) -> Option<HeaderValue> {
     let place = match redirect_uri.host()? {
-        Host::Ipv4(_) => redirect_uri.origin().ascii_serialization(),
-        Host::Ipv6(_) | Host::Domain(_) => "http:".to_owned(),
+        Host::Ipv4(_) | Host::Domain(_) => redirect_uri.origin().ascii_serialization(),
+        Host::Ipv6(_) => format!("{}:", redirect_uri.scheme()),
     };
     let policy = format!(
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' {place}; base-uri 'none'; frame-ancestors 'none'"

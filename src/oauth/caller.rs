@@ -95,6 +95,10 @@ impl OAuth {
             .minter
             .verify_access(token, &issuer, &issuer, now)
             .map_err(ApiFault::Token)?;
+        // An agent is let in at a route, and never to what its person may do here.
+        if !said.agents.is_empty() || said.route.is_some() {
+            return Err(ApiFault::Token(AccessFault::Audience));
+        }
         match (scheme, &said.key_thumbprint) {
             (Scheme::Bearer, None) => {}
             (Scheme::Dpop, Some(key)) => {

@@ -123,9 +123,10 @@ impl OAuth {
             return Err(OAuthFault::TooManyRequests);
         }
         let asked = Asked::read(info, request).await?;
+        let client = asked.own_client()?;
         let record = DeviceRecord {
-            client: asked.client()?.to_owned(),
-            key_thumbprint: self.binding_key(&asked)?,
+            client: client.id().to_owned(),
+            key_thumbprint: self.binding_key(&asked, &client)?,
             asker: asker(info, &asked.headers)?,
             created_at: now,
             expires_at: now.plus(LIFETIME),

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::oauth::{OAuth, api, authorize, device, introspect, metadata, revoke, svids, token};
+use crate::oauth::{
+    OAuth, acting, api, authorize, device, introspect, metadata, protected_resource, register,
+    revoke, svids, token,
+};
 use crate::policy::svids::SvidKind;
+use crate::web::resource_metadata::WELL_KNOWN;
 
 /// Where people are asked whether a program may act for them.
 pub const AUTHORIZE: &str = "/.wayleave/oauth/authorize";
@@ -16,6 +20,10 @@ pub const TOKEN: &str = "/.wayleave/oauth/token";
 pub const DEVICE_AUTHORIZATION: &str = "/.wayleave/oauth/device_authorization";
 /// Where people type a machine's code.
 pub const DEVICE: &str = "/.wayleave/oauth/device";
+/// Where people see and end what acts for them.
+pub const AGENTS: &str = "/.wayleave/oauth/agents";
+/// Where programs register themselves.
+pub const REGISTER: &str = "/.wayleave/oauth/register";
 /// Where tokens are given back.
 pub const REVOKE: &str = "/.wayleave/oauth/revoke";
 /// Where a token is asked about.
@@ -73,11 +81,14 @@ pub const ENDPOINTS: &[Endpoint] = &[
         post(authorize::submit)
     }),
     endpoint("POST", TOKEN, Admits::Anyone, || post(token::submit)),
+    endpoint("POST", REGISTER, Admits::Anyone, || post(register::submit)),
     endpoint("POST", DEVICE_AUTHORIZATION, Admits::Anyone, || {
         post(device::begin)
     }),
     endpoint("GET", DEVICE, Admits::Browser, || get(device::ask)),
     endpoint("POST", DEVICE, Admits::Browser, || post(device::submit)),
+    endpoint("GET", AGENTS, Admits::Browser, || get(acting::list)),
+    endpoint("POST", AGENTS, Admits::Browser, || post(acting::end)),
     endpoint("POST", REVOKE, Admits::Anyone, || post(revoke::submit)),
     endpoint("POST", INTROSPECT, Admits::Token, || {
         post(introspect::submit)
@@ -96,6 +107,17 @@ pub const ENDPOINTS: &[Endpoint] = &[
     }),
     endpoint("GET", SPIFFE_BUNDLE, Admits::Anyone, || get(svids::bundle)),
 ];
+
+/// What is served at routes' hosts, where it says how to come by a token. Everybody may read it.
+pub(super) fn route_router(oauth: Arc<OAuth>) -> Router {
+    let below = format!("{WELL_KNOWN}/{{*path}}");
+    let bare = format!("{WELL_KNOWN}/");
+    Router::new()
+        .route(WELL_KNOWN, get(protected_resource::show))
+        .route(&bare, get(protected_resource::show))
+        .route(&below, get(protected_resource::show))
+        .with_state(oauth)
+}
 
 /// Their router.
 pub(super) fn router(oauth: Arc<OAuth>) -> Router {

@@ -17,7 +17,7 @@ pub enum OAuthFault {
     #[error("the parameter {0} is missing")]
     Missing(&'static str),
     /// No such client, or one that shows credentials although it has none.
-    #[error("there is no such client; wayleave-cli is the only one, and has no secret")]
+    #[error("there is no such client, or it has expired; those there are have no secret")]
     InvalidClient,
     /// What is presented is not good, or not any more.
     #[error("{0}")]
@@ -25,6 +25,9 @@ pub enum OAuthFault {
     /// The JWT that a program shows is refused, or cannot be judged.
     #[error("the subject_token is refused: {0}")]
     SubjectToken(BearerFault),
+    /// The JWT of whoever is to act is refused, or cannot be judged.
+    #[error("the actor_token is refused: {0}")]
+    ActorToken(BearerFault),
     /// No such grant type.
     #[error("this grant type is not supported")]
     UnsupportedGrantType,
@@ -37,6 +40,15 @@ pub enum OAuthFault {
     /// The key is not proven.
     #[error("{0}")]
     InvalidProof(ProofFault),
+    /// What a program that registers says of itself cannot be kept.
+    #[error("{0}")]
+    ClientMetadata(&'static str),
+    /// Where a program wants people to be sent back to.
+    #[error("{0}")]
+    RedirectUri(&'static str),
+    /// The configuration lets nobody register.
+    #[error("programs do not register themselves here (agents.registration)")]
+    NoRegistration,
     /// Tokens without a key are not given.
     #[error("this edge gives no tokens that are bound to no key (tokens.allow_unbound)")]
     Unbound,
@@ -70,15 +82,22 @@ impl OAuthFault {
     /// The error code that programs read.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::SubjectToken(BearerFault::KeysUnavailable) => "temporarily_unavailable",
+            Self::SubjectToken(BearerFault::KeysUnavailable)
+            | Self::ActorToken(BearerFault::KeysUnavailable) => "temporarily_unavailable",
             // RFC 8693 §2.2.2.
-            Self::InvalidRequest(_) | Self::Missing(_) | Self::SubjectToken(_) => "invalid_request",
+            Self::InvalidRequest(_)
+            | Self::Missing(_)
+            | Self::SubjectToken(_)
+            | Self::ActorToken(_) => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::InvalidGrant(_) => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidTarget(_) => "invalid_target",
             Self::InvalidProof(_) => "invalid_dpop_proof",
+            Self::ClientMetadata(_) => "invalid_client_metadata",
+            Self::RedirectUri(_) => "invalid_redirect_uri",
+            Self::NoRegistration => "access_denied",
             Self::Unbound => "unauthorized_client",
             Self::AuthorizationPending => "authorization_pending",
             Self::SlowDown => "slow_down",
@@ -92,20 +111,25 @@ impl OAuthFault {
     /// The status that goes with it.
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::SubjectToken(BearerFault::KeysUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SubjectToken(BearerFault::KeysUnavailable)
+            | Self::ActorToken(BearerFault::KeysUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::InvalidRequest(_)
             | Self::Missing(_)
             | Self::SubjectToken(_)
+            | Self::ActorToken(_)
             | Self::InvalidGrant(_)
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType
             | Self::InvalidTarget(_)
             | Self::InvalidProof(_)
+            | Self::ClientMetadata(_)
+            | Self::RedirectUri(_)
             | Self::Unbound
             | Self::AuthorizationPending
             | Self::SlowDown
             | Self::AccessDenied
             | Self::ExpiredToken => StatusCode::BAD_REQUEST,
+            Self::NoRegistration => StatusCode::FORBIDDEN,
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) | Self::Session(_) => StatusCode::SERVICE_UNAVAILABLE,

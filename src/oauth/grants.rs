@@ -9,15 +9,17 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use crate::oauth::authorize::AuthorizationCode;
+use crate::oauth::client::Client;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::issue::{ACCESS_TOKEN, Issue};
 use crate::oauth::machines::{ID_TOKEN, JWT};
 use crate::oauth::target::Target;
-use crate::oauth::{Asked, OAuth};
+use crate::oauth::{Asked, OAuth, register};
 use crate::secret::{Token, TokenHash, sha256};
-use crate::session::{FamilyEnd, FamilyId, Session, SessionId};
+use crate::session::{FamilyEnd, FamilyId, Session};
 use crate::store::device_grants::Poll;
-use crate::store::token_families::{FamilyRecord, Rotation};
+use crate::store::token_families::{Acting, FamilyRecord, Rotation};
+use crate::token::dpop::ProofFault;
 
 /// How long it is remembered which family a used code began.
 const CODE_REMEMBERED: Duration = Duration::from_secs(600);
@@ -26,12 +28,14 @@ const USED_CODE: &str = "oauth-used-code";
 
 const SESSION_ENDED: OAuthFault = OAuthFault::InvalidGrant("the session has ended; sign in again");
 
+const NOT_THEIRS: OAuthFault =
+    OAuthFault::InvalidGrant("the refresh token was given to another client or key");
+
 impl OAuth {
     /// RFC 6749 §4.1.3, with PKCE (RFC 7636 §4.5).
     pub(super) async fn by_code(&self, asked: &Asked) -> Result<Value, OAuthFault> {
-        let client = asked.client()?;
-        let key = self.binding_key(asked)?;
-        let target = self.target(asked)?.unwrap_or(Target::Home);
+        let client = self.client(Some(asked.client_id()?)).await?;
+        let key = self.binding_key(asked, &client)?;
         let verifier = asked.required("code_verifier")?;
         let redirect_uri = asked.required("redirect_uri")?;
         let unknown =
@@ -43,7 +47,7 @@ impl OAuth {
             self.end_what_it_began(&presented).await?;
             return Err(unknown);
         };
-        let is_theirs = code.client == client
+        let is_theirs = code.client == client.id()
             && code.redirect_uri == redirect_uri
             && is_verifier_of(verifier, &code.challenge)
             && code
@@ -54,9 +58,42 @@ impl OAuth {
                 "the code was given to another client, redirect_uri, code_verifier or key",
             ));
         }
+        let target = self.target_of(asked, code.acting.as_ref())?;
+        if let Client::Registered(client) = &client {
+            let until = self.clock.now().plus(register::USED);
+            self.store.keep_client(&client.id, until).await?;
+        }
+        let family = FamilyRecord {
+            id: FamilyId::generate(),
+            session: code.session,
+            client: code.client,
+            key_thumbprint: key,
+            acting: code.acting,
+        };
         let began = Some(presented.hash());
-        self.begin_family(asked, &code.session, client, key, "browser", &target, began)
+        self.begin_family(asked, family, "browser", &target, began)
             .await
+    }
+
+    /// What a token is asked for: anything, unless it was given to an agent, which has one route and may name no other.
+    fn target_of(&self, asked: &Asked, acting: Option<&Acting>) -> Result<Target, OAuthFault> {
+        let Some(acting) = acting else {
+            return Ok(self.target(asked)?.unwrap_or(Target::Home));
+        };
+        if asked.form.one("audience").is_some() {
+            return Err(OAuthFault::InvalidTarget(
+                "an agent names its route by resource",
+            ));
+        }
+        if let Some(resource) = asked.form.one("resource") {
+            let (route, audience) = self.route_of(&asked.info, resource)?;
+            if (&route, &audience) != (&acting.route, &acting.audience) {
+                return Err(OAuthFault::InvalidTarget(
+                    "this was given for another route",
+                ));
+            }
+        }
+        Ok(Target::Route(acting.audience.clone()))
     }
 
     async fn take_code(&self, code: &Token) -> Result<Option<AuthorizationCode>, OAuthFault> {
@@ -79,29 +116,17 @@ impl OAuth {
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a family is made of, from three grants that have nothing else in common"
-    )]
     async fn begin_family(
         &self,
         asked: &Asked,
-        session: &SessionId,
-        client: &str,
-        key_thumbprint: Option<String>,
+        family: FamilyRecord,
         how: &str,
         target: &Target,
         code: Option<TokenHash>,
     ) -> Result<Value, OAuthFault> {
-        let session = self.sessions.load_by_id(session).await?;
+        let session = self.sessions.load_by_id(&family.session).await?;
         let session = session.ok_or(SESSION_ENDED)?;
         self.check_provider(&asked.info, target, &session.principal)?;
-        let family = FamilyRecord {
-            id: FamilyId::generate(),
-            session: session.id.clone(),
-            client: client.to_owned(),
-            key_thumbprint,
-        };
         let refresh = Token::generate();
         let peer = asked.info.client.to_string();
         if let Some(code) = code {
@@ -127,12 +152,18 @@ impl OAuth {
         target: &Target,
         refresh: Option<&Token>,
     ) -> Value {
+        let acting = family.acting.as_ref();
         let issue = Issue {
             session,
             family: &family.id,
             client: &family.client,
             key_thumbprint: family.key_thumbprint.clone(),
             target,
+            agents: acting
+                .map(|acting| acting.agent.clone())
+                .into_iter()
+                .collect(),
+            route: acting.map(|acting| acting.route.to_string()),
             not_after: None,
         };
         self.issued(&asked.info, issue, refresh)
@@ -140,9 +171,8 @@ impl OAuth {
 
     /// RFC 6749 §6. The session is looked at before the token is used up, so that what only fails for now can be tried again.
     pub(super) async fn by_refresh(&self, asked: &Asked) -> Result<Value, OAuthFault> {
-        let client = asked.client()?;
+        let client = self.client(Some(asked.client_id()?)).await?;
         let key = self.proven_key(asked)?;
-        let target = self.target(asked)?.unwrap_or(Target::Home);
         let unknown = OAuthFault::InvalidGrant(
             "the refresh token is unknown, or what it was given for has ended; sign in again",
         );
@@ -152,13 +182,26 @@ impl OAuth {
         let Some(family) = self.store.family_of_refresh(presented.hash()).await? else {
             return Err(unknown);
         };
+        // Before it is said what belongs to somebody else's token.
+        if family.client != client.id() {
+            return Err(NOT_THEIRS);
+        }
+        let target = self.target_of(asked, family.acting.as_ref())?;
         let granted = self.sessions.load_family(&family.id).await?;
         let session = granted.ok_or(SESSION_ENDED)?.session;
         self.check_provider(&asked.info, &target, &session.principal)?;
+        if let Client::Registered(client) = &client {
+            // What the configuration does not let begin any more does not go on either.
+            if key.is_none() && !self.agents.bearer_tokens {
+                return Err(OAuthFault::InvalidProof(ProofFault::Missing));
+            }
+            let until = self.clock.now().plus(register::USED);
+            self.store.keep_client(&client.id, until).await?;
+        }
         let next = Token::generate();
         let rotated = self
             .store
-            .rotate_refresh(presented.hash(), next.hash(), client, key.as_deref())
+            .rotate_refresh(presented.hash(), next.hash(), client.id(), key.as_deref())
             .await?;
         match rotated {
             Rotation::Rotated(family) => {
@@ -172,27 +215,32 @@ impl OAuth {
                 ))
             }
             Rotation::Unknown => Err(unknown),
-            Rotation::NotTheirs => Err(OAuthFault::InvalidGrant(
-                "the refresh token was given to another client or key",
-            )),
+            Rotation::NotTheirs => Err(NOT_THEIRS),
         }
     }
 
     /// RFC 8628 §3.4.
     pub(super) async fn by_device(&self, asked: &Asked) -> Result<Value, OAuthFault> {
-        let client = asked.client()?;
-        let key = self.binding_key(asked)?;
+        let client = asked.own_client()?;
+        let key = self.binding_key(asked, &client)?;
         let target = self.target(asked)?.unwrap_or(Target::Home);
         let Some(device) = Token::parse(asked.required("device_code")?) else {
             return Err(OAuthFault::ExpiredToken);
         };
         let polled = self
             .store
-            .poll_device(device.hash(), client, key.as_deref())
+            .poll_device(device.hash(), client.id(), key.as_deref())
             .await?;
         match polled {
             Poll::Approved(_, session) => {
-                self.begin_family(asked, &session, client, key, "device", &target, None)
+                let family = FamilyRecord {
+                    id: FamilyId::generate(),
+                    session,
+                    client: client.id().to_owned(),
+                    key_thumbprint: key,
+                    acting: None,
+                };
+                self.begin_family(asked, family, "device", &target, None)
                     .await
             }
             Poll::Pending => Err(OAuthFault::AuthorizationPending),
@@ -203,18 +251,11 @@ impl OAuth {
     }
 
     /// RFC 8693: an access token for our API becomes one for a route, of the same family and key, and lives no longer; a trusted issuer's JWT
-    /// begins a family of its own.
+    /// begins a family of its own. With an `actor_token` it is for whoever acts.
     pub(super) async fn by_exchange(&self, asked: &Asked) -> Result<Value, OAuthFault> {
-        for (name, unsupported) in [
-            ("actor_token", "actor tokens are not supported"),
-            (
-                "scope",
-                "there are no scopes; the access rules say what may be done",
-            ),
-        ] {
-            if asked.form.one(name).is_some() {
-                return Err(OAuthFault::InvalidRequest(unsupported));
-            }
+        if asked.form.one("scope").is_some() {
+            let why = "there are no scopes; the access rules say what may be done";
+            return Err(OAuthFault::InvalidRequest(why));
         }
         let requested = asked.form.one("requested_token_type");
         if requested.is_some_and(|kind| kind != ACCESS_TOKEN) {
@@ -231,6 +272,9 @@ impl OAuth {
         };
         match asked.form.one("subject_token_type") {
             Some(ACCESS_TOKEN) => self.by_own_token(asked, target).await,
+            Some(JWT | ID_TOKEN) if Self::has_actor(asked) => Err(OAuthFault::InvalidRequest(
+                "programs act for people, whose subject_token is an access token",
+            )),
             Some(JWT | ID_TOKEN) => self.by_machine(asked, target).await,
             _ => Err(OAuthFault::InvalidRequest(
                 "subject_token_type must be an access token's, a JWT's or an ID token's",
@@ -240,13 +284,17 @@ impl OAuth {
 
     async fn by_own_token(&self, asked: &Asked, target: Target) -> Result<Value, OAuthFault> {
         let key = self.proven_key(asked)?;
-        let issuer = self.issuer(&asked.info);
-        let subject = self.minter.verify_access(
-            asked.required("subject_token")?,
-            &issuer,
-            &issuer,
-            self.clock.now(),
-        );
+        let (issuer, now) = (self.issuer(&asked.info), self.clock.now());
+        let actor = match Self::has_actor(asked) {
+            true => Some(self.actor(asked, &target).await?),
+            false => None,
+        };
+        let token = asked.required("subject_token")?;
+        let subject = match &actor {
+            // One for a route is handed on for that route, and only by somebody who names themselves.
+            Some(_) => self.minter.verify_any_access(token, &issuer, now),
+            None => self.minter.verify_access(token, &issuer, &issuer, now),
+        };
         // RFC 8693 §2.2.2 has invalid_request for it.
         let subject = subject.map_err(|_| {
             OAuthFault::InvalidRequest(
@@ -268,14 +316,22 @@ impl OAuth {
         }
         let family = FamilyId(subject.family.as_str().into());
         let granted = self.sessions.load_family(&family).await?;
-        let session = granted.ok_or(SESSION_ENDED)?.session;
-        self.check_provider(&asked.info, &target, &session.principal)?;
+        let granted = granted.ok_or(SESSION_ENDED)?;
+        self.check_provider(&asked.info, &target, &granted.session.principal)?;
+        let key_thumbprint = self.wanted_binding(asked, key)?;
+        if let Some(actor) = actor {
+            return self
+                .delegated(asked, actor, &subject, &granted, key_thumbprint)
+                .await;
+        }
         let issue = Issue {
-            session: &session,
+            session: &granted.session,
             family: &family,
             client: &subject.client,
-            key_thumbprint: self.wanted_binding(asked, key)?,
+            key_thumbprint,
             target: &target,
+            agents: Vec::new(),
+            route: None,
             not_after: Some(subject.expires_at),
         };
         Ok(self.issued(&asked.info, issue, None))

@@ -70,6 +70,9 @@ impl OAuth {
                     "client_id": token.client, "token_type": kind, "aud": token.audience,
                     "iat": token.issued_at.seconds(), "exp": token.expires_at.seconds(),
                 });
+                if let Some(act) = token.act() {
+                    said["act"] = act;
+                }
                 if let Some(key) = token.key_thumbprint {
                     said["cnf"] = json!({ "jkt": key });
                 }

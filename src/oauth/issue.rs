@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
+use crate::identity::principal::Agent;
 use crate::oauth::OAuth;
 use crate::oauth::target::Target;
 use crate::secret::Token;
@@ -20,6 +21,10 @@ pub(crate) struct Issue<'a> {
     /// The thumbprint of the key that it is bound to.
     pub(crate) key_thumbprint: Option<String>,
     pub(crate) target: &'a Target,
+    /// The programs that act with it, the one that asks first.
+    pub(crate) agents: Vec<Agent>,
+    /// The one route that it is good at, where agents act.
+    pub(crate) route: Option<String>,
     /// It ends then at the latest.
     pub(crate) not_after: Option<Timestamp>,
 }
@@ -53,6 +58,8 @@ impl OAuth {
             client: issue.client.to_owned(),
             family: issue.family.0.to_string(),
             key_thumbprint: issue.key_thumbprint,
+            agents: issue.agents,
+            route: issue.route,
             issued_at: now,
             expires_at,
         });

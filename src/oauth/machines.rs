@@ -33,7 +33,7 @@ impl OAuth {
         target: Target,
     ) -> Result<Value, OAuthFault> {
         if asked.form.one("client_id").is_some() {
-            asked.client()?;
+            asked.own_client()?;
         }
         let key = self.proven_key(asked)?;
         let key_thumbprint = self.wanted_binding(asked, key)?;
@@ -64,6 +64,7 @@ impl OAuth {
             session: session.id.clone(),
             client: session.principal.provider.to_string(),
             key_thumbprint,
+            acting: None,
         };
         let peer = asked.info.client.to_string();
         let created = self
@@ -79,6 +80,8 @@ impl OAuth {
             client: &family.client,
             key_thumbprint: family.key_thumbprint,
             target: &target,
+            agents: Vec::new(),
+            route: None,
             not_after: Some(until),
         };
         Ok(self.issued(&asked.info, issue, None))

@@ -18,7 +18,12 @@ pub(super) async fn show(
     State(oauth): State<Arc<OAuth>>,
     Extension(info): Extension<RequestInfo>,
 ) -> Response<Body> {
-    reply::json(&info, StatusCode::OK, &document(&oauth.issuer(&info)))
+    let mut said = document(&oauth.issuer(&info));
+    if oauth.agents.registration {
+        let at = format!("{}{}", oauth.issuer(&info), endpoints::REGISTER);
+        said["registration_endpoint"] = at.into();
+    }
+    reply::json(&info, StatusCode::OK, &said)
 }
 
 fn document(issuer: &str) -> Value {

@@ -29,6 +29,8 @@ pub struct Rate<K = IpAddr> {
 pub struct Rates {
     /// The token endpoint and its relatives.
     pub tokens: Rate,
+    /// Programs that register themselves.
+    pub registrations: Rate,
     /// Machines that begin to wait for approval.
     pub devices: Rate,
     /// Codes that people type, and that are wrong (RFC 8628 §5.1).
@@ -44,6 +46,7 @@ impl Rates {
         let every = second / tokens_per_second.max(1);
         Self {
             tokens: Rate::new(every, tokens_per_second.saturating_mul(10)),
+            registrations: Rate::new(second * 30, 20).of_all(second, 100),
             devices: Rate::new(second * 6, 20),
             svids: Rate::of_any(second * 5, 30),
             user_codes: Rate::new(second * 120, 5).of_all(second / 2, 100),
@@ -128,7 +131,7 @@ fn advance(cell: &AtomicI64, every: i64, burst: i64, now: Timestamp) -> bool {
 }
 
 /// Whoever has one address of IPv6 has 2^64 of them.
-fn subscriber(address: IpAddr) -> IpAddr {
+pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),
         IpAddr::V6(ip) => {

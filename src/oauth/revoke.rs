@@ -33,7 +33,8 @@ impl OAuth {
             return Err(OAuthFault::TooManyRequests);
         }
         let asked = Asked::read(info, request).await?;
-        let client = asked.client()?;
+        let client = self.client(Some(asked.client_id()?)).await?;
+        let client = client.id();
         let text = asked.required("token")?;
         let family = match Token::parse(text) {
             Some(refresh) => {

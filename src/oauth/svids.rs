@@ -237,6 +237,7 @@ impl<'a> Asking<'a> {
             host: self.info.origin.host.clone(),
             path: self.kind.path().to_owned(),
             query: None,
+            agents: Vec::new(),
         }
     }
 

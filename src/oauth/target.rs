@@ -1,7 +1,10 @@
 //! What a token is asked for: a route, by its name or its origin (RFC 8707), or our own API.
 
+use std::sync::Arc;
+
 use url::Url;
 
+use crate::address::path::check_path;
 use crate::identity::principal::Principal;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::{Asked, OAuth};
@@ -45,6 +48,29 @@ impl OAuth {
             found = Some(target);
         }
         Ok(found)
+    }
+
+    /// The route that a resource (RFC 8707) is part of, by name, and its origin: what an agent asks for, as the route's metadata have it or below.
+    pub(crate) fn route_of(
+        &self,
+        info: &RequestInfo,
+        resource: &str,
+    ) -> Result<(Arc<str>, String), OAuthFault> {
+        let url = Url::parse(resource).map_err(|_| UNKNOWN)?;
+        let is_plain = url.query().is_none() && url.fragment().is_none();
+        let has_no_user = url.username().is_empty() && url.password().is_none();
+        if !is_plain || !has_no_user || check_path(url.path()).is_err() {
+            return Err(UNKNOWN);
+        }
+        let origin = url.origin().ascii_serialization();
+        let policy = self.snapshots.current();
+        let mut hosts = policy.routes().iter().map(|route| &route.route.host);
+        let host = hosts.find(|host| info.origin.at_host((*host).clone()).to_string() == origin);
+        let route = host.and_then(|host| policy.route(host, url.path()));
+        let route = route.filter(|route| !route.route.is_tcp());
+        route
+            .map(|route| (Arc::clone(&route.route.name), origin))
+            .ok_or(UNKNOWN)
     }
 
     fn target_named(&self, info: &RequestInfo, text: &str) -> Result<Target, OAuthFault> {

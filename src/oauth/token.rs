@@ -8,6 +8,7 @@ use axum::extract::State;
 use http::{Request, Response, StatusCode};
 use serde_json::Value;
 
+use crate::oauth::client::Client;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::{Asked, OAuth, client, reply};
 use crate::web::reply as web_reply;
@@ -54,14 +55,19 @@ impl OAuth {
 }
 
 impl Asked {
-    /// The client that asks; all there are are public, so its id is all there is to it.
-    pub(crate) fn client(&self) -> Result<&str, OAuthFault> {
+    /// Which client says that it asks; all there are are public, so its id is all there is to it.
+    pub(crate) fn client_id(&self) -> Result<&str, OAuthFault> {
         if self.form.one("client_secret").is_some() || self.form.one("client_assertion").is_some() {
             return Err(OAuthFault::InvalidClient);
         }
-        let id = self.required("client_id")?;
-        client::is_known(id)
-            .then_some(id)
-            .ok_or(OAuthFault::InvalidClient)
+        self.required("client_id")
+    }
+
+    /// The built-in client, where no other is served.
+    pub(crate) fn own_client(&self) -> Result<Client, OAuthFault> {
+        match self.client_id()? {
+            client::COMMAND_LINE => Ok(Client::CommandLine),
+            _ => Err(OAuthFault::InvalidClient),
+        }
     }
 }

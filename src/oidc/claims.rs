@@ -56,6 +56,7 @@ pub fn principal(
         claims: claims::kept(claims, &config.claims),
         acr,
         auth_time,
+        agents: Vec::new(),
     })
 }
 

@@ -8,7 +8,7 @@ use crate::identity::principal::Principal;
 use crate::identity::spiffe_id::{MeshIdentity, TrustDomain};
 use crate::policy::check;
 use crate::policy::compile::rules::CompiledRules;
-use crate::policy::model::{Action, Policy, Revision, Route, Rule};
+use crate::policy::model::{Policy, Revision, Route, Rule};
 use crate::policy::roles::CompiledBinding;
 use crate::policy::source::{self, CompiledSource};
 use crate::policy::svids::{self, SvidKind, SvidPlaces};
@@ -198,7 +198,7 @@ impl CompiledPolicy {
     /// The mesh identity this caller travels under; `None` is somebody who is not signed in, for whom only mappings with `anyone` are.
     pub fn mesh_identity(&self, principal: Option<&Principal>) -> Result<MeshIdentity, MapFault> {
         let is_meant = |source: &Arc<CompiledSource>| match principal {
-            Some(principal) => source.holds(principal, Action::Allow),
+            Some(principal) => source.describes(principal),
             None => source.anyone,
         };
         let mapping = self

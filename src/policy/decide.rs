@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::path::reading;
-use crate::identity::principal::{Principal, Requirement};
+use crate::identity::principal::{Agent, Principal, Requirement};
 use crate::policy::compile::rule::CompiledRule;
 use crate::policy::compile::rules::{Indexes, RuleSet};
 use crate::policy::compile::{CompiledPolicy, CompiledRoute};
 use crate::policy::index::{Entry, RuleIndex};
 use crate::policy::model::{Action, Route};
+use crate::policy::source::CompiledSource;
 use crate::policy::when::RequestHeaders;
 
 /// What is known of a request when it is decided.
@@ -83,6 +84,8 @@ pub enum DenyReason {
     NoRule,
     /// The route does not accept principals of this provider.
     Provider,
+    /// The caller would be allowed themselves, and no allow rule names the program that acts for them.
+    Agent,
 }
 
 /// What a rule in shadow mode would have changed.
@@ -116,6 +119,9 @@ impl CompiledPolicy {
     /// the caller can do alone comes first: a rule that only wants another sign-in; then the first that wants an approval, which is asked for once
     /// its other wishes are met. Somebody who is not signed in is asked to, unless a rule denies `anyone`: a stranger does not learn which paths have rules. They are asked as well where a deny rule
     /// only says who is excepted (`not_…`), since leaving that to strangers would let everybody through who signs out.
+    ///
+    /// What a program may do for somebody is decided twice, and has to pass both times: what they may do themselves, by the rules that say nothing of agents,
+    /// and what a rule lets that program do for them. So it never may more than they may, and nothing without a rule that names it.
     pub fn decide(&self, facts: &Facts<'_>) -> Verdict {
         let refused = Verdict::Deny(DenyReason::NoRule);
         let rules = self.rules.enforced.of_route.get(facts.route.index);
@@ -144,7 +150,9 @@ impl CompiledPolicy {
         let denies = self.first_of(rules, &facts, Action::Deny);
         match verdict {
             Verdict::Allow { .. } => denies.map(|rule| Shadow::WouldDeny { rule }),
-            Verdict::Deny(DenyReason::NoRule)
+            // Of an agent only what concerns it alone is told: what the person may not, no rule about agents would change.
+            Verdict::Deny(DenyReason::NoRule) if is_by_agent(&facts) => None,
+            Verdict::Deny(DenyReason::NoRule | DenyReason::Agent)
             | Verdict::SignIn
             | Verdict::StepUp { .. }
             | Verdict::Ask { .. }
@@ -168,13 +176,33 @@ impl CompiledPolicy {
         if !accepts_provider(&facts.route.route, principal) {
             return Verdict::Deny(DenyReason::Provider);
         }
-        let shared = &self.rules.enforced.everywhere;
-        let first = |action, accepts: &dyn Fn(&CompiledRule) -> bool| {
-            self.first_known(facts, principal, action, [of_route, shared], accepts)
-        };
-        if let Some(rule) = first(Action::Deny, &|_| true) {
+        let both = [of_route, &*self.rules.enforced.everywhere];
+        let agents = principal.agents.as_slice();
+        let denies = self.first_known(facts, (principal, agents), Action::Deny, both, &|_| true);
+        if let Some(rule) = denies {
             return denied_by(rule);
         }
+        let own = self.allowing(facts, (principal, &[]), both);
+        match (own, agents) {
+            (own, []) => own,
+            (Verdict::Allow { until, .. }, agents) => {
+                through(self.allowing(facts, (principal, agents), both), until)
+            }
+            (own, _) => own,
+        }
+    }
+
+    /// What allow rules say of somebody, or of programs that act for them.
+    fn allowing(
+        &self,
+        facts: &Facts<'_>,
+        caller: (&Principal, &[Agent]),
+        both: [&Indexes; 2],
+    ) -> Verdict {
+        let (principal, _) = caller;
+        let first = |action, accepts: &dyn Fn(&CompiledRule) -> bool| {
+            self.first_known(facts, caller, action, both, accepts)
+        };
         if let Some(rule) = first(Action::Allow, &|rule| rule.is_met(principal, facts)) {
             return allowed_by(rule, facts);
         }
@@ -222,7 +250,8 @@ impl CompiledPolicy {
         let first = match facts.principal {
             Some(principal) => {
                 let is_met = |rule: &CompiledRule| rule.is_met(principal, facts);
-                self.first_known(facts, principal, action, both, &is_met)
+                let caller = (principal, principal.agents.as_slice());
+                self.first_known(facts, caller, action, both, &is_met)
             }
             None => self.first_for_anyone(facts, action, both),
         };
@@ -244,7 +273,7 @@ impl CompiledPolicy {
     fn first_known(
         &self,
         facts: &Facts<'_>,
-        principal: &Principal,
+        (principal, agents): (&Principal, &[Agent]),
         action: Action,
         rules: [&Indexes; 2],
         accepts: &dyn Fn(&CompiledRule) -> bool,
@@ -255,7 +284,10 @@ impl CompiledPolicy {
             .chain(shared.candidates(principal, facts.path));
         self.first(facts, action, lists, |rule, entry| {
             let source = rule.from.get(entry.source as usize);
-            source.is_some_and(|source| source.holds(principal, action)) && accepts(rule)
+            let is_meant = |source: &Arc<CompiledSource>| {
+                source.takes_agents(agents, action) && source.holds(principal, action)
+            };
+            source.is_some_and(is_meant) && accepts(rule)
         })
     }
 
@@ -298,6 +330,24 @@ fn allowed_by(rule: &CompiledRule, facts: &Facts<'_>) -> Verdict {
             .as_ref()
             .and_then(|_asked| facts.granted_until(&rule.rule.name)),
     }
+}
+
+/// What a program may, where the person may it themselves; what either owes to a grant ends with the first of them.
+pub(super) fn through(agents: Verdict, own: Option<jiff::Timestamp>) -> Verdict {
+    match agents {
+        Verdict::Allow { rule, until } => Verdict::Allow {
+            rule,
+            until: own.into_iter().chain(until).min(),
+        },
+        Verdict::Deny(DenyReason::NoRule) => Verdict::Deny(DenyReason::Agent),
+        other => other,
+    }
+}
+
+fn is_by_agent(facts: &Facts<'_>) -> bool {
+    facts
+        .principal
+        .is_some_and(|principal| !principal.agents.is_empty())
 }
 
 fn denied_by(rule: &CompiledRule) -> Verdict {

@@ -4,10 +4,12 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::identity::principal::{Groups, Principal};
+use crate::identity::principal::{Agent, Groups, Principal};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::compile::rule::lists_method;
-use crate::policy::decide::{DenyReason, Facts, Verdict, accepts_provider, path_for_rules};
+use crate::policy::decide::{
+    DenyReason, Facts, Verdict, accepts_provider, path_for_rules, through,
+};
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Mode, Policy, Rule, Source, Target};
 use crate::policy::when::{Failure, claims_differ, claims_hold};
@@ -64,16 +66,49 @@ impl CompiledPolicy {
             ..*facts
         };
         let policy = self.policy();
-        let rules = policy.rules.iter();
-        let judged: Vec<(&Rule, Outcome)> = rules
+        let rules: Vec<&Rule> = policy
+            .rules
+            .iter()
             .filter(|rule| is_for_route(policy, rule, &facts))
-            .map(|rule| (&**rule, judge(policy, rule, &facts)))
+            .map(AsRef::as_ref)
             .collect();
+        let judged = |agents: &[Agent]| -> Vec<(&Rule, Outcome)> {
+            let rules = rules.iter();
+            rules
+                .map(|rule| (*rule, judge(policy, rule, &facts, agents)))
+                .collect()
+        };
+        let own = judged(&[]);
+        let agents = facts.principal.map(|principal| principal.agents.as_slice());
+        let Some(agents) = agents.filter(|agents| !agents.is_empty()) else {
+            return Explanation {
+                verdict: verdict(&facts, &own),
+                considered: own.into_iter().map(considered).collect(),
+            };
+        };
+        let acting = judged(agents);
+        let verdict = match (denied(&facts, &acting), verdict(&facts, &own)) {
+            (Some(denied), _) => denied,
+            (None, Verdict::Allow { until, .. }) => through(verdict(&facts, &acting), until),
+            (None, own) => own,
+        };
+        // Of a rule that says nothing of agents it is told whether it is for the person.
+        let told = own.into_iter().zip(acting).map(|(own, acting)| {
+            if acting.0.action == Action::Deny || names_agents(acting.0) {
+                acting
+            } else {
+                own
+            }
+        });
         Explanation {
-            verdict: verdict(&facts, &judged),
-            considered: judged.into_iter().map(considered).collect(),
+            verdict,
+            considered: told.map(considered).collect(),
         }
     }
+}
+
+fn names_agents(rule: &Rule) -> bool {
+    rule.from.iter().any(|source| source.agents.is_some())
 }
 
 fn considered((rule, outcome): (&Rule, Outcome)) -> Considered {
@@ -90,22 +125,32 @@ fn considered((rule, outcome): (&Rule, Outcome)) -> Considered {
     }
 }
 
-fn verdict(facts: &Facts<'_>, judged: &[(&Rule, Outcome)]) -> Verdict {
+/// The first rule of an action that counts and applies.
+fn applying(judged: &[(&Rule, Outcome)], wanted: Action) -> Option<Arc<str>> {
+    let applies = |(rule, outcome): &&(&Rule, Outcome)| {
+        rule.mode == Mode::Enforce && rule.action == wanted && matches!(outcome, Outcome::Applies)
+    };
+    let found = judged.iter().find(applies);
+    found.map(|(rule, _)| Arc::clone(&rule.name))
+}
+
+/// What comes before all allow rules.
+fn denied(facts: &Facts<'_>, judged: &[(&Rule, Outcome)]) -> Option<Verdict> {
     let refused = |principal| !accepts_provider(&facts.route.route, principal);
     if facts.principal.is_some_and(refused) {
-        return Verdict::Deny(DenyReason::Provider);
+        return Some(Verdict::Deny(DenyReason::Provider));
+    }
+    let rule = applying(judged, Action::Deny)?;
+    Some(Verdict::Deny(DenyReason::Rule { rule }))
+}
+
+fn verdict(facts: &Facts<'_>, judged: &[(&Rule, Outcome)]) -> Verdict {
+    if let Some(denied) = denied(facts, judged) {
+        return denied;
     }
     let counting = || judged.iter().filter(|(rule, _)| rule.mode == Mode::Enforce);
-    let applies = |wanted: Action| {
-        let mut found = counting()
-            .filter(|(rule, outcome)| rule.action == wanted && matches!(outcome, Outcome::Applies));
-        found.next().map(|(rule, _)| Arc::clone(&rule.name))
-    };
-    if let Some(rule) = applies(Action::Deny) {
-        return Verdict::Deny(DenyReason::Rule { rule });
-    }
     let is_unknown = counting().any(|(_, outcome)| matches!(outcome, Outcome::Unknown));
-    if let Some(rule) = applies(Action::Allow).filter(|_| !is_unknown) {
+    if let Some(rule) = applying(judged, Action::Allow).filter(|_| !is_unknown) {
         let asks =
             |(judged, _): &(&Rule, Outcome)| judged.name == rule && judged.approval.is_some();
         let until = judged.iter().any(asks).then(|| facts.granted_until(&rule));
@@ -180,7 +225,7 @@ fn is_for_route(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> bool {
 }
 
 /// The target is told of before the source: who somebody is matters only where the rule is about the request.
-fn judge(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> Outcome {
+fn judge(policy: &Policy, rule: &Rule, facts: &Facts<'_>, agents: &[Agent]) -> Outcome {
     if let Some(to) = &rule.to {
         let failures: Option<Vec<String>> = to
             .iter()
@@ -195,17 +240,26 @@ fn judge(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> Outcome {
     if let Some(failure) = when.and_then(|when| when.failure(facts, rule.action)) {
         return Outcome::Fails(circumstance(&failure, facts));
     }
-    let outcome = judge_from(policy, rule, facts.principal);
+    let outcome = judge_from(policy, rule, facts.principal, agents);
     match (outcome, facts.principal) {
         (Outcome::Applies, Some(principal)) => lacking(rule, principal, facts),
         (outcome, _) => outcome,
     }
 }
 
-fn judge_from(policy: &Policy, rule: &Rule, principal: Option<&Principal>) -> Outcome {
+fn judge_from(
+    policy: &Policy,
+    rule: &Rule,
+    principal: Option<&Principal>,
+    agents: &[Agent],
+) -> Outcome {
     let mut nearest = None;
     let mut is_unknown = false;
     for source in &rule.from {
+        if let Some(why) = agents_fail(source, agents, rule.action) {
+            nearest = nearest.or(Some(why));
+            continue;
+        }
         match judge_source(policy, source, principal, rule.action) {
             Outcome::Applies => return Outcome::Applies,
             Outcome::Unknown => is_unknown = true,
@@ -364,6 +418,25 @@ fn sources_named<'a>(
 
 fn matches(conditions: &[TextMatch], text: &str) -> bool {
     conditions.iter().any(|condition| condition.matches(text))
+}
+
+fn agents_fail(source: &Source, agents: &[Agent], action: Action) -> Option<String> {
+    let Some(wanted) = &source.agents else {
+        let is_for = action == Action::Deny || agents.is_empty();
+        let why = "it is for people themselves, and says nothing of agents";
+        return (!is_for).then(|| why.to_owned());
+    };
+    let other = source.not_agents.as_deref().unwrap_or_default();
+    let is_named = |agent: &Agent| matches(wanted, &agent.id) && !matches(other, &agent.id);
+    let is_for = match action {
+        Action::Allow => !agents.is_empty() && agents.iter().all(is_named),
+        Action::Deny => agents.iter().any(is_named),
+    };
+    let but = match other {
+        [] => String::new(),
+        other => format!(" but {}", list(other)),
+    };
+    (!is_for).then(|| format!("it is for the agents {}{but}", list(wanted)))
 }
 
 fn label_fails(source: &Source, principal: &Principal) -> Option<String> {

@@ -405,6 +405,11 @@ fn asking(person: &Principal, at: jiff::Timestamp) -> Value {
         .auth_time
         .map(|time| at.as_second().saturating_sub(time));
     let claims = &person.claims;
+    let agents: Value = person
+        .agents
+        .iter()
+        .map(|agent| Value::from(&*agent.id))
+        .collect();
     Fields::default()
         .with("provider", &*person.provider)
         .with("subject", &*person.subject)
@@ -418,6 +423,7 @@ fn asking(person: &Principal, at: jiff::Timestamp) -> Value {
             word(person.kind, yaml::KINDS).filter(|word| *word != "user"),
         )
         .with_some("claims", Some(json!(claims)).filter(|_| !claims.is_empty()))
+        .with_some("agents", Some(agents).filter(|_| !person.agents.is_empty()))
         .with_some("acr", person.acr.as_deref())
         .with_some("signed_in_ago", ago.map(|seconds| format!("{seconds}s")))
         .end()
@@ -439,6 +445,8 @@ fn source(source: &Source) -> Value {
         .with_some("kinds", kinds)
         .with_some("claims", conditions(source.claims.as_ref()))
         .with_some("people", names(source.people.as_ref()))
+        .with_some("agents", texts(source.agents.as_ref()))
+        .with_some("not_agents", texts(source.not_agents.as_ref()))
         .with_some("not_emails", texts(source.not_emails.as_ref()))
         .with_some("not_subjects", texts(source.not_subjects.as_ref()))
         .with_some("not_groups", texts(source.not_groups.as_ref()))

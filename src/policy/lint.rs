@@ -370,6 +370,7 @@ pub(super) fn may_mean_somebody(source: &Source) -> bool {
         source.providers.as_ref().map(Vec::len),
         source.kinds.as_ref().map(Vec::len),
         source.people.as_ref().map(Vec::len),
+        source.agents.as_ref().map(Vec::len),
     ];
     !lists.contains(&Some(0))
 }

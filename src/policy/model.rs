@@ -375,6 +375,11 @@ pub struct Source {
     pub claims: Option<BTreeMap<Arc<str>, Vec<TextMatch>>>,
     /// Names of [`People`].
     pub people: Option<Vec<Arc<str>>>,
+    /// Programs that act for the caller, by [`Agent::id`](crate::identity::principal::Agent): in an allow rule every one of the chain has to match, in a deny rule
+    /// any. Without it an item of an allow rule is for people who act themselves, and one of a deny rule for both.
+    pub agents: Option<Vec<TextMatch>>,
+    /// Takes some out of `agents`, beside which alone it stands.
+    pub not_agents: Option<Vec<TextMatch>>,
     /// As `emails`; none may match.
     pub not_emails: Option<Vec<TextMatch>>,
     /// As `subjects`; none may match.

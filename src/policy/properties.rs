@@ -68,6 +68,21 @@ proptest! {
     }
 
     #[test]
+    fn i2_an_agent_never_may_what_its_person_may_not_and_nothing_without_a_rule_about_agents(rules in rules(), mut request in request()) {
+        let is_let = is_allowed(&request.verdict(&rules));
+        let people_only: Vec<Rule> = rules.iter().cloned().map(|mut rule| {
+            rule.from.retain(|source| source.agents.is_none());
+            rule
+        }).collect();
+        let through = request.principal.as_ref().is_some_and(|principal| !principal.agents.is_empty());
+        prop_assert!(!through || !is_allowed(&request.verdict(&people_only)));
+        if let Some(principal) = &mut request.principal {
+            principal.agents = Vec::new();
+        }
+        prop_assert!(!through || !is_let || is_allowed(&request.verdict(&people_only)));
+    }
+
+    #[test]
     fn rules_in_shadow_change_no_verdict(rules in rules(), request in request()) {
         let enforced: Vec<Rule> = rules.iter().filter(|rule| rule.mode == Mode::Enforce).cloned().collect();
         prop_assert_eq!(request.verdict(&rules), request.verdict(&enforced));
@@ -194,6 +209,7 @@ fn person(email: Option<&str>, groups: Groups) -> Principal {
         claims: BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     }
 }
 

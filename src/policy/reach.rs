@@ -88,6 +88,7 @@ impl DenyReason {
             Self::Rule { .. } => "denied_by_rule",
             Self::NoRule => "not_allowed",
             Self::Provider => "provider_not_accepted",
+            Self::Agent => "agent_not_allowed",
         }
     }
 
@@ -105,6 +106,10 @@ impl DenyReason {
                     principal.provider
                 ),
                 None => "This application accepts other identity providers only.".to_owned(),
+            },
+            Self::Agent => match principal.and_then(Principal::acting) {
+                Some(agents) => format!("You may do it yourself, and no access rule lets {agents} do it for you."),
+                None => "No access rule lets a program do it for you.".to_owned(),
             },
         }
     }

@@ -76,6 +76,8 @@ fn source_says(source: &Source, text: &str) -> bool {
         &source.groups,
         &source.emails,
         &source.subjects,
+        &source.agents,
+        &source.not_agents,
         &source.not_groups,
         &source.not_emails,
         &source.not_subjects,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::identity::email::Email;
-use crate::identity::principal::{Groups, Principal, PrincipalKind};
+use crate::identity::principal::{Agent, Groups, Principal, PrincipalKind};
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, People, Source};
 use crate::policy::when::{claims_differ, claims_hold};
@@ -37,6 +37,8 @@ pub(super) struct CompiledSource {
     kinds: Option<Vec<PrincipalKind>>,
     claims: Option<Claims>,
     people: Option<Vec<Arc<[Arc<CompiledSource>]>>>,
+    agents: Option<TextSet>,
+    not_agents: Option<TextSet>,
     not_emails: Option<TextSet>,
     not_subjects: Option<TextSet>,
     not_groups: Option<TextSet>,
@@ -159,6 +161,8 @@ impl CompiledSource {
             kinds: source.kinds.clone(),
             claims: source.claims.clone(),
             people: people(&source.people),
+            agents: texts(&source.agents),
+            not_agents: texts(&source.not_agents),
             not_emails: texts(&source.not_emails),
             not_subjects: texts(&source.not_subjects),
             not_groups: texts(&source.not_groups),
@@ -179,6 +183,7 @@ impl CompiledSource {
             || self.groups.is_some()
             || self.providers.is_some()
             || self.kinds.is_some()
+            || self.agents.is_some()
             || self.claims.is_some();
         let named = self.people.as_ref();
         let is_unclear = |people: &[Arc<[Arc<Self>]>]| {
@@ -186,6 +191,28 @@ impl CompiledSource {
             sources.any(|source| source.only_excludes())
         };
         !asks && named.is_none_or(|people| is_unclear(people))
+    }
+
+    /// Whether it is for callers through whom these programs act; see [`Source::agents`]. That it is for the caller themselves is another question.
+    pub(super) fn takes_agents(&self, agents: &[Agent], action: Action) -> bool {
+        let Some(wanted) = &self.agents else {
+            return action == Action::Deny || agents.is_empty();
+        };
+        let other = self.not_agents.as_ref();
+        let is_named = |agent: &Agent| {
+            wanted.matches(&agent.id) && !other.is_some_and(|other| other.matches(&agent.id))
+        };
+        match action {
+            Action::Allow => !agents.is_empty() && agents.iter().all(is_named),
+            Action::Deny => agents.iter().any(is_named),
+        }
+    }
+
+    /// Whether it is for somebody in what is no question of rights: which name they go by in the mesh. What says nothing of agents is for people and for
+    /// what acts for them.
+    pub(super) fn describes(&self, principal: &Principal) -> bool {
+        self.holds(principal, Action::Allow)
+            && (self.agents.is_none() || self.takes_agents(&principal.agents, Action::Allow))
     }
 
     /// Whether `groups` could match if the groups are not known.

@@ -179,6 +179,7 @@ mod tests {
             claims: std::collections::BTreeMap::new(),
             acr: None,
             auth_time: None,
+            agents: Vec::new(),
         }
     }
 

@@ -116,7 +116,7 @@ pub fn reasons(explanation: &Explanation) -> String {
         Verdict::Deny(DenyReason::Provider) => {
             ": the route does not accept the provider".to_owned()
         }
-        Verdict::Deny(DenyReason::NoRule)
+        Verdict::Deny(DenyReason::NoRule | DenyReason::Agent)
         | Verdict::SignIn
         | Verdict::StepUp { .. }
         | Verdict::Ask { .. } => {
@@ -149,5 +149,6 @@ pub(crate) fn nobody_yet(provider: &str, subject: &str) -> Principal {
         claims: std::collections::BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     }
 }

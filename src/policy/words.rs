@@ -109,6 +109,8 @@ fn source(source: &Source) -> String {
     said.list("e-mail at", &source.email_domains);
     said.list("subject", &source.subjects);
     said.list("signed in at", &source.providers);
+    said.list("through the agent", &source.agents);
+    said.list("but not the agent", &source.not_agents);
     said.list("kind", &source.kinds.as_ref().map(|kinds| words(kinds)));
     said.pairs("claim", "is", &source.claims);
     said.list("not in group", &source.not_groups);

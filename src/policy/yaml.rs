@@ -37,7 +37,7 @@
 //!     from:                              # items are alternatives, fields of an item all hold
 //!       - { groups: [sre, "sre-*"], providers: [okta] }
 //!       # anyone: true (alone), signed_in: true, emails, email_domains, subjects, groups, providers, kinds: [user, workload],
-//!       # claims: { department: [eng, "eng-*"] }, people, and not_emails, not_subjects, not_groups, not_providers, not_claims, not_people
+//!       # claims: { department: [eng, "eng-*"] }, people, agents, not_agents, and not_emails, not_subjects, not_groups, not_providers, not_claims, not_people
 //!     to:                                # optional; everything
 //!       - { routes: [grafana], methods: [GET, POST], paths: ["/d/{*}", "/api/*"] }
 //!       # or { svids: [x509, jwt] } alone: SVIDs for the caller's own hands

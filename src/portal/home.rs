@@ -247,6 +247,7 @@ impl App {
             host: route.host.clone(),
             path: route.prefix.clone(),
             query: None,
+            agents: Vec::new(),
         };
         let mut open = own.requests.iter().filter_map(|request| match request {
             Request::Open(_) => Some(request.asked()),

@@ -62,9 +62,11 @@ fn of_session(session: &SessionRecord, is_here: bool, now: Timestamp) -> SignedI
 
 fn of_tokens(given: &GivenTokens, ends: Timestamp, now: Timestamp) -> SignedIn {
     SignedIn {
-        what: match given.family.client.as_str() {
-            "wayleave-cli" => "The command line".to_owned(),
-            other => other.to_owned(),
+        what: match (&given.family.acting, given.family.client.as_str()) {
+            // By what is proven of it, and not by what it calls itself.
+            (Some(acting), _) => format!("The agent {} at {}", acting.agent.id, acting.route),
+            (None, "wayleave-cli") => "The command line".to_owned(),
+            (None, other) => other.to_owned(),
         },
         note: match (given.how.as_deref(), &given.family.key_thumbprint) {
             (Some("device"), Some(_)) => "let in by a code, bound to its machine",

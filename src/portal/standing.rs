@@ -24,8 +24,9 @@ impl Portal {
             let lines = |name: &str| headers.get_all(name).iter().map(|value| value.as_bytes());
             Some(RequestHeaders::read(policy.header_names(), lines))
         };
+        let principal = wanted.through(visitor.principal());
         self.access.standing(Attempt {
-            principal: visitor.principal(),
+            principal: &principal,
             method: &wanted.method,
             host: &wanted.host,
             path: &wanted.path,
@@ -46,6 +47,7 @@ pub(super) fn wanted(place: &Place) -> Result<Wanted, PortalError> {
         host: Host::parse(&place.host).map_err(|_| PortalError::Request)?,
         path: path.to_owned(),
         query,
+        agents: Vec::new(),
     })
 }
 

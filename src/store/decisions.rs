@@ -133,7 +133,12 @@ impl Batch {
         let text = json(principal)?;
         let id = hex::encode(sha256(text.as_bytes()));
         let person = PersonId::of(principal);
-        let last = (words_of(principal), text.clone(), at);
+        // Whoever is known here is a person; what acts for them is of the decision alone.
+        let person_text = match principal.agents.as_slice() {
+            [] => text.clone(),
+            _ => json(&principal.through(Vec::new()))?,
+        };
+        let last = (words_of(principal), person_text, at);
         let known = self.people.entry(person.clone()).or_insert(last.clone());
         if known.2 < at {
             *known = last;

@@ -125,6 +125,7 @@ pub(in crate::store) enum Turn {
     SigningKeys,
     OpenDraft,
     AskForAccess,
+    RegisterClient,
     /// Seeing to it that the database keeps audit events.
     KeepEvents,
 }
@@ -140,6 +141,7 @@ impl Turn {
             Self::SigningKeys => 0x7761_796c_0002,
             Self::OpenDraft => 0x7761_796c_0006,
             Self::AskForAccess => 0x7761_796c_0003,
+            Self::RegisterClient => 0x7761_796c_0007,
             Self::KeepEvents => 0x7761_796c_0004,
         }
     }

@@ -165,8 +165,8 @@ impl Store {
             .transpose()
     }
 
-    /// Deletes what has expired: one-time values, machines that wait for approval, sessions past their absolute end, tombstones of sessions
-    /// that ended a day ago, and changes that are a day old. Tells of sessions, requests for access and grants whose time is up.
+    /// Deletes what has expired: one-time values, machines that wait for approval, programs that registered and are not made use of,
+    /// sessions past their absolute end, tombstones of sessions that ended a day ago, and changes that are a day old. Tells of sessions, requests for access and grants whose time is up.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let old = now.minus(KEPT);
@@ -178,6 +178,12 @@ impl Store {
             transaction
                 .execute(
                     "DELETE FROM device_grants WHERE expires_at <= $1",
+                    args![now],
+                )
+                .await?;
+            transaction
+                .execute(
+                    "DELETE FROM oauth_clients WHERE expires_at <= $1",
                     args![now],
                 )
                 .await?;

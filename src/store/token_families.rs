@@ -4,9 +4,13 @@
 //! the family then ends, since nobody can tell which of the two who showed it is the thief (RFC 9700 §4.14.2).
 
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::audit::event::{Event, FamilyEvent};
 use crate::clock::Timestamp;
+use crate::identity::principal::{Agent, Principal};
 use crate::secret::TokenHash;
 use crate::session::{FamilyEnd, FamilyId, SessionId, SessionRecord};
 use crate::store::changes::Change;
@@ -25,6 +29,51 @@ pub struct FamilyRecord {
     pub client: String,
     /// RFC 7638 thumbprint of the key that its tokens are bound to.
     pub key_thumbprint: Option<String>,
+    /// Present where an agent acts: its tokens say so, and are good at one route alone.
+    pub acting: Option<Acting>,
+}
+
+/// An agent, and where it may act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acting {
+    /// Who it is.
+    pub agent: Agent,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The route's origin, as text.
+    pub audience: String,
+}
+
+/// A live family with which an agent acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActingFamily {
+    /// The family.
+    pub id: FamilyId,
+    /// Who acts, and where.
+    pub acting: Acting,
+    /// When somebody let it.
+    pub since: Timestamp,
+}
+
+/// Most agents of one person that are listed.
+const LISTED: i64 = 200;
+
+/// That a program acts for somebody who gave it their token.
+pub struct Delegation<'a> {
+    /// The family of the person's token.
+    pub family: &'a FamilyId,
+    /// Their session.
+    pub session: &'a SessionId,
+    /// Which program of theirs had the token.
+    pub client: &'a str,
+    /// Who they are.
+    pub principal: &'a Principal,
+    /// Who acts, the one that asks first.
+    pub agents: &'a [Agent],
+    /// Where.
+    pub route: &'a str,
+    /// Where it was asked from.
+    pub peer: &'a str,
 }
 
 /// A live family, as the person sees it on whose behalf it was given.
@@ -61,21 +110,30 @@ struct FamilyRow {
     session: String,
     client: String,
     key_thumbprint: Option<String>,
+    acting: Option<String>,
 }
 
-impl From<FamilyRow> for FamilyRecord {
-    fn from(row: FamilyRow) -> Self {
-        Self {
-            id: FamilyId(row.id.into()),
-            session: SessionId(row.session.into()),
-            client: row.client,
-            key_thumbprint: row.key_thumbprint,
-        }
+impl FamilyRow {
+    /// Of a family whose agent cannot be read nothing is given: its tokens would be the person's own.
+    fn record(self) -> Result<FamilyRecord, StoreError> {
+        let acting = self.acting.as_deref().map(serde_json::from_str).transpose();
+        let acting = acting.map_err(|fault| StoreError::Inconsistent {
+            table: "token_families",
+            id: self.id.clone(),
+            what: fault.to_string(),
+        })?;
+        Ok(FamilyRecord {
+            id: FamilyId(self.id.into()),
+            session: SessionId(self.session.into()),
+            client: self.client,
+            key_thumbprint: self.key_thumbprint,
+            acting,
+        })
     }
 }
 
 /// The live family of a refresh token, used or not.
-const OF_REFRESH_TOKEN: &str = "SELECT f.id, f.session, f.client, f.key_thumbprint FROM refresh_tokens r \
+const OF_REFRESH_TOKEN: &str = "SELECT f.id, f.session, f.client, f.key_thumbprint, f.acting FROM refresh_tokens r \
      JOIN token_families f ON f.id = r.family JOIN sessions s ON s.id = f.session \
      WHERE r.hash = $1 AND f.ended_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2";
 
@@ -85,26 +143,29 @@ struct GivenRow {
     session: String,
     client: String,
     key_thumbprint: Option<String>,
+    acting: Option<String>,
     how: Option<String>,
     peer: Option<String>,
     created_at: i64,
     renewed_at: Option<i64>,
 }
 
-impl From<GivenRow> for GivenTokens {
-    fn from(row: GivenRow) -> Self {
-        Self {
-            how: row.how,
-            peer: row.peer.and_then(|peer| peer.parse().ok()),
-            at: Timestamp::from_micros(row.created_at),
-            renewed_at: Timestamp::from_micros(row.renewed_at.unwrap_or(row.created_at)),
-            family: FamilyRecord {
-                id: FamilyId(row.id.into()),
-                session: SessionId(row.session.into()),
-                client: row.client,
-                key_thumbprint: row.key_thumbprint,
-            },
-        }
+impl GivenRow {
+    fn given(self) -> Result<GivenTokens, StoreError> {
+        let family = FamilyRow {
+            id: self.id,
+            session: self.session,
+            client: self.client,
+            key_thumbprint: self.key_thumbprint,
+            acting: self.acting,
+        };
+        Ok(GivenTokens {
+            how: self.how,
+            peer: self.peer.and_then(|peer| peer.parse().ok()),
+            at: Timestamp::from_micros(self.created_at),
+            renewed_at: Timestamp::from_micros(self.renewed_at.unwrap_or(self.created_at)),
+            family: family.record()?,
+        })
     }
 }
 
@@ -127,6 +188,14 @@ impl Store {
         peer: &str,
     ) -> Result<bool, StoreError> {
         let now = self.clock.now();
+        let acting = family.acting.as_ref().map(serde_json::to_string);
+        let acting = acting
+            .transpose()
+            .map_err(|fault| StoreError::Inconsistent {
+                table: "token_families",
+                id: family.id.0.to_string(),
+                what: fault.to_string(),
+            })?;
         within(async {
             let mut transaction = self.database.begin().await?;
             // Writing the row keeps an end of the session that happens at the same time waiting.
@@ -143,8 +212,8 @@ impl Store {
             let principal = principal_of(&family.session, principal)?;
             transaction
                 .execute(
-                    "INSERT INTO token_families (id, session, client, key_thumbprint, created_at, how, peer) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    "INSERT INTO token_families (id, session, client, key_thumbprint, created_at, how, peer, acting) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                     args![
                         &*family.id.0,
                         &*family.session.0,
@@ -152,7 +221,8 @@ impl Store {
                         family.key_thumbprint.as_deref(),
                         now,
                         how,
-                        peer
+                        peer,
+                        acting.as_deref()
                     ],
                 )
                 .await?;
@@ -167,6 +237,7 @@ impl Store {
                     family: &label,
                     client: &family.client,
                 },
+                family.acting.as_ref().map(|acting| (&acting.agent, &*acting.route)),
                 how,
                 family.key_thumbprint.is_some(),
                 peer,
@@ -174,6 +245,53 @@ impl Store {
             transaction.tell(&[event], now).await?;
             transaction.commit().await?;
             Ok(true)
+        })
+        .await
+    }
+
+    /// What acts for a person in any of their live sessions, the newest first.
+    pub async fn acting_families(
+        &self,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Vec<ActingFamily>, StoreError> {
+        let rows: Vec<(String, String, i64)> = within(self.database.fetch(
+            "SELECT f.id, f.acting, f.created_at FROM token_families f JOIN sessions s ON s.id = f.session \
+             WHERE s.issuer = $1 AND s.subject = $2 AND s.ended_at IS NULL AND s.expires_at > $3 \
+             AND f.ended_at IS NULL AND f.acting IS NOT NULL ORDER BY f.created_at DESC, f.id LIMIT $4",
+            args![issuer, subject, self.clock.now(), LISTED],
+        ))
+        .await?;
+        let read = |(id, acting, since): (String, String, i64)| {
+            let acting =
+                serde_json::from_str(&acting).map_err(|fault| StoreError::Inconsistent {
+                    table: "token_families",
+                    id: id.clone(),
+                    what: fault.to_string(),
+                })?;
+            Ok(ActingFamily {
+                id: FamilyId(id.into()),
+                acting,
+                since: Timestamp::from_micros(since),
+            })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Keeps an event of a delegation.
+    pub async fn tell_delegation(&self, told: &Delegation<'_>) -> Result<(), StoreError> {
+        let (session, family) = (told.session.label(), told.family.label());
+        let of_family = FamilyEvent {
+            principal: told.principal,
+            session: &session,
+            family: &family,
+            client: told.client,
+        };
+        let event = Event::agent_delegated(&of_family, told.agents, told.route, told.peer);
+        within(async {
+            let mut transaction = self.database.begin().await?;
+            transaction.tell(&[event], self.clock.now()).await?;
+            transaction.commit().await
         })
         .await
     }
@@ -193,9 +311,10 @@ impl Store {
             let found: Vec<FamilyRow> = transaction
                 .fetch(OF_REFRESH_TOKEN, args![presented.to_hex(), now])
                 .await?;
-            let Some(family) = found.into_iter().next().map(FamilyRecord::from) else {
+            let Some(family) = found.into_iter().next() else {
                 return Ok(Rotation::Unknown);
             };
+            let family = family.record()?;
             if family.client != client || family.key_thumbprint.as_deref() != key {
                 return Ok(Rotation::NotTheirs);
             }
@@ -240,7 +359,7 @@ impl Store {
                 .fetch(OF_REFRESH_TOKEN, args![refresh.to_hex(), self.clock.now()]),
         )
         .await?;
-        Ok(rows.into_iter().next().map(FamilyRecord::from))
+        rows.into_iter().next().map(FamilyRow::record).transpose()
     }
 
     /// What programs were given on behalf of somebody and is still good, the newest first. Sessions that were not used since `used_since` are over.
@@ -251,7 +370,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<GivenTokens>, StoreError> {
         let rows: Vec<GivenRow> = within(self.database.fetch(
-            "SELECT f.id, f.session, f.client, f.key_thumbprint, f.how, f.peer, f.created_at, \
+            "SELECT f.id, f.session, f.client, f.key_thumbprint, f.acting, f.how, f.peer, f.created_at, \
              (SELECT MAX(r.created_at) FROM refresh_tokens r WHERE r.family = f.id) AS renewed_at \
              FROM token_families f JOIN sessions s ON s.id = f.session \
              WHERE s.issuer = $1 AND s.subject = $2 AND f.ended_at IS NULL AND s.ended_at IS NULL \
@@ -259,7 +378,7 @@ impl Store {
             args![issuer, subject, self.clock.now(), used_since, limit],
         ))
         .await?;
-        Ok(rows.into_iter().map(Into::into).collect())
+        rows.into_iter().map(GivenRow::given).collect()
     }
 
     /// The live session of a live family.

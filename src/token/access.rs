@@ -12,13 +12,18 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::identity::principal::Agent;
 use crate::secret;
+use crate::token::act;
 use crate::token::assertion::Minter;
 use crate::token::claims::{self, ClaimFault, Claims};
 use crate::token::jws::{self, Unverified};
 
 /// The `typ` of access tokens (RFC 9068 §2.1).
 pub const TYPE: &str = "at+jwt";
+
+/// The same of tokens with which somebody acts: an edge that does not know `act` must not take one for the person's own.
+pub const ACTING_TYPE: &str = "wayleave-acting+jwt";
 
 /// How far clocks of edges may be apart.
 const LEEWAY: Duration = Duration::from_secs(5);
@@ -38,6 +43,10 @@ pub struct AccessToken {
     pub family: String,
     /// RFC 7638 thumbprint of the key that it is bound to.
     pub key_thumbprint: Option<String>,
+    /// The programs that act for the subject, the one that asks first; empty when it is a program of their own.
+    pub agents: Vec<Agent>,
+    /// The one route of the audience that it is good at; any of them if `None`.
+    pub route: Option<String>,
     /// When it was made.
     pub issued_at: Timestamp,
     /// Not good from then on.
@@ -56,6 +65,10 @@ struct AccessClaims<'a> {
     sid: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<Confirmation<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Value>,
 }
 
 /// RFC 9449 §6.1.
@@ -92,6 +105,13 @@ impl From<ClaimFault> for AccessFault {
     }
 }
 
+impl AccessToken {
+    /// Who acts, as the token says it (RFC 8693 §4.1).
+    pub fn act(&self) -> Option<Value> {
+        act::claim(&self.agents)
+    }
+}
+
 impl Minter {
     /// Signs an access token.
     pub fn access_token(&self, token: &AccessToken) -> String {
@@ -108,8 +128,10 @@ impl Minter {
                 .key_thumbprint
                 .as_deref()
                 .map(|jkt| Confirmation { jkt }),
+            route: token.route.as_deref(),
+            act: token.act(),
         };
-        self.sign_as(TYPE, &claims)
+        self.sign_as(type_of(&token.agents), &claims)
     }
 
     /// Verifies an access token of this issuer for this audience.
@@ -136,11 +158,15 @@ impl Minter {
     ) -> Result<AccessToken, AccessFault> {
         let token = jws::parse(token).map_err(|_| AccessFault::Malformed)?;
         let typ = token.header.typ.as_deref();
-        if typ != Some(TYPE) || token.header.algorithm != Some(Algorithm::ES256) {
+        let is_ours = typ == Some(TYPE) || typ == Some(ACTING_TYPE);
+        if !is_ours || token.header.algorithm != Some(Algorithm::ES256) {
             return Err(AccessFault::Type);
         }
         self.verify_signature(&token)?;
         let read = read(&token.claims, now)?;
+        if typ != Some(type_of(&read.agents)) {
+            return Err(AccessFault::Type);
+        }
         if read.issuer != issuer {
             return Err(AccessFault::Audience);
         }
@@ -180,9 +206,15 @@ fn read(claims: &Claims, now: Timestamp) -> Result<AccessToken, AccessFault> {
         client: own("client_id")?,
         family: own("sid")?,
         key_thumbprint: thumbprint(claims)?,
+        agents: act::read(claims.get("act")).ok_or(AccessFault::Claim("act"))?,
+        route: route(claims)?,
         issued_at,
         expires_at,
     })
+}
+
+fn type_of(agents: &[Agent]) -> &'static str {
+    if agents.is_empty() { TYPE } else { ACTING_TYPE }
 }
 
 /// A confirmation that is there and cannot be read must not make a token one that needs none.
@@ -194,6 +226,15 @@ fn thumbprint(claims: &Claims) -> Result<Option<String>, AccessFault> {
     match jkt {
         Some(jkt) => Ok(Some(jkt.to_owned())),
         None => Err(AccessFault::Claim("cnf")),
+    }
+}
+
+/// The same of a route: one that cannot be read must not make it a token for all of them.
+fn route(claims: &Claims) -> Result<Option<String>, AccessFault> {
+    match claims.get("route") {
+        None => Ok(None),
+        Some(Value::String(route)) => Ok(Some(route.clone())),
+        Some(_) => Err(AccessFault::Claim("route")),
     }
 }
 

@@ -9,7 +9,7 @@ use aws_lc_rs::rand::SystemRandom;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::audit::chain::Link;
 use crate::audit::checkpoint;
@@ -18,6 +18,7 @@ use crate::identity::principal::{Groups, Principal};
 use crate::mesh::svid::Svid;
 use crate::secret;
 use crate::store::{Store, StoreError};
+use crate::token::act;
 use crate::token::ring::{self, KeyFact, Ring, SigningPair};
 
 /// The header that carries it.
@@ -63,6 +64,9 @@ struct AssertionClaims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<&'a str>>,
     mesh_identity: &'a str,
+    /// RFC 8693 §4.1; absent where the person asks themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Value>,
     cnf: Confirmation<'a>,
 }
 
@@ -151,6 +155,7 @@ impl Minter {
             name: principal.display_name.as_deref(),
             groups,
             mesh_identity: svid.identity.as_str(),
+            act: act::claim(&principal.agents),
             cnf: Confirmation {
                 thumbprint: &svid.thumbprint,
             },

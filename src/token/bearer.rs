@@ -228,6 +228,7 @@ impl Issuer {
             claims: claims::kept(claims, &self.config.claims),
             acr,
             auth_time,
+            agents: Vec::new(),
         };
         Ok((principal, expires_at))
     }
@@ -251,7 +252,8 @@ impl Issuer {
     }
 }
 
-/// Refuses what is a JWT of the issuer but no access token: logout tokens, ID tokens of a sign-in (security.md G5).
+/// Refuses what is a JWT of the issuer but no access token of its subject: logout tokens, ID tokens of a sign-in (security.md G5), tokens of somebody who acts
+/// for it.
 fn check_kind(token: &Unverified<'_>) -> Result<(), BearerFault> {
     if token
         .header
@@ -261,7 +263,8 @@ fn check_kind(token: &Unverified<'_>) -> Result<(), BearerFault> {
     {
         return Err(BearerFault::Algorithm);
     }
-    for name in ["events", "nonce"] {
+    // Who acts by such a token is not whom it names (RFC 8693 §4.1), and taken for them it could do all that they may.
+    for name in ["events", "nonce", "act"] {
         if token.claims.contains_key(name) {
             return Err(BearerFault::Claim(name.to_owned()));
         }

@@ -7,6 +7,7 @@ use url::form_urlencoded;
 use crate::address::host::Host;
 use crate::address::origin::Origin;
 use crate::address::path::{check_query, examine_path};
+use crate::identity::principal::{Agent, LONGEST_CHAIN, Principal};
 use crate::web::parameters::Parameters;
 
 /// The page on the home host.
@@ -26,7 +27,12 @@ pub struct Wanted {
     pub path: String,
     /// What follows it.
     pub query: Option<String>,
+    /// Through which agents, as rules call them; empty for whoever asks themselves.
+    pub agents: Vec<String>,
 }
+
+/// Longest name of an agent.
+const LONGEST_AGENT: usize = 512;
 
 impl Wanted {
     /// The address of the page on the home host at `home`, whose scheme and port are those of all our hosts.
@@ -45,13 +51,37 @@ impl Wanted {
         if self.method != "GET" {
             query.append_pair("method", &self.method);
         }
+        if !self.agents.is_empty() {
+            query.append_pair("agents", &self.agents_text());
+        }
         format!("{home}{ASK_PATH}?{}", query.finish())
     }
 
     /// Reads what [`Self::ask_url`] wrote; `None` if it is of another scheme or port, or no request could look like that.
     pub fn read(parameters: &Parameters, home: &Origin) -> Option<Self> {
         let method = parameters.one("method").unwrap_or("GET");
-        Self::parse(method, parameters.one("to")?, home)
+        let mut wanted = Self::parse(method, parameters.one("to")?, home)?;
+        wanted.agents = match parameters.one("agents") {
+            None | Some("") => Vec::new(),
+            Some(text) => agents(text)?,
+        };
+        Some(wanted)
+    }
+
+    /// The agents as one parameter: a name a line.
+    pub fn agents_text(&self) -> String {
+        self.agents.join("\n")
+    }
+
+    /// Somebody with these agents, of whom nothing is believed but what they would be called.
+    pub fn through(&self, principal: &Principal) -> Principal {
+        let agent = |id: &String| Agent {
+            id: id.as_str().into(),
+            issuer: "".into(),
+            subject: id.as_str().into(),
+            name: None,
+        };
+        principal.through(self.agents.iter().map(agent).collect())
     }
 
     /// Reads a method and an address; `None` as with [`Self::read`]. Letter for letter: nothing is repaired that others would read in another way.
@@ -73,6 +103,7 @@ impl Wanted {
             host,
             path: path.to_owned(),
             query: query.map(str::to_owned),
+            agents: Vec::new(),
         })
     }
 
@@ -83,6 +114,15 @@ impl Wanted {
             None => self.path.clone(),
         }
     }
+}
+
+/// A form's text has lines that end in two characters.
+fn agents(text: &str) -> Option<Vec<String>> {
+    let names: Vec<String> = text.lines().map(str::to_owned).collect();
+    let is_name = |name: &String| {
+        !name.is_empty() && name.len() <= LONGEST_AGENT && !name.chars().any(char::is_control)
+    };
+    (names.len() <= LONGEST_CHAIN && names.iter().all(is_name)).then_some(names)
 }
 
 fn is_method(text: &str) -> bool {
@@ -110,16 +150,22 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        for (method, path, query) in [
-            ("GET", "/", None),
-            ("POST", "/a/b%20c", Some("x=1&y=%2F&z")),
-            ("GET", "/d;v=1/b", Some("a=b?c")),
+        for (method, path, query, agents) in [
+            ("GET", "/", None, &[][..]),
+            ("POST", "/a/b%20c", Some("x=1&y=%2F&z"), &["loopback"]),
+            (
+                "GET",
+                "/d;v=1/b",
+                Some("a=b?c"),
+                &["robots/a b", "https://agent.example"],
+            ),
         ] {
             let wanted = Wanted {
                 method: method.to_owned(),
                 host: Host::parse("app.example").unwrap(),
                 path: path.to_owned(),
                 query: query.map(str::to_owned),
+                agents: agents.iter().map(ToString::to_string).collect(),
             };
             let url = wanted.ask_url(&home());
             let (page, written) = url.split_once('?').unwrap();
@@ -131,6 +177,7 @@ mod tests {
             host: Host::parse("app.example").unwrap(),
             path: "/a".to_owned(),
             query: Some("%20".repeat(2000)),
+            agents: Vec::new(),
         };
         assert!(long.ask_url(&home()).ends_with("%2Fa"));
     }
@@ -162,6 +209,9 @@ mod tests {
             assert_eq!(read(&format!("to={written}")), None, "{to}");
         }
         let good = "to=https://app.example/a";
+        for agents in ["a%0A%0Ab", "a%0Ab%0Ac", "a%00", "%0A"] {
+            assert_eq!(read(&format!("{good}&agents={agents}")), None, "{agents}");
+        }
         assert!(read(good).is_some());
         for method in ["get", "A%20B", "G\u{c9}T", "%0d%0a"] {
             assert_eq!(read(&format!("{good}&method={method}")), None, "{method}");

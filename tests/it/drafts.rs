@@ -190,6 +190,7 @@ fn principal(name: &str, groups: &[&str]) -> Principal {
         claims: std::collections::BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod access;
 mod access_served;
+mod agents;
 mod audit;
 mod browser;
 mod check;

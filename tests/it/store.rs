@@ -151,6 +151,7 @@ fn principal() -> Principal {
         claims: std::collections::BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     }
 }
 
@@ -1263,6 +1264,8 @@ fn access_token(keys: &SigningKeys, place: &Place) -> String {
         client: "wayleave-cli".to_owned(),
         family: "0123".to_owned(),
         key_thumbprint: None,
+        agents: Vec::new(),
+        route: None,
         issued_at: place.clock.now(),
         expires_at: place.clock.now().plus(Duration::from_secs(3600)),
     })

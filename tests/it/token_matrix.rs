@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Request, StatusCode};
 use wayleave::clock::SystemClock;
 
+use crate::agents;
 use crate::parts::browser::navigation;
 use crate::parts::empty;
 use crate::parts::house::House;
@@ -13,7 +14,12 @@ use crate::parts::program_of::{
 };
 
 /// Where a token is presented, and whether it was taken.
-async fn taken(house: &House, alice: &ProgramOf, place: &str, token: &str) -> bool {
+async fn taken(
+    house: &House,
+    (alice, clients): (&ProgramOf, &[String; 2]),
+    place: &str,
+    token: &str,
+) -> bool {
     let key = &alice.key;
     let (app, admin) = (house.url("app", "/x"), house.url("admin", "/x"));
     let me = house.url("access", "/.wayleave/api/v1/me");
@@ -40,6 +46,38 @@ async fn taken(house: &House, alice: &ProgramOf, place: &str, token: &str) -> bo
             return exchange(house, Some(key), token, "app").await.status == StatusCode::OK;
         }
         "refresh" => return refresh(house, Some(key), token).await.status == StatusCode::OK,
+        "an agent's refresh" | "another agent's refresh" => {
+            let agent = &clients[usize::from(place.starts_with("another"))];
+            let fields = [
+                ("grant_type", "refresh_token"),
+                ("client_id", agent.as_str()),
+                ("refresh_token", token),
+            ];
+            return ask(house, None, &fields).await.status == StatusCode::OK;
+        }
+        "actor" => {
+            let fields = [
+                ("grant_type", EXCHANGE),
+                ("subject_token", alice.home_token.as_str()),
+                ("subject_token_type", ACCESS),
+                ("actor_token", token),
+                ("actor_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+                ("resource", "app"),
+            ];
+            return ask(house, Some(key), &fields).await.status == StatusCode::OK;
+        }
+        "subject of an actor" => {
+            let actor = house.issuer.token(|_| ());
+            let fields = [
+                ("grant_type", EXCHANGE),
+                ("subject_token", token),
+                ("subject_token_type", ACCESS),
+                ("actor_token", &actor),
+                ("actor_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+                ("resource", "app"),
+            ];
+            return ask(house, Some(key), &fields).await.status == StatusCode::OK;
+        }
         "code" => return redeem(house, Some(key), token).await.status == StatusCode::OK,
         "device" => {
             let fields = [
@@ -78,13 +116,68 @@ const PLACES: &[&str] = &[
     "logout",
     "device",
     "code",
+    "actor",
+    "subject of an actor",
+    "another agent's refresh",
+    "an agent's refresh",
     // Last: what is refused here may end what it belongs to.
     "refresh",
 ];
 
+/// A kind of token: its name, one of them, and where it is good.
+type Kind = (&'static str, String, &'static [&'static str]);
+
+/// Two agents' clients, and every token that an agent can have.
+async fn tokens_of_agents(house: &House, alice: &ProgramOf) -> ([String; 2], Vec<Kind>) {
+    // Rules that let agents do what their person may, so that only tokens are in question.
+    house
+        .put_in_force(|text| {
+            text + "  - { name: agents, action: allow, from: [{ groups: [staff], agents: [\"*\"] }], to: [{ routes: [app, admin] }] }\n"
+        })
+        .await;
+    let agent = agents::let_in(house, "alice").await;
+    let other = agents::let_in(house, "alice").await;
+    let mut third = house.signed_in("alice").await;
+    let agents_code = agents::code(house, &mut third, &agent.client).await;
+    let clients = [agent.client.clone(), other.client];
+    let delegated = {
+        let actor = house.issuer.token(|_| ());
+        let fields = [
+            ("grant_type", EXCHANGE),
+            ("subject_token", alice.home_token.as_str()),
+            ("subject_token_type", ACCESS),
+            ("actor_token", &actor),
+            ("actor_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+            ("resource", "app"),
+        ];
+        text(&ask(house, Some(&alice.key), &fields).await, "access_token")
+    };
+    let kinds: Vec<Kind> = vec![
+        (
+            "an agent's access token",
+            agent.access,
+            &["bearer at its route", "subject of an actor"],
+        ),
+        (
+            "access token of a workload that acts",
+            delegated,
+            &["proven at its route", "subject of an actor"],
+        ),
+        ("an agent's code", agents_code, &[]),
+        (
+            "an agent's refresh token",
+            agent.refresh,
+            &["an agent's refresh"],
+        ),
+    ];
+    (clients, kinds)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_token_is_good_only_where_it_is_meant_to_be() {
-    let allowing = |text: String| format!("{text}\n[tokens]\nallow_unbound = true\n");
+    let allowing = |text: String| {
+        agents::letting_agents_in(format!("{text}\n[tokens]\nallow_unbound = true\n"))
+    };
     let house = House::start_as("sqlite://wayleave.db", Arc::new(SystemClock), allowing).await;
     let svids =
         "  - { name: svids, action: allow, from: [{ groups: [sre] }], to: [{ svids: [jwt] }] }\n";
@@ -119,13 +212,8 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
     let mut another = house.signed_in("alice").await;
     let code = code(&house, &mut another).await;
     let cookies = another.cookies("app.localhost");
-    let cookie = cookies
-        .split("wayleave=")
-        .nth(1)
-        .unwrap()
-        .split(';')
-        .next()
-        .unwrap();
+    let cookie = cookies.split("wayleave=").nth(1).unwrap();
+    let cookie = cookie.split(';').next().unwrap();
     let device = {
         let url = house.url("access", "/.wayleave/oauth/device_authorization");
         let proof = alice.key.proof("POST", &url, None);
@@ -136,18 +224,23 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
         )
     };
     let svid = alice.jwt_svid(&house, "vault").await;
-    let kinds: Vec<(&str, String, &[&str])> = vec![
+    let (clients, of_agents) = tokens_of_agents(&house, &alice).await;
+    let mut kinds: Vec<Kind> = vec![
         ("JWT-SVID", svid, &[]),
         (
             "access token for the API",
             alice.home_token.clone(),
-            &["proven at the API", "exchange"],
+            &["proven at the API", "exchange", "subject of an actor"],
         ),
-        ("access token for a route", bound, &["proven at its route"]),
+        (
+            "access token for a route",
+            bound,
+            &["proven at its route", "subject of an actor"],
+        ),
         (
             "access token for a route, unbound",
             unbound,
-            &["bearer at its route"],
+            &["bearer at its route", "subject of an actor"],
         ),
         ("assertion", assertion, &[]),
         ("checkpoint", checkpoint, &[]),
@@ -162,14 +255,15 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
         (
             "trusted issuer's token",
             house.issuer.token(|_| ()),
-            &["bearer at its route"],
+            &["bearer at its route", "actor"],
         ),
         ("logout token", house.issuer.logout_token(), &["logout"]),
         ("refresh token", alice.refresh_token.clone(), &["refresh"]),
     ];
+    kinds.extend(of_agents);
     for (kind, token, meant) in &kinds {
         for place in PLACES {
-            let taken = taken(&house, &alice, place, token).await;
+            let taken = taken(&house, (&alice, &clients), place, token).await;
             assert_eq!(taken, meant.contains(place), "{kind}: {place}");
         }
     }
@@ -178,7 +272,10 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
     let stranger = ProgramOf::let_in(&other, "alice").await;
     for token in [&stranger.home_token, &stranger.refresh_token] {
         for place in PLACES {
-            assert!(!taken(&house, &stranger, place, token).await, "{place}");
+            assert!(
+                !taken(&house, (&stranger, &clients), place, token).await,
+                "{place}"
+            );
         }
     }
 }

@@ -56,7 +56,7 @@ if ! cmp -s tests/parts/requirements.txt "$parts/requirements.txt"; then
 fi
 
 if ! cmp -s tests/parts/package.json tests/parts/node_modules/.installed.json; then
-  echo "installing the OpenID provider and the browser driver from npm"
+  echo "installing the OpenID provider, the browser driver and the MCP SDK from npm"
   (cd tests/parts && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --loglevel=error)
   cp tests/parts/package.json tests/parts/node_modules/.installed.json
 fi

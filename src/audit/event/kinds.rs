@@ -31,6 +31,11 @@ pub const KINDS: &[Kind] = &[
         "{client} for {person}, from {peer}",
     ),
     kind(
+        "agent_delegated",
+        "Agent let act",
+        "at {route} for {person}, from {peer}",
+    ),
+    kind(
         "tokens_ended",
         "Program's tokens ended",
         "{client} for {person}, {reason~}",

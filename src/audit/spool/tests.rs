@@ -18,6 +18,7 @@ fn principal(subject: &str) -> Principal {
         claims: std::collections::BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     }
 }
 

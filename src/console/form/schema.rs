@@ -137,6 +137,14 @@ const PERSON: &[Field] = &[
     rare("subjects", "Subjects", "The issuer's sub.", Lines, Nothing),
     rare("kinds", "Kinds", "user or workload.", Lines, Nothing),
     rare(
+        "agents",
+        "Through the agents",
+        "https://agent.example, loopback, or issuer/subject; * is any.",
+        Lines,
+        Nothing,
+    ),
+    rare("not_agents", "But not the agents", "", Lines, Nothing),
+    rare(
         "claims",
         "Claims",
         "Like department: eng, a pair a line.",

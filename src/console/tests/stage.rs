@@ -130,6 +130,7 @@ pub(super) fn person(name: &str) -> Principal {
         claims: std::collections::BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     }
 }
 

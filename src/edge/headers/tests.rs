@@ -37,6 +37,7 @@ fn principal(email: Option<&str>) -> Principal {
         claims: std::collections::BTreeMap::new(),
         acr: None,
         auth_time: None,
+        agents: Vec::new(),
     }
 }
 

@@ -63,6 +63,12 @@ fn ask_url(authenticated: &Authenticated, home: &Host) -> String {
         host: request.origin.host.clone(),
         path: request.path.clone(),
         query: request.query.clone(),
+        agents: authenticated
+            .principal()
+            .into_iter()
+            .flat_map(|principal| &principal.agents)
+            .map(|agent| agent.id.to_string())
+            .collect(),
     };
     wanted.ask_url(&request.origin.at_host(home.clone()))
 }
@@ -83,7 +89,11 @@ fn told(authenticated: &Authenticated, reason: &Denial, entry: &Entry) -> Refusa
 }
 
 fn who(principal: &Principal) -> String {
-    format!("{}, signed in at {}", principal.label(), principal.provider)
+    let person = format!("{}, signed in at {}", principal.label(), principal.provider);
+    match principal.acting() {
+        Some(agents) => format!("{agents} for {person}"),
+        None => person,
+    }
 }
 
 fn why(reason: &Denial, principal: Option<&Principal>) -> String {

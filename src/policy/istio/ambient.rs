@@ -193,7 +193,7 @@ impl Writer<'_> {
             .filter_map(|mapping| {
                 let pattern = Pattern::of(mapping, own)?;
                 let means = |source: &Source| {
-                    is_meant(source, &rule.from, &policy.people)
+                    is_meant(source, rule, &policy.people)
                         && (rule.action == Action::Deny || is_accepted(source, route))
                 };
                 Some((pattern, mapping.from.iter().all(means)))
@@ -249,8 +249,17 @@ fn is_accepted(source: &Source, route: &Route) -> bool {
 }
 
 /// Whether everybody whom a mapping's item is for is meant by one of a rule's, as far as can be seen from what both say.
-fn is_meant(item: &Source, from: &[Source], people: &[People]) -> bool {
-    from.iter().any(|wanted| implies(item, wanted, people))
+fn is_meant(item: &Source, rule: &Rule, people: &[People]) -> bool {
+    rule.from
+        .iter()
+        .any(|wanted| has_agents_of(item, wanted, rule.action) && implies(item, wanted, people))
+}
+
+/// Whether the item is for the same agents. Which of them acts the certificate says only where a mapping is for agents alone; a rule that denies without a word
+/// about them is for all.
+fn has_agents_of(item: &Source, wanted: &Source, action: Action) -> bool {
+    let is_same = item.agents == wanted.agents && item.not_agents == wanted.not_agents;
+    is_same || (action == Action::Deny && wanted.agents.is_none())
 }
 
 fn implies(item: &Source, wanted: &Source, people: &[People]) -> bool {

@@ -233,6 +233,9 @@ impl Claims<'_> {
             .map(|other| Field::NotEmails(texts(other))));
         add(source.groups.as_deref().map(Field::Groups));
         add(source.not_groups.as_deref().map(Field::NotGroups));
+        add(source.agents.is_some().then_some(Field::Unseen(
+            "which agent acts, in a way that Istio can compare",
+        )));
         let has_claims = source.claims.is_some() || source.not_claims.is_some();
         add(has_claims.then_some(Field::Unseen("other claims")));
         fields
@@ -340,6 +343,7 @@ impl Claims<'_> {
             || source.groups.is_some()
             || source.providers.is_some()
             || source.kinds.is_some()
+            || source.agents.is_some()
             || source.claims.is_some();
         let named = source.people.as_ref();
         let is_unclear = |names: &Vec<_>| {

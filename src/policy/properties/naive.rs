@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wayleave::identity::principal::{Groups, Principal};
+use wayleave::identity::principal::{Agent, Groups, Principal};
 use wayleave::policy::decide::{DenyReason, Facts, Verdict};
 use wayleave::policy::matcher::{PathMatch, TemplateSegment, TextMatch};
 use wayleave::policy::model::{Action, Mode, Policy, Rule, Source, Target, When};
@@ -161,9 +161,25 @@ fn source(policy: &Policy, source: &Source, principal: &Principal) -> Truth {
     ])
 }
 
+/// Whether an item is for what acts for somebody. To allow, all of a chain has to be named; to deny, one of it.
+fn acting(source: &Source, agents: &[Agent], action: Action) -> bool {
+    let named = |agent: &Agent, wanted: &[TextMatch]| {
+        let other = source.not_agents.as_deref().unwrap_or_default();
+        any_text(wanted, &agent.id) && !any_text(other, &agent.id)
+    };
+    match (&source.agents, action) {
+        (None, Action::Deny) => true,
+        (None, Action::Allow) => agents.is_empty(),
+        (Some(wanted), Action::Deny) => agents.iter().any(|agent| named(agent, wanted)),
+        (Some(_), Action::Allow) if agents.is_empty() => false,
+        (Some(wanted), Action::Allow) => !agents.iter().any(|agent| !named(agent, wanted)),
+    }
+}
+
 /// Whom a rule is for.
-fn from(policy: &Policy, rule: &Rule, principal: Option<&Principal>) -> Truth {
+fn from(policy: &Policy, rule: &Rule, principal: Option<&Principal>, agents: &[Agent]) -> Truth {
     or(rule.from.iter().map(|one| match principal {
+        Some(_) if !acting(one, agents, rule.action) => Some(false),
         _ if one.anyone => Some(true),
         Some(principal) => source(policy, one, principal),
         None if only_excepts(policy, one) => None,
@@ -180,6 +196,7 @@ fn only_excepts(policy: &Policy, source: &Source) -> bool {
         source.groups.is_some(),
         source.providers.is_some(),
         source.kinds.is_some(),
+        source.agents.is_some(),
         source.claims.is_some(),
     ];
     let named = source.people.as_ref().map(|names| named(policy, names));
@@ -280,7 +297,7 @@ fn when(when: &When, facts: &Facts<'_>) -> Truth {
 }
 
 /// Whether a rule applies: known, unknown, or known not to. What is unknown of a stranger is kept so.
-fn applies(policy: &Policy, rule: &Rule, facts: &Facts<'_>, seen: &str) -> Truth {
+fn applies(policy: &Policy, rule: &Rule, facts: &Facts<'_>, agents: &[Agent], seen: &str) -> Truth {
     let to = rule.to.as_ref();
     let is_about = match to {
         Some(to) => to.iter().any(|one| target(policy, one, facts, seen)),
@@ -291,7 +308,7 @@ fn applies(policy: &Policy, rule: &Rule, facts: &Facts<'_>, seen: &str) -> Truth
     if !is_about || !resolved(circumstances) {
         return Some(false);
     }
-    let whom = from(policy, rule, facts.principal);
+    let whom = from(policy, rule, facts.principal, agents);
     match facts.principal {
         Some(_) => Some(resolved(whom)),
         None => whom,
@@ -358,8 +375,37 @@ fn seen(facts: &Facts<'_>) -> Option<String> {
     (facts.route.route.allow_path_parameters && !is_odd).then(|| parts.join("/"))
 }
 
-/// What a document says of a request.
+/// What a document says of a request. With agents the person has to be let in as well, as if they came themselves.
 pub(crate) fn decide(policy: &Policy, facts: &Facts<'_>) -> Verdict {
+    let agents = facts
+        .principal
+        .map(|principal| principal.agents.clone())
+        .unwrap_or_default();
+    let through = decide_through(policy, facts, &agents);
+    if agents.is_empty() {
+        return through;
+    }
+    if let Verdict::Deny(DenyReason::Provider | DenyReason::Rule { .. }) = through {
+        return through;
+    }
+    let own = match decide_through(policy, facts, &[]) {
+        Verdict::Allow { until, .. } => until,
+        refused => return refused,
+    };
+    match through {
+        Verdict::Allow { rule, until } => Verdict::Allow {
+            rule,
+            until: match (own, until) {
+                (Some(own), Some(until)) => Some(own.min(until)),
+                (one, other) => one.or(other),
+            },
+        },
+        Verdict::Deny(DenyReason::NoRule) => Verdict::Deny(DenyReason::Agent),
+        refused => refused,
+    }
+}
+
+fn decide_through(policy: &Policy, facts: &Facts<'_>, agents: &[Agent]) -> Verdict {
     let Some(seen) = seen(facts) else {
         return Verdict::Deny(DenyReason::NoRule);
     };
@@ -374,7 +420,7 @@ pub(crate) fn decide(policy: &Policy, facts: &Facts<'_>) -> Verdict {
         let rules = policy.rules.iter();
         let counting =
             rules.filter(move |rule| rule.action == action && rule.mode == Mode::Enforce);
-        let judged = counting.map(|rule| (rule, applies(policy, rule, facts, &seen)));
+        let judged = counting.map(|rule| (rule, applies(policy, rule, facts, agents, &seen)));
         judged.collect::<Vec<_>>()
     };
     let (denying, allowing) = (of(Action::Deny), of(Action::Allow));

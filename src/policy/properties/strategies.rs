@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use wayleave::identity::email::Email;
-use wayleave::identity::principal::{Groups, Principal, PrincipalKind, Requirement};
+use wayleave::identity::principal::{Agent, Groups, Principal, PrincipalKind, Requirement};
 use wayleave::identity::spiffe_id::TrustDomain;
 use wayleave::policy::compile::CompiledPolicy;
 use wayleave::policy::decide::{Facts, Grant, Verdict};
@@ -95,7 +95,9 @@ pub(crate) fn source() -> impl Strategy<Value = Source> {
         )
     };
     let people = || names(&["mixed", "nobody"]);
-    let more = (claims(), claims(), people(), people());
+    let agents = || texts(&["https://agent.example", "loopback", "robots/*", "*"]);
+    let agents = (agents(), agents());
+    let more = (claims(), claims(), people(), people(), agents);
     (0..6, any::<bool>(), wanted, other, more).prop_map(|(kind, signed_in, wanted, other, more)| {
         if kind == 0 {
             return Source {
@@ -118,6 +120,8 @@ pub(crate) fn source() -> impl Strategy<Value = Source> {
             not_claims: more.1,
             people: more.2,
             not_people: more.3,
+            not_agents: more.4.1.filter(|_| more.4.0.is_some()),
+            agents: more.4.0,
             ..Source::default()
         };
         source.signed_in = signed_in || source == Source::default();
@@ -230,7 +234,7 @@ pub(crate) fn requirement() -> impl Strategy<Value = Requirement> {
 pub(crate) fn approval() -> impl Strategy<Value = Approval> {
     let length = select(&[60, 4 * 60 * 60][..]).prop_map(Duration::from_secs);
     (vec(source(), 0..3), length, any::<bool>()).prop_map(|(mut from, at_most, break_glass)| {
-        from.retain(|source| !source.anyone);
+        from.retain(|source| !source.anyone && source.agents.is_none());
         Approval {
             from,
             at_most,
@@ -298,6 +302,17 @@ pub(crate) fn plain(name: &str, action: Action, from: Vec<Source>) -> Rule {
     }
 }
 
+const AGENTS: [&str; 3] = ["https://agent.example", "loopback", "robots/1"];
+
+fn agent(id: &str) -> Agent {
+    Agent {
+        id: id.into(),
+        issuer: "https://issuer.example".into(),
+        subject: id.into(),
+        name: None,
+    }
+}
+
 pub(crate) fn principal() -> impl Strategy<Value = Option<Principal>> {
     let groups = prop_oneof![
         4 => vec(select(&GROUPS[..]).prop_map(Arc::from), 0..5)
@@ -313,9 +328,14 @@ pub(crate) fn principal() -> impl Strategy<Value = Option<Principal>> {
     let team = option::of(vec(select(&["eng", "ops"][..]).prop_map(Arc::from), 0..2));
     let acr = option::of(select(&["mfa", "pwd"][..]).prop_map(Arc::from));
     let sign_in = (team, acr, option::of(0i64..7200));
-    option::weighted(0.8, (groups, email, kind, names, sign_in)).prop_map(|principal| {
+    let agents = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => vec(select(&AGENTS[..]), 1..3),
+    ];
+    let known = (groups, email, kind, names, sign_in, agents);
+    option::weighted(0.8, known).prop_map(|principal| {
         principal.map(
-            |(groups, email, kind, (provider, subject), (team, acr, ago))| Principal {
+            |(groups, email, kind, (provider, subject), (team, acr, ago), agents)| Principal {
                 kind,
                 provider: provider.into(),
                 issuer: format!("https://{provider}").into(),
@@ -326,6 +346,7 @@ pub(crate) fn principal() -> impl Strategy<Value = Option<Principal>> {
                 claims: team.map(|team| ("team".into(), team)).into_iter().collect(),
                 acr,
                 auth_time: ago.map(|ago| now().as_second() - ago),
+                agents: agents.into_iter().map(agent).collect(),
             },
         )
     })

@@ -61,6 +61,7 @@ pub(super) fn people(reader: &mut Reader, at: &At<'_>) -> Option<People> {
                 "`anyone`, `people` and `not_people` cannot stand in what is named; they stand in rules and mappings",
             );
         }
+        no_agents(reader, item, &source);
         Some(source)
     });
     Some(People {
@@ -82,6 +83,7 @@ pub(super) fn role_binding(reader: &mut Reader, at: &At<'_>) -> Option<RoleBindi
         if source.anyone {
             reader.fault(item, "somebody who is not signed in can have no role");
         }
+        no_agents(reader, item, &source);
         Some(source)
     });
     Some(RoleBinding {
@@ -161,6 +163,7 @@ fn approval(reader: &mut Reader, at: &At<'_>) -> Option<Approval> {
                     "nobody knows who `anyone` is, and an approval needs a name; write `signed_in: true`",
                 );
             }
+            no_agents(reader, item, &source);
             Some(source)
         })
     });
@@ -188,6 +191,8 @@ fn source(reader: &mut Reader, at: &At<'_>) -> Option<Source> {
             "kinds",
             "claims",
             "people",
+            "agents",
+            "not_agents",
             "not_emails",
             "not_subjects",
             "not_groups",
@@ -213,6 +218,14 @@ fn source(reader: &mut Reader, at: &At<'_>) -> Option<Source> {
     if anyone && fields.len() > 1 {
         reader.fault(at, "nothing may stand beside `anyone: true`");
     }
+    if let Some(at) = fields.field("not_agents")
+        && fields.field("agents").is_none()
+    {
+        reader.fault(
+            &at,
+            "it takes some out of `agents`, which has to stand beside it; write `agents: [\"*\"]`",
+        );
+    }
     Some(Source {
         anyone,
         signed_in: fields.field("signed_in").is_some(),
@@ -224,6 +237,8 @@ fn source(reader: &mut Reader, at: &At<'_>) -> Option<Source> {
         kinds: reader.texts(&fields, "kinds", |text| word(text, KINDS)),
         claims: circumstances::conditions(reader, &fields, "claims", claim_name),
         people: reader.texts(&fields, "people", name),
+        agents: reader.texts(&fields, "agents", TextMatch::parse),
+        not_agents: reader.texts(&fields, "not_agents", TextMatch::parse),
         not_emails: reader.texts(&fields, "not_emails", email_match),
         not_subjects: reader.texts(&fields, "not_subjects", TextMatch::parse),
         not_groups: reader.texts(&fields, "not_groups", TextMatch::parse),
@@ -231,6 +246,14 @@ fn source(reader: &mut Reader, at: &At<'_>) -> Option<Source> {
         not_claims: circumstances::conditions(reader, &fields, "not_claims", claim_name),
         not_people: reader.texts(&fields, "not_people", name),
     })
+}
+
+/// Who is named, who decides and who has a role are people and programs themselves.
+fn no_agents(reader: &mut Reader, at: &At<'_>, source: &Source) {
+    if source.agents.is_some() {
+        let message = "`agents` stands in the `from` of rules and mappings only: nothing acts for somebody here";
+        reader.fault(at, message);
+    }
 }
 
 /// The name of a claim as the provider's configuration has it.

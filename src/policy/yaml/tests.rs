@@ -178,6 +178,11 @@ fn unclear_rules_are_refused() {
         "from: [{ groups: }]",
         "from: [{ groups: [a], groups: [b] }]",
         "from: [{ kinds: [robot] }]",
+        "from: [{ anyone: true, agents: ['*'] }]",
+        "from: [{ not_agents: [loopback] }]",
+        "from: [{ agents: ['a*b'] }]",
+        "from: [{ agents: loopback }]",
+        "from: [{ signed_in: true }]\n    require: { approval: { from: [{ agents: ['*'] }], at_most: 1h } }",
         "from: [{ Groups: [a] }]",
         "from: [{ email_domains: ['@corp.com'] }]",
         "from: [{ email_domains: ['*.corp.com'] }]",
@@ -195,6 +200,7 @@ fn unclear_rules_are_refused() {
         "from: []\n    to: []",
         "from: [{ groups: [] }]",
         "from: [{ anyone: true }]",
+        "from: [{ agents: ['https://*', loopback], not_agents: ['https://other.example'] }]",
     ] {
         assert!(parse(&rule(rest)).is_ok(), "{rest}");
     }
@@ -438,6 +444,11 @@ fn j4_circumstances_that_cannot_be_read_refuse_the_document() {
         (
             "from: [{ groups: [sre] }]",
             "from: [{ people: [admins] }]",
+            "people[0].from[0]",
+        ),
+        (
+            "from: [{ groups: [sre] }]",
+            "from: [{ agents: [loopback] }]",
             "people[0].from[0]",
         ),
     ] {

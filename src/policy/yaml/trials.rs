@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::address::host::Host;
 use crate::address::path::check_path;
 use crate::identity::email::Email;
-use crate::identity::principal::{Groups, Principal, PrincipalKind};
+use crate::identity::principal::{Agent, Groups, LONGEST_CHAIN, Principal, PrincipalKind};
 use crate::policy::model::{Expected, PolicyTest, TestRequest};
 use crate::policy::trial::nobody_yet;
 use crate::policy::yaml::parts::{choice_or, name, required_name, word};
@@ -205,6 +205,21 @@ fn headers(reader: &mut Reader, fields: &Fields<'_>) -> Vec<(Arc<str>, String)> 
     headers
 }
 
+/// An agent of whom no more is said than rules look at.
+fn agent(text: &str) -> Result<Agent, &'static str> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(
+            "an agent is named as in rules, like https://agent.example, loopback or robots/builder",
+        );
+    }
+    Ok(Agent {
+        id: text.into(),
+        issuer: "".into(),
+        subject: text.into(),
+        name: None,
+    })
+}
+
 fn person(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Principal> {
     let known = [
         "provider",
@@ -212,6 +227,7 @@ fn person(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Principal>
         "email",
         "groups",
         "kind",
+        "agents",
         "claims",
         "acr",
         "signed_in_ago",
@@ -229,6 +245,13 @@ fn person(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Principal>
         reader.fault(at, "it must have `subject` or `email`");
     }
     let groups = reader.texts(&fields, "groups", |text| Ok::<_, String>(Arc::from(text)));
+    let agents = reader.texts(&fields, "agents", agent).unwrap_or_default();
+    if let Some(at) = fields.field("agents")
+        && agents.len() > LONGEST_CHAIN
+    {
+        let message = format!("at most {LONGEST_CHAIN} agents may act one for the next");
+        reader.fault(&at, message);
+    }
     let acr = fields.field("acr").and_then(|at| reader.text(&at));
     let ago = fields.field("signed_in_ago");
     let ago = ago.and_then(|at| reader.parsed(&at, humantime::parse_duration));
@@ -238,6 +261,7 @@ fn person(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Principal>
         email,
         groups: Groups::Known(groups.unwrap_or_default().into_iter().collect()),
         claims: circumstances::values(reader, &fields, "claims"),
+        agents,
         acr: acr.map(Arc::from),
         auth_time: ago.map(|ago| now.as_second().saturating_sub(ago)),
         ..nobody_yet(&provider?, &named?)

@@ -6,6 +6,7 @@ use super::*;
 use crate::audit::chain::Link;
 use crate::audit::checkpoint;
 use crate::clock::ManualClock;
+use crate::identity::principal::Agent;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const HOME: &str = "https://access.example";
@@ -23,6 +24,8 @@ fn token() -> AccessToken {
         client: "wayleave-cli".to_owned(),
         family: "0123".to_owned(),
         key_thumbprint: Some("thumbprint".to_owned()),
+        agents: Vec::new(),
+        route: None,
         issued_at: NOW,
         expires_at: NOW.plus(Duration::from_secs(300)),
     }
@@ -33,6 +36,33 @@ fn what_is_signed_is_read_again() {
     let minter = minter();
     let signed = minter.access_token(&token());
     assert_eq!(minter.verify_access(&signed, HOME, APP, NOW), Ok(token()));
+    let agent = Agent {
+        id: "https://agent.example".into(),
+        issuer: HOME.into(),
+        subject: "agent-1".into(),
+        name: Some("Helper".into()),
+    };
+    let acting = AccessToken {
+        agents: vec![agent.clone(), agent],
+        route: Some("app".to_owned()),
+        ..token()
+    };
+    let signed = minter.access_token(&acting);
+    assert_eq!(minter.verify_access(&signed, HOME, APP, NOW), Ok(acting));
+    // Under the other's type neither is one.
+    let header = |token: &str| jws::parse(token).unwrap().header.typ;
+    assert_eq!(header(&signed).as_deref(), Some(ACTING_TYPE));
+    let bare = minter.sign_as(
+        ACTING_TYPE,
+        &serde_json::from_slice::<Value>(
+            &URL_SAFE_NO_PAD
+                .decode(minter.access_token(&token()).split('.').nth(1).unwrap())
+                .unwrap(),
+        )
+        .unwrap(),
+    );
+    let verified = minter.verify_access(&bare, HOME, APP, NOW);
+    assert_eq!(verified, Err(AccessFault::Type));
     let unbound = AccessToken {
         key_thumbprint: None,
         ..token()

@@ -100,7 +100,12 @@ pub(crate) fn of_its_kind(principal: Principal) -> Principal {
         "okta" => PrincipalKind::User,
         _ => PrincipalKind::Workload,
     };
-    Principal { kind, ..principal }
+    // Which agent acts is left to the edge, whose decision every request has passed.
+    Principal {
+        kind,
+        agents: Vec::new(),
+        ..principal
+    }
 }
 
 /// A request before the edge.
@@ -229,7 +234,9 @@ pub(crate) fn unexplained(
         Verdict::SignIn => is_told(Effect::LeavesToTheEdge, &|note| {
             denies(note) || note.why.contains("once the prefix is taken off")
         }),
-        Verdict::StepUp { .. } | Verdict::Ask { .. } | Verdict::Deny(DenyReason::Provider) => false,
+        Verdict::StepUp { .. }
+        | Verdict::Ask { .. }
+        | Verdict::Deny(DenyReason::Provider | DenyReason::Agent) => false,
     };
     (!is_explained).then(|| {
         format!(
