@@ -65,8 +65,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "oauth",
         &[
-            "web", "oidc", "token", "session", "mesh", "snapshot", "store", "policy", "identity",
-            "config", "address",
+            "web", "oidc", "token", "session", "mesh", "snapshot", "store", "policy", "audit",
+            "identity", "config", "address",
         ],
     ),
     ("web", &["session", "policy", "identity", "address"]),
