@@ -124,6 +124,10 @@ const PLACES: &[&str] = &[
     "refresh",
 ];
 
+/// A rule that gives out JWT-SVIDs.
+const SVIDS: &str =
+    "  - { name: svids, action: allow, from: [{ groups: [sre] }], to: [{ svids: [jwt] }] }\n";
+
 /// A kind of token: its name, one of them, and where it is good.
 type Kind = (&'static str, String, &'static [&'static str]);
 
@@ -179,9 +183,7 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
         agents::letting_agents_in(format!("{text}\n[tokens]\nallow_unbound = true\n"))
     };
     let house = House::start_as("sqlite://wayleave.db", Arc::new(SystemClock), allowing).await;
-    let svids =
-        "  - { name: svids, action: allow, from: [{ groups: [sre] }], to: [{ svids: [jwt] }] }\n";
-    house.put_in_force(|text| text + svids).await;
+    house.put_in_force(|text| text + SVIDS).await;
     let mut alice = ProgramOf::let_in(&house, "alice").await;
     let bound = alice.token_for(&house, "app").await;
     let fields = [
