@@ -49,7 +49,9 @@ async fn a_rule_that_asks_for_a_stronger_sign_in_gets_it_and_the_page_asked_for(
     assert_eq!(page.status, StatusCode::UNAUTHORIZED);
     assert_eq!(page.json()["code"], "step_up_required");
     let challenge = page.header("www-authenticate");
+    let metadata = house.url("partner", "/.well-known/oauth-protected-resource");
     let expected = "Bearer error=\"insufficient_user_authentication\", acr_values=\"mfa hwk\"";
+    let expected = format!("{expected}, resource_metadata=\"{metadata}\"");
     assert_eq!(challenge, expected);
 
     house.upstream.forget();
@@ -108,7 +110,7 @@ async fn a_sign_in_that_grew_too_old_cuts_streams_and_is_renewed() {
     assert_eq!(page.json()["code"], "step_up_required");
     assert!(
         page.header("www-authenticate")
-            .ends_with(", max_age=\"600\"")
+            .contains(", max_age=\"600\", resource_metadata=")
     );
     // Upstreams have clocks of their own, and accept nothing of ten minutes from now: that it comes so far has to be enough.
     let arrived = browser.go(&house.url("partner", "/again")).await;
