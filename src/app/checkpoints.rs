@@ -39,8 +39,7 @@ impl Signer {
                 match self.sign().await {
                     Ok(()) => {}
                     Err(error @ WitnessError::Forgotten { .. }) => {
-                        self.freshness.lost();
-                        tracing::error!(%error, "everything is refused from now on, and this edge ends");
+                        self.freshness.lost(&error);
                         return;
                     }
                     Err(error) => {

@@ -37,7 +37,8 @@ impl OAuth {
         }
         let key = self.proven_key(asked)?;
         let key_thumbprint = self.wanted_binding(asked, key)?;
-        let verified = self.bearer.verify(asked.required("subject_token")?).await;
+        let jwt = asked.required("subject_token")?;
+        let verified = self.bearer.verify(jwt).await;
         let verified = verified.map_err(OAuthFault::SubjectToken)?;
         // A verifier forgives clocks that differ; what is derived does not live on that.
         let until = verified.not_after;
@@ -57,7 +58,7 @@ impl OAuth {
             browser: None,
             replaces: None,
         };
-        let token = TokenHash::of(asked.required("subject_token")?.as_bytes());
+        let token = TokenHash::of(jwt.as_bytes());
         let session = self.session_of(token, principal, until, arrival).await?;
         let family = FamilyRecord {
             id: FamilyId::generate(),

@@ -63,8 +63,7 @@ impl Follower {
                 }
                 Ok(()) => {}
                 Err(SnapshotError::Store(error @ StoreError::AnotherHistory)) => {
-                    self.freshness.lost();
-                    tracing::error!(%error, "everything is refused from now on, and this edge ends");
+                    self.freshness.lost(&error);
                     return;
                 }
                 Err(error) if !progress.failing => {
