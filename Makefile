@@ -3,7 +3,7 @@
 # A failure's own words are worth more than where it was: they come last.
 export RUST_BACKTRACE = 0
 
-.PHONY: demo build test quick check parts it screenshots bench count differential fuzz fmt
+.PHONY: demo build test quick check parts it screenshots bench bench-decisions count differential fuzz fmt
 
 # Builds the binary and runs the main job on this machine: an edge, a demo identity provider, and four mesh workloads behind it.
 demo:
@@ -44,16 +44,21 @@ bench: parts
 	cargo build --locked --release
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/run.py
 
+# Decisions beside Cedar's and beside Envoy's RBAC filter, on the same policies; some 15 minutes, most of it building. Needs wrk.
+bench-decisions: parts
+	cd bench/reference && cargo bench --locked
+	tests/parts/with-parts.sh target/parts/python/bin/python bench/decide.py
+
 # System calls per request and per connection, whatever else the machine does; needs strace besides. ARGS="--instructions FOLDER" counts instructions with valgrind.
 count: parts
 	cargo build --locked --release
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/count.py $(ARGS)
 
-# Ten million random requests, each decided by the engine and by an evaluator that shares nothing with it, and sixty thousand by a real Envoy that has
-# the policy as Istio's manifests; some 20 minutes after the build.
+# Ten million random requests, each decided by the engine and by an evaluator that shares nothing with it, and a hundred thousand by a real Envoy that has
+# the policy as Istio's manifests; some 30 minutes after the build.
 differential: parts
 	WAYLEAVE_TEST_CASES=340000 cargo test --locked --release --lib j7_
-	WAYLEAVE_TEST_ENVOY_POLICIES=2000 tests/parts/with-parts.sh cargo test --locked --release --test it j7_envoy
+	WAYLEAVE_TEST_ENVOY_POLICIES=3400 tests/parts/with-parts.sh cargo test --locked --release --test it j7_envoy
 
 # A minute of each fuzz target; needs cargo-fuzz and a nightly toolchain.
 fuzz:

@@ -8,9 +8,11 @@
 )]
 
 use std::fmt::Write;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::runtime::Runtime;
 use wayleave::admin::actor::Actor;
 use wayleave::admin::policy_rules::PolicyRules;
 use wayleave::admin::revisions::{Revisions, Writing};
@@ -20,9 +22,14 @@ use wayleave::identity::spiffe_id::TrustDomain;
 use wayleave::policy::check::Known;
 use wayleave::policy::compile::CompiledPolicy;
 use wayleave::policy::model::Revision;
-use wayleave::secret::{Sealer, random};
+use wayleave::secret::Sealer;
 use wayleave::snapshot;
 use wayleave::store::Store;
+
+// As the product has it.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RULES: usize = 100_000;
 const ROUTES: usize = 1_000;
@@ -77,15 +84,13 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }.enable_all().build().unwrap();
-    let folder = tempfile::tempdir().unwrap();
     let domain = TrustDomain::parse("td").unwrap();
-    let config = StoreConfig {
-        url: url(&folder).into(),
-        key: Arc::new(Sealer::new(&random())),
-        connections: 4,
-    };
-    let store = runtime.block_on(Store::open(&config, Arc::new(SystemClock)));
-    let store = store.unwrap();
+    if let Some(url) = std::env::args().skip_while(|it| it != "--load").nth(1) {
+        return load(&runtime, &url, &domain);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(&folder);
+    let store = open(&runtime, &url);
     let revisions = Revisions {
         store: store.clone(),
         rules: PolicyRules {
@@ -134,4 +139,35 @@ fn main() {
         runtime.block_on(revisions.export(None)).unwrap()
     });
     println!("{}", peak());
+    println!("in a process of its own:");
+    let this = std::env::current_exe().unwrap();
+    let edge = Command::new(this)
+        .args(["--bench", "--load", &url])
+        .status();
+    assert!(edge.unwrap().success());
+}
+
+fn open(runtime: &Runtime, url: &str) -> Store {
+    let config = StoreConfig {
+        url: url.into(),
+        key: Arc::new(Sealer::new(&[7; 32])),
+        connections: 4,
+    };
+    let store = runtime.block_on(Store::open(&config, Arc::new(SystemClock)));
+    store.unwrap()
+}
+
+/// What an edge does at its start, and what memory it takes.
+fn load(runtime: &Runtime, url: &str, domain: &TrustDomain) {
+    let store = open(runtime, url);
+    println!("before: {}", peak());
+    let loaded = told("load and compile", || {
+        runtime.block_on(snapshot::load(&store, domain)).unwrap()
+    });
+    println!("loaded: {}", peak());
+    let policy = loaded.policy.policy().clone();
+    told("compile once more", || {
+        CompiledPolicy::new(policy, Revision(1), domain).unwrap()
+    });
+    println!("compiled beside it: {}", peak());
 }

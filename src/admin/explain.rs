@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::address::host::Host;
 use crate::admin::granted::History;
-use crate::admin::replay::facts;
+use crate::admin::replay::Asked;
 use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::audit::decision::Decided;
 use crate::clock::Timestamp;
@@ -178,8 +179,13 @@ impl Revisions {
         let history = History::of(&self.store, at).await;
         let history = history.map_err(RevisionsError::from)?;
         let grants = history.at(decided.principal.as_deref(), at);
-        let facts = facts(&policy, &decided, decided.first_at, &grants);
-        let found = facts.map(|facts| found(&policy, &facts));
+        let asked = Asked {
+            decided: &decided,
+            host: Host::parse(&decided.decision.host).ok(),
+            at: decided.first_at,
+            grants: &grants,
+        };
+        let found = asked.facts(&policy).map(|facts| found(&policy, &facts));
         let answer = Answer {
             revision: policy.revision,
             principal: decided.principal.as_deref().cloned(),

@@ -145,11 +145,13 @@ impl Revisions {
             for decided in &page {
                 requests += decided.count;
                 let at = Timestamp::from_micros(decided.last_at);
-                let grants = granted.at(decided.principal.as_deref(), at);
-                let (before, after) = (
-                    before.outcome(decided, &grants),
-                    after.outcome(decided, &grants),
-                );
+                let asked = Asked {
+                    decided,
+                    host: Host::parse(&decided.decision.host).ok(),
+                    at: decided.last_at,
+                    grants: &granted.at(decided.principal.as_deref(), at),
+                };
+                let (before, after) = (before.outcome(&asked), after.outcome(&asked));
                 let Some(change) = change(&before, &after) else {
                     continue;
                 };
@@ -231,10 +233,10 @@ impl<'a> Side<'a> {
     }
 
     /// What a recorded request comes to, at the time when it was last made.
-    fn outcome(&mut self, decided: &Decided, grants: &[Grant]) -> Outcome {
-        let facts = facts(self.policy, decided, decided.last_at, grants);
+    fn outcome(&mut self, asked: &Asked<'_>) -> Outcome {
+        let facts = asked.facts(self.policy);
         match facts.map(|facts| self.policy.decide(&facts)) {
-            Some(Verdict::Allow { .. }) => match self.identity(decided.principal.as_ref()) {
+            Some(Verdict::Allow { .. }) => match self.identity(asked.decided.principal.as_ref()) {
                 Some(identity) => Outcome::Allowed(identity),
                 None => Outcome::Refused,
             },
@@ -256,24 +258,32 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What a policy has to decide of a recorded request at a moment; `None`: no route of it leads there.
-pub(super) fn facts<'a>(
-    policy: &'a CompiledPolicy,
-    decided: &'a Decided,
-    at: i64,
-    grants: &'a [Grant],
-) -> Option<Facts<'a>> {
-    let decision = &decided.decision;
-    let host = Host::parse(&decision.host).ok()?;
-    Some(Facts {
-        principal: decided.principal.as_deref(),
-        route: policy.route(&host, &decision.path)?,
-        method: &decision.method,
-        path: &decision.path,
-        now: Timestamp::from_micros(at).to_jiff(),
-        peer: Some(decision.peer),
-        // Their values are not recorded.
-        headers: None,
-        grants,
-    })
+/// What was asked, with what was granted at a moment.
+pub(super) struct Asked<'a> {
+    /// The request and who made it.
+    pub(super) decided: &'a Decided,
+    /// `None`: what was recorded is no host, and no policy has a route for it.
+    pub(super) host: Option<Host>,
+    /// The moment, in microseconds since the Unix epoch.
+    pub(super) at: i64,
+    /// What they could use then.
+    pub(super) grants: &'a [Grant],
+}
+
+impl Asked<'_> {
+    /// What a policy has to decide; `None`: no route of it leads there.
+    pub(super) fn facts<'a>(&'a self, policy: &'a CompiledPolicy) -> Option<Facts<'a>> {
+        let decision = &self.decided.decision;
+        Some(Facts {
+            principal: self.decided.principal.as_deref(),
+            route: policy.route(self.host.as_ref()?, &decision.path)?,
+            method: &decision.method,
+            path: &decision.path,
+            now: Timestamp::from_micros(self.at).to_jiff(),
+            peer: Some(decision.peer),
+            // Their values are not recorded.
+            headers: None,
+            grants: self.grants,
+        })
+    }
 }
