@@ -1,6 +1,6 @@
 //! The HTTP API: translates between HTTP and use cases, and decides nothing.
 //!
-//! [`endpoints`] is the whole of it in one table, [`guard`] says who comes in, [`answer`] how it says no. It is on the admin listener for
+//! [`endpoints`] is the whole of it in one table, [`guard`] says who comes in, [`answer`] how it says no, [`openapi`] what programs are told of it. It is on the admin listener for
 //! operators, and on the home host for people's programs. Handlers find the [`crate::admin::actor::Actor`] who asks among the request's extensions; only guards put one there.
 
 use crate::admin::access::Access;
@@ -17,6 +17,7 @@ pub mod endpoints;
 pub mod guard;
 pub mod istio;
 pub mod keys;
+pub mod openapi;
 pub mod person;
 pub mod policy;
 

@@ -61,11 +61,6 @@ use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
 use crate::token::dpop::Proofs;
 
-/// Where operators find the API on the admin listener.
-const OPERATORS_API: &str = "/api/v1";
-/// Where people's programs find it on the home host.
-const PEOPLES_API: &str = "/.wayleave/api/v1";
-
 /// Why the edge did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -181,7 +176,7 @@ pub async fn start(
         &foundation.metrics,
     );
     let metrics = foundation.metrics.clone();
-    let api = endpoints::router(parts.api.clone(), OPERATORS_API);
+    let api = endpoints::router(parts.api.clone(), endpoints::OPERATORS_PREFIX);
     let api = guard::operators(api, config.operator_token.clone());
     let door = admin_listener::Door {
         address: config.admin,
@@ -483,7 +478,7 @@ impl Parts {
             oauth: self.oauth.clone(),
             snapshots: base.snapshots.clone(),
         };
-        let api = endpoints::router(self.api.clone(), PEOPLES_API);
+        let api = endpoints::router(self.api.clone(), endpoints::PEOPLES_PREFIX);
         let pages = self.sign_in.clone().home_router();
         pages
             .merge(self.portal.clone().router())

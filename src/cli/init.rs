@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::cli::policy::SCHEMA;
 use crate::config::EXAMPLE;
+use crate::policy::yaml::SCHEMA;
 use crate::secret::random;
 
 /// The policy to start from.

@@ -17,10 +17,7 @@ use crate::cli::audit::moment;
 use crate::cli::client::{self, Client, ClientError, Failure, ServerArguments};
 use crate::cli::confirm::agreed;
 use crate::cli::policy::istio::IstioArguments;
-use crate::policy::yaml::LARGEST_DOCUMENT;
-
-/// The schema of documents.
-pub(super) const SCHEMA: &str = include_str!("../../docs/policy.schema.json");
+use crate::policy::yaml::{LARGEST_DOCUMENT, SCHEMA};
 
 /// Changes are pending (with `--detailed-exitcode`). Not 2, which says that an option is wrong.
 const PENDING: u8 = 6;

@@ -115,6 +115,9 @@ impl fmt::Display for PolicyFault {
     }
 }
 
+/// The JSON Schema of documents, for editors and programs. It refuses nothing; reading does.
+pub const SCHEMA: &str = include_str!("../../docs/policy.schema.json");
+
 /// Bytes of the largest document.
 pub const LARGEST_DOCUMENT: usize = 32 * 1024 * 1024;
 

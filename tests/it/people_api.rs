@@ -2,7 +2,7 @@
 
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
-use wayleave::api::endpoints::ENDPOINTS;
+use wayleave::api::endpoints::{Described, ENDPOINTS};
 use wayleave::policy::roles::Role;
 use wayleave::web::endpoint::Access;
 
@@ -84,7 +84,7 @@ async fn k8_every_endpoint_of_the_api_asks_for_its_permission() {
         ("carol", None),
     ] {
         let caller = Caller::of(&house, person).await;
-        for endpoint in ENDPOINTS {
+        for Described { endpoint, .. } in ENDPOINTS {
             let path = concrete(endpoint.path);
             let body = (endpoint.method == "POST").then_some(&nothing);
             let page = caller.call(&house, endpoint.method, &path, body).await;
@@ -110,7 +110,7 @@ async fn k8_every_endpoint_of_the_api_asks_for_its_permission() {
 async fn k4_nobody_calls_the_api_without_a_token_of_their_own() {
     let house = House::start().await;
     let mut browser = house.signed_in("alice").await;
-    for endpoint in ENDPOINTS {
+    for Described { endpoint, .. } in ENDPOINTS {
         let url = house.url("access", &format!("{API}{}", concrete(endpoint.path)));
         let page = send(&house, endpoint.method, &url, &[], None).await;
         assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{url}");
