@@ -191,7 +191,6 @@ fn reference(kind: &str, name: &str) -> Value {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot read has failed")]
 mod tests {
     use std::collections::BTreeSet;
 
