@@ -44,9 +44,8 @@ bench: parts
 	cargo build --locked --release
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/run.py
 
-# Decisions beside Cedar's and beside Envoy's RBAC filter, on the same policies; some 15 minutes, most of it building. Needs wrk.
+# What rules cost the RBAC filter of a real Envoy, to set beside `cargo bench --bench policy`; some 2 minutes. Needs wrk.
 bench-decisions: parts
-	cd bench/reference && cargo bench --locked
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/decide.py
 
 # System calls per request and per connection, whatever else the machine does; needs strace besides. ARGS="--instructions FOLDER" counts instructions with valgrind.
