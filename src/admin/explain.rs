@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::address::host::Host;
 use crate::admin::granted::History;
 use crate::admin::replay::Asked;
 use crate::admin::revisions::{Revisions, RevisionsError};
@@ -179,12 +178,7 @@ impl Revisions {
         let history = History::of(&self.store, at).await;
         let history = history.map_err(RevisionsError::from)?;
         let grants = history.at(decided.principal.as_deref(), at);
-        let asked = Asked {
-            decided: &decided,
-            host: Host::parse(&decided.decision.host).ok(),
-            at: decided.first_at,
-            grants: &grants,
-        };
+        let asked = Asked::of(&decided, at, &grants);
         let found = asked.facts(&policy).map(|facts| found(&policy, &facts));
         let answer = Answer {
             revision: policy.revision,

@@ -145,12 +145,8 @@ impl Revisions {
             for decided in &page {
                 requests += decided.count;
                 let at = Timestamp::from_micros(decided.last_at);
-                let asked = Asked {
-                    decided,
-                    host: Host::parse(&decided.decision.host).ok(),
-                    at: decided.last_at,
-                    grants: &granted.at(decided.principal.as_deref(), at),
-                };
+                let grants = granted.at(decided.principal.as_deref(), at);
+                let asked = Asked::of(decided, at, &grants);
                 let (before, after) = (before.outcome(&asked), after.outcome(&asked));
                 let Some(change) = change(&before, &after) else {
                     continue;
@@ -260,26 +256,33 @@ impl<'a> Side<'a> {
 
 /// What was asked, with what was granted at a moment.
 pub(super) struct Asked<'a> {
-    /// The request and who made it.
-    pub(super) decided: &'a Decided,
+    decided: &'a Decided,
     /// `None`: what was recorded is no host, and no policy has a route for it.
-    pub(super) host: Option<Host>,
-    /// The moment, in microseconds since the Unix epoch.
-    pub(super) at: i64,
-    /// What they could use then.
-    pub(super) grants: &'a [Grant],
+    host: Option<Host>,
+    at: Timestamp,
+    grants: &'a [Grant],
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// A recorded request, as if it were made at this moment.
+    pub(super) fn of(decided: &'a Decided, at: Timestamp, grants: &'a [Grant]) -> Self {
+        Self {
+            decided,
+            host: Host::parse(&decided.decision.host).ok(),
+            at,
+            grants,
+        }
+    }
+
     /// What a policy has to decide; `None`: no route of it leads there.
-    pub(super) fn facts<'a>(&'a self, policy: &'a CompiledPolicy) -> Option<Facts<'a>> {
+    pub(super) fn facts<'f>(&'f self, policy: &'f CompiledPolicy) -> Option<Facts<'f>> {
         let decision = &self.decided.decision;
         Some(Facts {
             principal: self.decided.principal.as_deref(),
             route: policy.route(self.host.as_ref()?, &decision.path)?,
             method: &decision.method,
             path: &decision.path,
-            now: Timestamp::from_micros(self.at).to_jiff(),
+            now: self.at.to_jiff(),
             peer: Some(decision.peer),
             // Their values are not recorded.
             headers: None,

@@ -18,54 +18,25 @@ const BUCKET: i64 = 60 * 60 * 1_000_000;
 /// How many decisions one read returns at most.
 const PAGE: i64 = 2000;
 
-/// A page in one text: of each row that hands over to the caller's thread costs more than to read it.
-const READ_PAGE: &str = "SELECT string_agg(key || ' ' || coalesce(principal, '-') || ' ' || count || ' ' || first_at || ' ' || last_at || ' ' || body, $5) \
+/// A page as one text, a line for each row: handing a row over to the caller's thread costs more than reading it. The order is the database's own,
+/// where the next page begins: how it compares keys is not how we do.
+const READ_PAGE: &str = "SELECT string_agg(key || ' ' || coalesce(principal, '-') || ' ' || count || ' ' || first_at || ' ' || last_at || ' ' || body, $5 ORDER BY last_at, key) \
      FROM (SELECT key, principal, body, count, first_at, last_at FROM decisions \
      WHERE (last_at, key) > ($1, $2) AND first_at < $3 ORDER BY last_at, key LIMIT $4) AS page";
 
 /// Key, principal, body, count, first and last time: read by position, since there are many.
 pub(in crate::store) type DecisionRow = (String, Option<String>, String, i64, i64, i64);
 
-/// A row as it was read.
-#[derive(Debug)]
-pub(in crate::store) struct RecordedRow<'r> {
-    key: &'r str,
-    principal: Option<&'r str>,
-    body: &'r str,
-    count: i64,
-    first_at: i64,
-    last_at: i64,
-}
-
-impl<'r> From<&'r DecisionRow> for RecordedRow<'r> {
-    fn from((key, principal, body, count, first_at, last_at): &'r DecisionRow) -> Self {
-        Self {
-            key,
-            principal: principal.as_deref(),
-            body,
-            count: *count,
-            first_at: *first_at,
-            last_at: *last_at,
-        }
-    }
-}
-
-impl<'r> RecordedRow<'r> {
-    /// A line of [`READ_PAGE`]: JSON has no line breaks, and only the body has spaces.
-    fn of(line: &'r str) -> Result<Self, StoreError> {
-        let mut parts = line.splitn(6, ' ');
-        let mut part = || parts.next().ok_or_else(|| not_whole(line));
-        let (key, principal) = (part()?, part()?);
-        let mut number = || part()?.parse().map_err(|_fault| not_whole(line));
-        Ok(Self {
-            key,
-            principal: (principal != "-").then_some(principal),
-            count: number()?,
-            first_at: number()?,
-            last_at: number()?,
-            body: part()?,
-        })
-    }
+/// A row of a line of [`READ_PAGE`]: JSON has no line breaks, and only the body has spaces.
+fn row_of(line: &str) -> Result<DecisionRow, StoreError> {
+    let mut parts = line.splitn(6, ' ');
+    let mut part = || parts.next().ok_or_else(|| not_whole(line));
+    let (key, principal) = (part()?, part()?);
+    let mut number = || part()?.parse().map_err(|_fault| not_whole(line));
+    let (count, first_at, last_at) = (number()?, number()?, number()?);
+    let principal = (principal != "-").then(|| principal.to_owned());
+    let body = part()?.to_owned();
+    Ok((key.to_owned(), principal, body, count, first_at, last_at))
 }
 
 fn not_whole(line: &str) -> StoreError {
@@ -243,11 +214,11 @@ impl Store {
         ))
         .await?;
         let page = found.into_iter().find_map(|(page,)| page);
-        let rows = page.iter().flat_map(|page| page.split('\n'));
-        let rows: Result<Vec<_>, _> = rows.map(RecordedRow::of).collect();
-        let rows = rows?;
-        let last = rows.iter().map(|row| (row.last_at, row.key)).max();
-        let next = last.map(|(last_at, key)| DecisionCursor(last_at, key.to_owned()));
+        let lines = page.iter().flat_map(|page| page.split('\n'));
+        let rows = lines.map(row_of).collect::<Result<Vec<_>, _>>()?;
+        let next = rows
+            .last()
+            .map(|(key, _, _, _, _, last_at)| DecisionCursor(*last_at, key.clone()));
         Ok((self.read_decisions(rows, known).await?, next))
     }
 
@@ -258,7 +229,6 @@ impl Store {
             args![id],
         ))
         .await?;
-        let rows = rows.iter().map(RecordedRow::from).collect();
         let mut known = KnownPrincipals::default();
         let read = self.read_decisions(rows, &mut known).await?;
         Ok(read.into_iter().next())
@@ -266,22 +236,22 @@ impl Store {
 
     pub(in crate::store) async fn read_decisions(
         &self,
-        rows: Vec<RecordedRow<'_>>,
+        rows: Vec<DecisionRow>,
         known: &mut KnownPrincipals,
     ) -> Result<Vec<Decided>, StoreError> {
         let mut read = Vec::with_capacity(rows.len());
-        for row in rows {
-            let principal = match row.principal {
+        for (key, principal, body, count, first_at, last_at) in rows {
+            let principal = match &principal {
                 Some(id) => Some(self.decided_principal(id, known).await?),
                 None => None,
             };
-            let decision = serde_json::from_str(row.body);
+            let decision = serde_json::from_str(&body);
             read.push(Decided {
                 principal,
-                decision: decision.map_err(|fault| senseless(row.key, &fault))?,
-                count: row.count,
-                first_at: row.first_at,
-                last_at: row.last_at,
+                decision: decision.map_err(|fault| senseless(&key, &fault))?,
+                count,
+                first_at,
+                last_at,
             });
         }
         Ok(read)

@@ -4,7 +4,6 @@ use crate::clock::Timestamp;
 use crate::session::{EndReason, SessionId, SessionRecord};
 use crate::store::audit::escaped;
 use crate::store::changes::Change;
-use crate::store::decisions::{DecisionRow, RecordedRow};
 use crate::store::dialect::args;
 use crate::store::people::PersonId;
 use crate::store::sessions::{SessionRow, sessions_that};
@@ -142,14 +141,13 @@ impl Store {
         person: &PersonId,
         limit: i64,
     ) -> Result<Vec<crate::audit::decision::Decided>, StoreError> {
-        let rows: Vec<DecisionRow> = within(self.database.fetch(
+        let rows = within(self.database.fetch(
             "SELECT key, principal, body, count, first_at, last_at FROM decisions \
              WHERE principal IN (SELECT id FROM decided_principals WHERE person = $1) \
              ORDER BY last_at DESC, key DESC LIMIT $2",
             args![person.as_str(), limit],
         ))
         .await?;
-        let rows = rows.iter().map(RecordedRow::from).collect();
         self.read_decisions(rows, &mut Default::default()).await
     }
 }

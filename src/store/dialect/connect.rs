@@ -96,8 +96,6 @@ async fn open_sqlite(path: PathBuf, connections: u32) -> Result<Database, StoreE
         .foreign_keys(true)
         // Rows come from a thread of their own; with fewer, reading many would be waiting for each other.
         .row_buffer_size(1024)
-        // In KiB. Decisions are read in the order of their times and lie in that of their keys: what is read again fits in.
-        .pragma("cache_size", "-16384")
         .busy_timeout(Duration::from_secs(4));
     let mut connection = SqliteConnection::connect_with(&options).await?;
     migrations()
