@@ -1,6 +1,6 @@
 """What the rules of a policy cost Envoy: CPU time per request of a real one whose RBAC filter has more and more of them, less that of one that has none.
 
-The policies are those of benches/shapes: the rule that allows comes last, and whoever asks is in 200 groups, as claims of a verified token.
+The policies are those of benches/policy.rs: the rule that allows comes last, and whoever asks is in 200 groups, as claims of a verified token.
 """
 
 import argparse

@@ -14,23 +14,14 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use wayleave::admin::actor::Actor;
-use wayleave::admin::policy_rules::PolicyRules;
 use wayleave::admin::replay::Window;
-use wayleave::admin::revisions::{Revisions, Writing};
 use wayleave::audit::decision::{Decided, Decision};
 use wayleave::clock::{Clock, SystemClock};
-use wayleave::config::checked::StoreConfig;
 use wayleave::identity::email::Email;
 use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
-use wayleave::identity::spiffe_id::TrustDomain;
-use wayleave::policy::check::Known;
-use wayleave::secret::Sealer;
 use wayleave::store::Store;
 
-// As the product has it.
-#[cfg(target_os = "linux")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+mod edge;
 
 /// Rows, each of a person, a route and a kind of path.
 const DECISIONS: usize = 1_000_000;
@@ -128,26 +119,9 @@ async fn fill(store: &Store) {
 }
 
 async fn run(url: &str) {
-    let config = StoreConfig {
-        url: url.into(),
-        key: Arc::new(Sealer::new(&[7; 32])),
-        connections: 4,
-    };
-    let store = Store::open(&config, Arc::new(SystemClock)).await.unwrap();
-    let revisions = Revisions {
-        store: store.clone(),
-        rules: PolicyRules {
-            trust_domain: TrustDomain::parse("td").unwrap(),
-            known: Known::default(),
-        },
-        follows: None,
-        approvals: 0,
-    };
-    let writing = Writing {
-        parent: None,
-        message: "m".to_owned(),
-        is_emergency: false,
-    };
+    let store = edge::open(url).await;
+    let revisions = edge::revisions(&store);
+    let writing = edge::writing(None);
     let operator = Actor::Operator { name: None };
     let applied = revisions.apply(&document(false), &operator, &writing).await;
     applied.unwrap();
@@ -170,19 +144,10 @@ async fn run(url: &str) {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the database to use is the caller's to name"
-)]
 fn main() {
-    // `cargo test --all-targets` runs it as well.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !edge::is_asked_for() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let file = || format!("sqlite://{}/store.db", folder.path().display());
-    let url = std::env::var("WAYLEAVE_BENCH_STORE").unwrap_or_else(|_| file());
-    let runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = { runtime }.enable_all().build().unwrap();
-    runtime.block_on(run(&url));
+    edge::runtime().block_on(run(&edge::url(&folder)));
 }

@@ -9,27 +9,17 @@
 
 use std::fmt::Write;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Runtime;
 use wayleave::admin::actor::Actor;
-use wayleave::admin::policy_rules::PolicyRules;
-use wayleave::admin::revisions::{Revisions, Writing};
 use wayleave::clock::{Clock, SystemClock};
-use wayleave::config::checked::StoreConfig;
 use wayleave::identity::spiffe_id::TrustDomain;
-use wayleave::policy::check::Known;
 use wayleave::policy::compile::CompiledPolicy;
 use wayleave::policy::model::Revision;
-use wayleave::secret::Sealer;
 use wayleave::snapshot;
-use wayleave::store::Store;
 
-// As the product has it.
-#[cfg(target_os = "linux")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+mod edge;
 
 const RULES: usize = 100_000;
 const ROUTES: usize = 1_000;
@@ -68,44 +58,19 @@ fn peak() -> String {
     line.unwrap_or("no VmHWM").to_owned()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the database to use is the caller's to name"
-)]
-fn url(folder: &tempfile::TempDir) -> String {
-    let file = || format!("sqlite://{}/store.db", folder.path().display());
-    std::env::var("WAYLEAVE_BENCH_STORE").unwrap_or_else(|_| file())
-}
-
 fn main() {
-    // `cargo test --all-targets` runs it as well.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !edge::is_asked_for() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = { runtime }.enable_all().build().unwrap();
-    let domain = TrustDomain::parse("td").unwrap();
+    let (runtime, domain) = (edge::runtime(), edge::trust_domain());
     if let Some(url) = std::env::args().skip_while(|it| it != "--load").nth(1) {
         return load(&runtime, &url, &domain);
     }
     let folder = tempfile::tempdir().unwrap();
-    let url = url(&folder);
-    let store = open(&runtime, &url);
-    let revisions = Revisions {
-        store: store.clone(),
-        rules: PolicyRules {
-            trust_domain: domain.clone(),
-            known: Known::default(),
-        },
-        follows: None,
-        approvals: 0,
-    };
+    let url = edge::url(&folder);
+    let store = runtime.block_on(edge::open(&url));
+    let revisions = edge::revisions(&store);
     let operator = Actor::Operator { name: None };
-    let writing = |parent: Option<i64>| Writing {
-        parent: parent.map(Revision),
-        message: "m".to_owned(),
-        is_emergency: false,
-    };
     let (before, after) = (document(None), document(Some(RULES / 2)));
     println!("{RULES} rules, {} MiB", before.len() / 1024 / 1024);
     let plan = |text: &str| {
@@ -115,7 +80,7 @@ fn main() {
     told("first plan", || plan(&before));
     told("first apply", || {
         runtime
-            .block_on(revisions.apply(&before, &operator, &writing(None)))
+            .block_on(revisions.apply(&before, &operator, &edge::writing(None)))
             .unwrap();
     });
     let in_force = told("load and compile", || {
@@ -128,7 +93,7 @@ fn main() {
     told("plan of one rule's change", || plan(&after));
     told("apply of one rule's change", || {
         runtime
-            .block_on(revisions.apply(&after, &operator, &writing(Some(1))))
+            .block_on(revisions.apply(&after, &operator, &edge::writing(Some(1))))
             .unwrap();
     });
     told("publish one rule's change", || {
@@ -147,19 +112,9 @@ fn main() {
     assert!(edge.unwrap().success());
 }
 
-fn open(runtime: &Runtime, url: &str) -> Store {
-    let config = StoreConfig {
-        url: url.into(),
-        key: Arc::new(Sealer::new(&[7; 32])),
-        connections: 4,
-    };
-    let store = runtime.block_on(Store::open(&config, Arc::new(SystemClock)));
-    store.unwrap()
-}
-
 /// What an edge does at its start, and what memory it takes.
 fn load(runtime: &Runtime, url: &str, domain: &TrustDomain) {
-    let store = open(runtime, url);
+    let store = runtime.block_on(edge::open(url));
     println!("before: {}", peak());
     let loaded = told("load and compile", || {
         runtime.block_on(snapshot::load(&store, domain)).unwrap()
