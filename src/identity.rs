@@ -2,7 +2,9 @@
 //!
 //! Knows no clock, no HTTP and no store. A person is (issuer, subject) and nothing else; e-mail and name are labels.
 
+pub mod algorithm;
 pub mod email;
 pub mod encode;
 pub mod principal;
+pub mod public_keys;
 pub mod spiffe_id;

@@ -5,7 +5,7 @@
 //! do for a person who lets them ([`register`], [`delegation`]) says so in its tokens. The issuer is the home host's origin as the
 //! request reached it; tokens for a route are for that route's origin alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -14,10 +14,12 @@ use http::{HeaderMap, Request};
 use crate::address::host::Host;
 use crate::clock::SharedClock;
 use crate::config::checked::{AgentsConfig, TokensConfig};
+use crate::identity::principal::Principal;
 use crate::mesh::svids::Svids;
 use crate::oauth::client::Client;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::rate::Rates;
+use crate::oauth::refused::Untold;
 use crate::oidc::Providers;
 use crate::secret::TokenHash;
 use crate::session::cookie::{PresentedCookie, session_cookie};
@@ -49,6 +51,7 @@ pub mod machines;
 pub mod metadata;
 pub mod protected_resource;
 pub mod rate;
+pub mod refused;
 pub mod register;
 pub mod reply;
 pub mod revoke;
@@ -77,6 +80,8 @@ pub struct OAuth {
     pub(crate) agents: AgentsConfig,
     pub(crate) home_host: Host,
     pub(crate) rates: Rates,
+    /// Refused exchanges of which no event tells.
+    pub(crate) untold: Untold,
 }
 
 /// A request of a program to one of our endpoints, its form read.
@@ -85,6 +90,8 @@ pub(crate) struct Asked {
     pub(crate) headers: HeaderMap,
     path: String,
     pub(crate) form: Parameters,
+    /// Whom a token that came with it stands for, once that is verified.
+    pub(crate) verified: OnceLock<Arc<Principal>>,
 }
 
 impl Asked {
@@ -109,6 +116,7 @@ impl Asked {
             headers: head.headers,
             path: head.uri.path().to_owned(),
             form,
+            verified: OnceLock::new(),
         })
     }
 

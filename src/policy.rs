@@ -21,6 +21,7 @@ mod index;
 pub mod istio;
 pub mod json;
 pub mod lint;
+pub mod machines;
 pub mod matcher;
 pub mod model;
 pub mod reach;

@@ -83,7 +83,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "token",
-        &["mesh", "store", "audit", "identity", "config", "address"],
+        &[
+            "mesh", "store", "policy", "audit", "identity", "config", "address",
+        ],
     ),
     ("session", &["store", "identity", "config", "address"]),
     ("mesh", &["policy", "identity", "config", "address"]),

@@ -10,7 +10,7 @@ use wayleave::clock::Timestamp;
 use wayleave::token::claims::{
     Claims, LONGEST_SUBJECT, audiences, check_times, optional_time, subject,
 };
-use wayleave::token::jwks::KeySet;
+use wayleave::identity::public_keys::KeySet;
 use wayleave::token::jws::{LONGEST_TOKEN, parse};
 
 const LEEWAY: Duration = Duration::from_secs(60);

@@ -7,12 +7,13 @@ use crate::store::policy::{ObjectKind, PolicyObject};
 /// Objects of one kind, by name.
 type ByName<'a> = BTreeMap<&'a str, &'a PolicyObject>;
 
-const KINDS: [ObjectKind; 8] = [
+const KINDS: [ObjectKind; 9] = [
     ObjectKind::Route,
     ObjectKind::RouteGroup,
     ObjectKind::People,
     ObjectKind::Mapping,
     ObjectKind::Rule,
+    ObjectKind::TrustedIssuer,
     ObjectKind::RoleBinding,
     ObjectKind::Test,
     ObjectKind::Part,
@@ -174,6 +175,7 @@ fn said(kind: ObjectKind, name: &str) -> String {
         | ObjectKind::People
         | ObjectKind::Mapping
         | ObjectKind::Rule
+        | ObjectKind::TrustedIssuer
         | ObjectKind::RoleBinding
         | ObjectKind::Test => {
             format!("{} {name}", kind.as_str())

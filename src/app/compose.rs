@@ -20,7 +20,7 @@ use crate::api::istio::FrontDoors;
 use crate::api::{Api, endpoints, guard};
 use crate::app::checkpoints::Signer;
 use crate::app::console::ConsoleParts;
-use crate::app::follow::{self, PolicyFileMetric, maintain};
+use crate::app::follow::{self, Following, PolicyFileMetric, maintain};
 use crate::app::health::Health;
 use crate::app::heartbeat::Heartbeat;
 use crate::app::inspect::{Inspected, Inspector};
@@ -43,6 +43,7 @@ use crate::mesh::authority::AuthorityError;
 use crate::mesh::svids::Svids;
 use crate::oauth::OAuth;
 use crate::oauth::rate::Rates;
+use crate::oauth::refused::Untold;
 use crate::oidc::Providers;
 use crate::policy::check::Known;
 use crate::policy::yaml::PolicyFault;
@@ -202,7 +203,11 @@ pub async fn start(
         store: foundation.store,
         log_writer,
         reloading: Reloading {
-            known: (config.provider_names(), config.claim_names()),
+            known: [
+                config.provider_names(),
+                config.claim_names(),
+                config.issuers(),
+            ],
             running: config,
             certificates,
             svids,
@@ -302,6 +307,7 @@ pub fn policy_rules(config: &Config) -> PolicyRules {
             home_host: Some(config.home_host.clone()),
             namespaces: config.mesh.signed_namespaces(),
             providers: config.provider_names(),
+            issuers: config.issuers(),
             claims: config.claim_names(),
         },
     }
@@ -379,7 +385,8 @@ impl Parts {
         let clock = || base.clock.clone();
         let store = || base.store.clone();
         let providers = Providers::new(config.identity_providers.clone(), clock());
-        let bearer = BearerVerifier::new(config.trusted_issuers.clone(), clock());
+        let bearer = BearerVerifier::of(config, clock());
+        bearer.follow(&base.snapshots.current().policy().trusted_issuers);
         let vouching = Arc::new(Vouching {
             providers: providers.clone(),
             bearer: bearer.clone(),
@@ -436,6 +443,7 @@ impl Parts {
                 agents: config.agents,
                 home_host: config.home_host.clone(),
                 rates: Rates::new(config.tokens.requests_per_second),
+                untold: Untold::default(),
             }),
             proofs,
             sign_in: Arc::new(SignIn {
@@ -555,10 +563,17 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         positions: base.positions.clone(),
         after: base.after,
     };
-    let sessions = parts.sessions.clone();
+    let following = Following {
+        sessions: parts.sessions.clone(),
+        bearer: parts.bearer.clone(),
+        keys_changed,
+    };
     lifecycle.spawn("store's changes", async move {
         follower
-            .follow(|change| follow::apply(&sessions, &keys_changed, change))
+            .follow(
+                |policy| following.trust(policy),
+                |change| following.apply(change),
+            )
             .await;
     });
     maintain(

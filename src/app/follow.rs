@@ -9,10 +9,12 @@ use tokio::sync::Notify;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::AuditConfig;
 use crate::lifecycle::Lifecycle;
+use crate::policy::model::Policy;
 use crate::session::Sessions;
 use crate::store::changes::Change;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
+use crate::token::bearer::BearerVerifier;
 
 /// How often expired rows are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
@@ -20,15 +22,34 @@ const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// Events that are older than they have to be are deleted once in so long, since that is an event itself.
 const PRUNE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Passes what the feed says of sessions and keys on to those who hold them in memory.
-pub fn apply(sessions: &Sessions, keys: &Notify, change: &Change) {
-    match change {
-        Change::SessionEnded(id) => sessions.ended_elsewhere(id),
-        Change::SessionRefreshed(id) => sessions.refreshed_elsewhere(id),
-        Change::FamilyEnded(id) => sessions.families.ended(id),
-        Change::SigningKeys => keys.notify_one(),
-        // The follower has published them already.
-        Change::PolicyRevision(_) | Change::GrantsChanged => {}
+/// Those who hold in memory what the store's feed tells of.
+pub struct Following {
+    /// Sessions, and what programs have of them.
+    pub sessions: Arc<Sessions>,
+    /// Whom the policy trusts.
+    pub bearer: Arc<BearerVerifier>,
+    /// Signing keys.
+    pub keys_changed: Arc<Notify>,
+}
+
+impl Following {
+    /// Passes a change on.
+    pub fn apply(&self, change: &Change) {
+        match change {
+            Change::SessionEnded(id) => self.sessions.ended_elsewhere(id),
+            Change::SessionRefreshed(id) => self.sessions.refreshed_elsewhere(id),
+            Change::FamilyEnded(id) => self.sessions.families.ended(id),
+            Change::SigningKeys => self.keys_changed.notify_one(),
+            // The follower has published them already.
+            Change::PolicyRevision(_) | Change::GrantsChanged => {}
+        }
+    }
+
+    /// Trusts whom a policy trusts before it is in force: once it is seen to be, its issuers' tokens count, and what is trusted no more ends no later than its rules.
+    pub fn trust(&self, policy: &Policy) {
+        if self.bearer.follow(&policy.trusted_issuers) {
+            self.sessions.providers_changed();
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use crate::token::bearer::BearerVerifier;
 pub struct Reloading {
     /// The configuration that is in force.
     pub running: Config,
-    /// Providers and claims that a policy may name, as they were at the start.
-    pub(in crate::app) known: (Vec<String>, Vec<String>),
+    /// Providers, claims and issuers that policies were told of, as they were at the start.
+    pub(in crate::app) known: [Vec<String>; 3],
     pub(in crate::app) certificates: Vec<Option<Arc<Certificates>>>,
     pub(in crate::app) svids: Arc<Svids>,
     pub(in crate::app) inspector: Arc<Inspector>,
@@ -52,10 +52,11 @@ impl Reloading {
         }
         let providers = config.identity_providers.clone();
         self.providers.replace(providers.clone());
-        self.bearer.replace(config.trusted_issuers.clone());
+        self.bearer.configure(&config);
         self.sessions.providers_changed();
         self.running.identity_providers = providers;
         self.running.trusted_issuers = config.trusted_issuers;
+        self.running.policy_issuers = config.policy_issuers;
         // What the policy in force was compiled for goes on being signed for.
         let trust_domain = self.running.mesh.trust_domain.clone();
         self.running.mesh = MeshConfig {
@@ -114,6 +115,7 @@ impl Reloading {
             // Taken up, but for what policies were told of them.
             identity_providers: _,
             trusted_issuers: _,
+            policy_issuers: _,
             mesh,
             operator_token,
             policy,
@@ -133,7 +135,7 @@ impl Reloading {
             token.map(|token| TokenHash::of(token.expose_secret().as_bytes()))
         };
         let token = hash(&old.operator_token) != hash(operator_token);
-        let known = (new.provider_names(), new.claim_names());
+        let known = [new.provider_names(), new.claim_names(), new.issuers()];
         let differs = [
             ("home", old.home_host != *home_host),
             ("listen", doors(&old.listeners) != doors(listeners)),

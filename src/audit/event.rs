@@ -7,6 +7,7 @@ use crate::identity::principal::{Agent, Principal};
 
 pub mod access;
 pub mod drafts;
+pub mod exchanges;
 pub mod keys;
 pub mod kinds;
 pub mod svids;

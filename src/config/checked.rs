@@ -37,6 +37,8 @@ pub struct Config {
     pub identity_providers: Vec<IdentityProviderConfig>,
     /// Issuers whose tokens programs present; with the providers at least one.
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
+    /// How the trusted issuers that the policy has may be reached.
+    pub policy_issuers: IssuerReach,
     /// The mesh behind the edge.
     pub mesh: MeshConfig,
     /// The token by which operators use the API of the admin listener; `None` when nobody may.
@@ -61,6 +63,18 @@ impl Config {
         let names = providers.flat_map(|provider| &provider.claims);
         names
             .chain(issuers.flat_map(|issuer| &issuer.claims))
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// What all identity providers and trusted issuers call themselves: those that a policy may not trust as well. Somebody is an issuer and a subject, so whoever
+    /// spoke for an identity provider could be anybody who signs in there.
+    pub fn issuers(&self) -> Vec<String> {
+        let providers = self.identity_providers.iter();
+        let issuers = self.trusted_issuers.iter();
+        let texts = providers.map(|provider| &provider.issuer_text);
+        texts
+            .chain(issuers.map(|issuer| &issuer.issuer))
             .map(ToString::to_string)
             .collect()
     }
@@ -264,7 +278,14 @@ pub struct TrustedIssuerConfig {
     pub trust_email: bool,
     /// Claims that must have exactly these values.
     pub required_claims: BTreeMap<String, String>,
-    /// Extra roots for its TLS.
+    /// How its keys may be reached.
+    pub reach: IssuerReach,
+}
+
+/// How keys of trusted issuers may be reached over the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IssuerReach {
+    /// Extra roots for TLS.
     pub ca_file: Option<PathBuf>,
     /// Addresses that may be connected to although they are private.
     pub allowed_private_networks: Vec<String>,

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use jsonwebtoken::Algorithm;
 
-use crate::config::checked::TrustedIssuerConfig;
-use crate::config::providers::{name, reach, url};
+use crate::config::checked::{IssuerReach, TrustedIssuerConfig};
+use crate::config::providers::{Reach, name, reach, url};
 use crate::config::section::Section;
+use crate::identity::algorithm::algorithm;
 use crate::identity::principal::PrincipalKind;
 
 /// Reads all trusted issuers. `names` are those taken so far.
@@ -72,10 +73,21 @@ fn issuer(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<Trusted
         claims: claims.into_iter().map(Into::into).collect(),
         trust_email,
         required_claims,
+        reach: issuer_reach(reach),
+    })
+}
+
+/// Reads `[policy_issuers]`: where the keys of issuers that a policy trusts may be.
+pub(super) fn of_policy(section: &Section<'_>) -> Option<IssuerReach> {
+    reach(section).map(issuer_reach)
+}
+
+fn issuer_reach(reach: Reach) -> IssuerReach {
+    IssuerReach {
         ca_file: reach.ca_file,
         allowed_private_networks: reach.allowed_private_networks,
         insecure_allow_http_loopback: reach.insecure_loopback,
-    })
+    }
 }
 
 fn algorithms(section: &Section<'_>) -> Option<Vec<Algorithm>> {
@@ -88,28 +100,4 @@ fn algorithms(section: &Section<'_>) -> Option<Vec<Algorithm>> {
         }
     }
     (algorithms.len() == names.len()).then_some(algorithms)
-}
-
-/// Only signatures that nobody but the issuer can make.
-fn algorithm(name: &str) -> Result<Algorithm, &'static str> {
-    Ok(match name {
-        "ES256" => Algorithm::ES256,
-        "ES384" => Algorithm::ES384,
-        "EdDSA" => Algorithm::EdDSA,
-        "RS256" => Algorithm::RS256,
-        "RS384" => Algorithm::RS384,
-        "RS512" => Algorithm::RS512,
-        "PS256" => Algorithm::PS256,
-        "PS384" => Algorithm::PS384,
-        "PS512" => Algorithm::PS512,
-        "HS256" | "HS384" | "HS512" => {
-            return Err("whoever can verify a symmetric signature can also forge it");
-        }
-        _ if name.eq_ignore_ascii_case("none") => return Err("an unsigned token proves nothing"),
-        _ => {
-            return Err(
-                "this is no algorithm we know: ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384, PS512",
-            );
-        }
-    })
 }

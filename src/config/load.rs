@@ -78,6 +78,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let mut names = BTreeSet::new();
     let identity_providers = providers::read(root, &mut names);
     let trusted_issuers = issuers::read(root, &mut names);
+    let policy_issuers = issuers::of_policy(&root.section("policy_issuers"));
     let nobody = |count: Option<usize>| count == Some(0);
     if nobody(identity_providers.as_ref().map(Vec::len))
         && nobody(trusted_issuers.as_ref().map(Vec::len))
@@ -105,6 +106,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         agents: agents?,
         identity_providers: identity_providers?,
         trusted_issuers: trusted_issuers?,
+        policy_issuers: policy_issuers?,
         mesh: mesh?,
         policy: policy?,
         limits: limits?,

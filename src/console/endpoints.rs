@@ -63,6 +63,12 @@ pub const ENDPOINTS: &[Page] = &[
     page("/console/roles/{name}", || {
         object::show(ObjectKind::RoleBinding)
     }),
+    page("/console/issuers", || {
+        objects::list(ObjectKind::TrustedIssuer)
+    }),
+    page("/console/issuers/{name}", || {
+        object::show(ObjectKind::TrustedIssuer)
+    }),
     page("/console/tests", || objects::list(ObjectKind::Test)),
     page("/console/tests/{name}", || object::show(ObjectKind::Test)),
     Page::new("GET", "/console/edit", Access::With(WritePolicy), || {

@@ -32,7 +32,7 @@ const fn kind(
 }
 
 /// All of them.
-pub(super) static KINDS: [Kind; 7] = [
+pub(super) static KINDS: [Kind; 8] = [
     kind(
         ObjectKind::Rule,
         "rules",
@@ -74,6 +74,13 @@ pub(super) static KINDS: [Kind; 7] = [
         "Roles",
         "role",
         "Who may look after this edge: owners, admins, approvers and auditors.",
+    ),
+    kind(
+        ObjectKind::TrustedIssuer,
+        "issuers",
+        "Trusted issuers",
+        "trusted issuer",
+        "Whose tokens stand for programs: clusters, CI systems, clouds. Those of the configuration come on top.",
     ),
     kind(
         ObjectKind::Test,

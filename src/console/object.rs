@@ -252,6 +252,15 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
         ObjectKind::People => policy.people.get(index).map_or_else(Vec::new, |people| {
             vec![one("Stands for", words::from(&people.from))]
         }),
+        ObjectKind::TrustedIssuer => {
+            let issuer = policy.trusted_issuers.get(index);
+            issuer.map_or_else(Vec::new, |issuer| {
+                vec![
+                    one("Trusts", vec![issuer.issuer.to_string()]),
+                    one("With tokens", words::tokens(issuer)),
+                ]
+            })
+        }
         ObjectKind::RoleBinding => policy.role_bindings.get(index).map_or_else(Vec::new, |it| {
             vec![
                 one("Makes", words::from(&it.from)),
@@ -277,7 +286,7 @@ fn related(policy: &Policy, kind: ObjectKind, name: &str) -> Vec<Related> {
             more: all.len().saturating_sub(LISTED),
         }
     };
-    let [rules, routes, mappings, _, _, roles, _] = &KINDS;
+    let [rules, routes, mappings, _, _, roles, ..] = &KINDS;
     let rule = |index: usize| policy.rules.get(index);
     match kind {
         ObjectKind::Route => vec![of_kind(rules, "Rules about it".to_owned(), &|index| {
@@ -316,6 +325,7 @@ fn related(policy: &Policy, kind: ObjectKind, name: &str) -> Vec<Related> {
         ],
         ObjectKind::Rule
         | ObjectKind::Mapping
+        | ObjectKind::TrustedIssuer
         | ObjectKind::RoleBinding
         | ObjectKind::Test
         | ObjectKind::Part => Vec::new(),

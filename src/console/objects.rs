@@ -170,6 +170,7 @@ fn columns(kind: ObjectKind) -> Vec<&'static str> {
         ObjectKind::Mapping => vec!["Whom", "Mesh identity"],
         ObjectKind::RouteGroup => vec!["Routes"],
         ObjectKind::People => vec!["Whom"],
+        ObjectKind::TrustedIssuer => vec!["Issuer", "Whose tokens"],
         ObjectKind::RoleBinding => vec!["Role", "Whom"],
         ObjectKind::Test => vec!["Request", "Comes to"],
         ObjectKind::Part => Vec::new(),
@@ -221,6 +222,11 @@ pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
         ObjectKind::People => {
             let people = policy.people.get(index)?;
             (&people.name, None, vec![some(&words::from(&people.from))])
+        }
+        ObjectKind::TrustedIssuer => {
+            let issuer = policy.trusted_issuers.get(index)?;
+            let texts = vec![issuer.issuer.to_string(), some(&words::tokens(issuer))];
+            (&issuer.name, None, texts)
         }
         ObjectKind::RoleBinding => {
             let binding = policy.role_bindings.get(index)?;

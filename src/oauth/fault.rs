@@ -108,6 +108,19 @@ impl OAuthFault {
         }
     }
 
+    /// Whether the audit log tells of it where a token was to be exchanged: what somebody was not given, and not what failed for now.
+    pub fn is_told(&self) -> bool {
+        !self.status().is_server_error() && self.status() != StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// The parameter with the token that it is about.
+    pub const fn parameter(&self) -> &'static str {
+        match self {
+            Self::ActorToken(_) => "actor_token",
+            _ => "subject_token",
+        }
+    }
+
     /// The status that goes with it.
     pub const fn status(&self) -> StatusCode {
         match self {

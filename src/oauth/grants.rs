@@ -317,6 +317,7 @@ impl OAuth {
         let family = FamilyId(subject.family.as_str().into());
         let granted = self.sessions.load_family(&family).await?;
         let granted = granted.ok_or(SESSION_ENDED)?;
+        let _first = asked.verified.set(Arc::clone(&granted.session.principal));
         self.check_provider(&asked.info, &target, &granted.session.principal)?;
         let key_thumbprint = self.wanted_binding(asked, key)?;
         if let Some(actor) = actor {

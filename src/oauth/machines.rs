@@ -45,6 +45,7 @@ impl OAuth {
         if until <= self.clock.now() {
             return Err(OAuthFault::SubjectToken(BearerFault::Time));
         }
+        let _first = asked.verified.set(Arc::clone(&verified.principal));
         let principal = Principal::clone(&verified.principal);
         if principal.kind != PrincipalKind::Workload {
             return Err(OAuthFault::InvalidRequest(

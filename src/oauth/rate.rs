@@ -35,6 +35,8 @@ pub struct Rates {
     pub devices: Rate,
     /// Codes that people type, and that are wrong (RFC 8628 §5.1).
     pub user_codes: Rate,
+    /// Exchanges that are refused and told of: whoever is refused more often fills no disk.
+    pub refusals: Rate,
     /// SVIDs that one person asks for.
     pub svids: Rate<Person>,
 }
@@ -48,6 +50,7 @@ impl Rates {
             tokens: Rate::new(every, tokens_per_second.saturating_mul(10)),
             registrations: Rate::new(second * 30, 20).of_all(second, 100),
             devices: Rate::new(second * 6, 20),
+            refusals: Rate::new(second * 60, 20).of_all(second * 10, 200),
             svids: Rate::of_any(second * 5, 30),
             user_codes: Rate::new(second * 120, 5).of_all(second / 2, 100),
         }

@@ -299,7 +299,7 @@ impl<'a> Asking<'a> {
             peer: &self.info.client.to_string(),
         };
         let event = Event::svid_refused(&self.told(), self.kind.as_str(), &refused);
-        if let Err(error) = self.oauth.store.tell_of_refused_svid(event).await {
+        if let Err(error) = self.oauth.store.tell_of_refusal(event).await {
             // Nothing was given, so there is nothing to take back.
             tracing::warn!(request_id = %self.info.request_id, %error, "a refused SVID is not in the audit log");
         }

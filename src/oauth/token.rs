@@ -48,7 +48,13 @@ impl OAuth {
             "authorization_code" => self.by_code(&asked).await,
             "refresh_token" => self.by_refresh(&asked).await,
             DEVICE_GRANT => self.by_device(&asked).await,
-            EXCHANGE_GRANT => self.by_exchange(&asked).await,
+            EXCHANGE_GRANT => {
+                let exchanged = self.by_exchange(&asked).await;
+                if let Err(fault) = &exchanged {
+                    self.tell_refused(&asked, fault).await;
+                }
+                exchanged
+            }
             _ => Err(OAuthFault::UnsupportedGrantType),
         }
     }

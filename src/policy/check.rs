@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::address::host::Host;
+use crate::policy::machines::TrustedIssuer;
 use crate::policy::model::{IdentityHeaders, Policy, Route, Rule, Source, Transport};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
@@ -34,11 +35,17 @@ pub fn check(policy: &Policy) -> Vec<PolicyFault> {
     unique_names(&mut faults, "rules", policy.rules.iter().map(|it| &it.name));
     unique_names(
         &mut faults,
+        "trusted_issuers",
+        policy.trusted_issuers.iter().map(|it| &it.name),
+    );
+    unique_names(
+        &mut faults,
         "role_bindings",
         policy.role_bindings.iter().map(|it| &it.name),
     );
     unique_names(&mut faults, "tests", policy.tests.iter().map(|it| &it.name));
     routes(&mut faults, &policy.routes);
+    issuers(&mut faults, &policy.trusted_issuers);
     mappings(&mut faults, policy);
     references(&mut faults, policy);
     extent(&mut faults, policy);
@@ -218,6 +225,8 @@ pub struct Known {
     pub namespaces: Option<Vec<String>>,
     /// Names of identity providers and trusted issuers.
     pub providers: Vec<String>,
+    /// What the identity providers and trusted issuers of the configuration call themselves.
+    pub issuers: Vec<String>,
     /// Claims that any of them keeps.
     pub claims: Vec<String>,
 }
@@ -231,10 +240,12 @@ impl Known {
 
 /// Names in the policy that are not among those configured.
 pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
-    let mut faults = Vec::new();
+    let mut faults = taken_issuers(policy, known);
+    let own = |name: &str| { policy.trusted_issuers.iter() }.any(|issuer| *issuer.name == *name);
+    let has_provider = |name: &str| known.has_provider(name) || own(name);
     let mut look = |key: String, names: Option<&Vec<Arc<str>>>| {
         for (index, name) in names.into_iter().flatten().enumerate() {
-            if !known.has_provider(name) {
+            if !has_provider(name) {
                 let message = format!("no identity provider or trusted issuer is called {name}");
                 faults.push(fault(format!("{key}[{index}]"), message));
             }
@@ -258,7 +269,7 @@ pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     }
     for (index, test) in policy.tests.iter().enumerate() {
         let provider = test.principal.as_ref().map(|person| &person.provider);
-        let provider = provider.filter(|provider| !known.has_provider(provider));
+        let provider = provider.filter(|provider| !has_provider(provider));
         if let Some(provider) = provider {
             let message = format!("no identity provider or trusted issuer is called {provider}");
             faults.push(fault(format!("tests[{index}].as.provider"), message));
@@ -267,6 +278,27 @@ pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     faults.extend(unknown_claims(policy, known));
     faults.extend(home_routes(policy, known));
     faults.extend(unsigned_mappings(policy, known));
+    faults
+}
+
+/// What the configuration has cannot be had a second time: tokens and names could not be told apart.
+fn taken_issuers(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
+    let mut faults = Vec::new();
+    for (index, issuer) in policy.trusted_issuers.iter().enumerate() {
+        let key = format!("trusted_issuers[{index}]");
+        if known.has_provider(&issuer.name) {
+            let message = format!(
+                "the configuration has an identity provider or trusted issuer {} already",
+                issuer.name
+            );
+            faults.push(fault(format!("{key}.name"), message));
+        }
+        if known.issuers.iter().any(|known| **known == *issuer.issuer) {
+            let message =
+                "an identity provider or trusted issuer of the configuration has this issuer already".to_owned();
+            faults.push(fault(format!("{key}.issuer"), message));
+        }
+    }
     faults
 }
 
@@ -306,6 +338,12 @@ fn unsigned_mappings(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
 /// A claim that nobody keeps is known of nobody, which is hardly what was meant.
 fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = Vec::new();
+    let issuers = policy.trusted_issuers.iter();
+    let kept = issuers.flat_map(|issuer| &issuer.claims);
+    let kept: HashSet<&str> = { known.claims.iter().map(String::as_str) }
+        .chain(kept.map(|name| &**name))
+        .collect();
+    let is_kept = |name: &str| kept.contains(name);
     for (key, from) in sources(policy) {
         for (at, source) in from.iter().enumerate() {
             let fields = [
@@ -314,11 +352,9 @@ fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
             ];
             for (field, claims) in fields {
                 let names = claims.iter().flat_map(|claims| claims.keys());
-                for name in
-                    names.filter(|name| !known.claims.iter().any(|known| **known == ***name))
-                {
+                for name in names.filter(|name| !is_kept(name)) {
                     let message = format!(
-                        "no identity provider or trusted issuer keeps the claim {name}; list it in `claims` of one in the configuration"
+                        "no identity provider or trusted issuer keeps the claim {name}; list it in `claims` of one"
                     );
                     faults.push(fault(format!("{key}.from[{at}].{field}"), message));
                 }
@@ -407,6 +443,25 @@ fn http_fields(route: &Route) -> impl Iterator<Item = &'static str> {
     ];
     let set = fields.into_iter().filter(|(_, is_set)| *is_set);
     set.map(|(field, _)| field)
+}
+
+/// More issuers than this nobody trusts, and each has keys to be fetched.
+const MOST_ISSUERS: usize = 100;
+
+fn issuers(faults: &mut Vec<PolicyFault>, issuers: &[TrustedIssuer]) {
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for (index, issuer) in issuers.iter().enumerate() {
+        if let Some(other) = seen.insert(&issuer.issuer, &issuer.name) {
+            let message = format!(
+                "trusted issuer {other} has this issuer already; tokens could not be told apart"
+            );
+            faults.push(fault(format!("trusted_issuers[{index}].issuer"), message));
+        }
+    }
+    if issuers.len() > MOST_ISSUERS {
+        let message = format!("{MOST_ISSUERS} trusted issuers are the most");
+        faults.push(fault("trusted_issuers".to_owned(), message));
+    }
 }
 
 fn mappings(faults: &mut Vec<PolicyFault>, policy: &Policy) {

@@ -126,6 +126,7 @@ impl CompiledPolicy {
             route_groups: self.policy.route_groups.clone(),
             people: self.policy.people.clone(),
             mappings: self.policy.mappings.clone(),
+            trusted_issuers: self.policy.trusted_issuers.clone(),
             role_bindings: self.policy.role_bindings.clone(),
             tests: self.policy.tests.clone(),
         };

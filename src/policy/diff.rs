@@ -77,6 +77,11 @@ pub fn diff(before: &Policy, after: &Policy) -> Vec<Change> {
     diff_kind(&before.people, &after.people, &mut changes);
     diff_kind(&before.mappings, &after.mappings, &mut changes);
     diff_kind(&before.rules, &after.rules, &mut changes);
+    diff_kind(
+        &before.trusted_issuers,
+        &after.trusted_issuers,
+        &mut changes,
+    );
     diff_kind(&before.role_bindings, &after.role_bindings, &mut changes);
     diff_kind(&before.tests, &after.tests, &mut changes);
     changes.extend(reordered(&before.mappings, &after.mappings));

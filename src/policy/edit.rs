@@ -9,12 +9,13 @@ use crate::policy::model::Policy;
 use crate::policy::yaml::{self, PARTS, PolicyFault, lines_of_items};
 
 /// The kinds of the [`PARTS`] of a document, as differences between policies name them.
-pub const KINDS: [&str; 7] = [
+pub const KINDS: [&str; 8] = [
     "route",
     "route_group",
     "people",
     "mapping",
     "rule",
+    "trusted_issuer",
     "role_binding",
     "test",
 ];
@@ -73,6 +74,11 @@ pub fn names<'a>(policy: &'a Policy, kind: &str) -> Vec<&'a str> {
         "people" => policy.people.iter().map(|one| &*one.name).collect(),
         "mapping" => policy.mappings.iter().map(|one| &*one.name).collect(),
         "rule" => policy.rules.iter().map(|one| &*one.name).collect(),
+        "trusted_issuer" => policy
+            .trusted_issuers
+            .iter()
+            .map(|one| &*one.name)
+            .collect(),
         "role_binding" => policy.role_bindings.iter().map(|one| &*one.name).collect(),
         "test" => policy.tests.iter().map(|one| &*one.name).collect(),
         _ => Vec::new(),

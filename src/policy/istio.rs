@@ -42,7 +42,7 @@ pub struct Edge {
     pub doors: Vec<(Scheme, u16)>,
     /// Names of the providers that people sign in at.
     pub providers: Vec<Arc<str>>,
-    /// Names of the issuers whose tokens programs bring.
+    /// Names of the issuers whose tokens programs bring, without those of the policy.
     pub issuers: Vec<Arc<str>>,
 }
 
@@ -152,6 +152,11 @@ pub enum IstioFault {
 
 /// The manifests that enforce a policy at its workloads.
 pub fn export(policy: &CompiledPolicy, edge: &Edge, wanted: &Wanted) -> Result<Export, IstioFault> {
+    let mut edge = edge.clone();
+    let issuers = policy.policy().trusted_issuers.iter();
+    edge.issuers
+        .extend(issuers.map(|issuer| Arc::clone(&issuer.name)));
+    let edge = &edge;
     let (workloads, notes) = workloads::find(policy, wanted)?;
     let build = |workload| {
         if wanted.ambient {

@@ -1,5 +1,7 @@
 //! Policy objects as JSON in the shape of the policy file: what the store keeps. Reading goes through the reader of the file itself.
 
+mod machines;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::policy::check;
+use crate::policy::json::machines::trusted_issuer;
+use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{
     Action, Approval, Mapping, Mode, People, Policy, PolicyTest, RoleBinding, Route, RouteGroup,
@@ -27,6 +31,8 @@ pub struct PolicyJson {
     pub mappings: Vec<Value>,
     /// Access rules.
     pub rules: Vec<Value>,
+    /// Issuers whose tokens programs bring.
+    pub trusted_issuers: Vec<Value>,
     /// Role bindings.
     pub role_bindings: Vec<Value>,
     /// Tests.
@@ -35,13 +41,14 @@ pub struct PolicyJson {
 
 impl PolicyJson {
     /// The objects of each kind, by the kind's name, in the order of a policy file.
-    pub fn by_kind(&self) -> [(&'static str, &[Value]); 7] {
+    pub fn by_kind(&self) -> [(&'static str, &[Value]); 8] {
         [
             ("route", &self.routes),
             ("route_group", &self.route_groups),
             ("people", &self.people),
             ("mapping", &self.mappings),
             ("rule", &self.rules),
+            ("trusted_issuer", &self.trusted_issuers),
             ("role_binding", &self.role_bindings),
             ("test", &self.tests),
         ]
@@ -55,6 +62,7 @@ impl PolicyJson {
             "people" => &mut self.people,
             "mapping" => &mut self.mappings,
             "rule" => &mut self.rules,
+            "trusted_issuer" => &mut self.trusted_issuers,
             "role_binding" => &mut self.role_bindings,
             "test" => &mut self.tests,
             _ => panic!("{kind} is no kind"),
@@ -95,6 +103,7 @@ objects! {
     "people" People, people;
     "mapping" Mapping, mapping;
     "rule" Arc<Rule>, rule;
+    "trusted_issuer" TrustedIssuer, trusted_issuer;
     "role_binding" RoleBinding, role_binding;
     "test" PolicyTest, test;
 }
@@ -110,6 +119,7 @@ pub fn to_json(policy: &Policy) -> PolicyJson {
         people: all(&policy.people),
         mappings: all(&policy.mappings),
         rules: all(&policy.rules),
+        trusted_issuers: all(&policy.trusted_issuers),
         role_bindings: all(&policy.role_bindings),
         tests: all(&policy.tests),
     }
@@ -123,6 +133,7 @@ pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
         ("people", json.people),
         ("mappings", json.mappings),
         ("rules", json.rules),
+        ("trusted_issuers", json.trusted_issuers),
         ("role_bindings", json.role_bindings),
         ("tests", json.tests),
     ]);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::policy::json;
+use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Mapping, Mode, Policy, Rule, Source, Target};
 
@@ -45,6 +46,9 @@ pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
             Entry::Vacant(place) => drop(place.insert(&rule.name)),
         }
     }
+    for issuer in &policy.trusted_issuers {
+        findings.issuer(issuer);
+    }
     findings.groups(policy, seen);
     findings.0
 }
@@ -61,6 +65,12 @@ pub fn lint_object(
     match kind {
         "route" => findings.routes(policy, now, Some(name)),
         "mapping" => findings.mappings(&policy.mappings),
+        "trusted_issuer" => {
+            let mut issuers = policy.trusted_issuers.iter();
+            if let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) {
+                findings.issuer(issuer);
+            }
+        }
         "rule" => {
             let at = policy.rules.iter().position(|rule| *rule.name == *name);
             if let Some((rule, at)) = at.and_then(|at| Some((policy.rules.get(at)?, at))) {
@@ -87,6 +97,12 @@ impl Findings {
             object: format!("{kind} {name}"),
             message,
         });
+    }
+
+    fn issuer(&mut self, issuer: &TrustedIssuer) {
+        if let Some(message) = issuer.finding() {
+            self.say("trusted_issuer", &issuer.name, message);
+        }
     }
 
     fn same(&mut self, rule: &Rule, other: &str) {

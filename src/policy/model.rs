@@ -11,6 +11,7 @@ use crate::address::host::Host;
 use crate::identity::principal::{Principal, PrincipalKind, Requirement};
 use crate::identity::spiffe_id::SpiffeId;
 use crate::policy::hours::Hours;
+use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::roles::Role;
 use crate::policy::svids::SvidKind;
@@ -32,6 +33,8 @@ pub struct Policy {
     pub mappings: Vec<Mapping>,
     /// Who may do what; their order says nothing. Shared with the revisions before and after that have them too.
     pub rules: Vec<Arc<Rule>>,
+    /// Issuers whose tokens programs bring, besides those of the configuration.
+    pub trusted_issuers: Vec<TrustedIssuer>,
     /// Who may look after the edge.
     pub role_bindings: Vec<RoleBinding>,
     /// What the author expects of all this.

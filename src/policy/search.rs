@@ -33,6 +33,11 @@ pub fn object_says(policy: &Policy, kind: &str, index: usize, text: &str) -> boo
                 || from_says(&mapping.from, text)
         }),
         "rule" => policy.rules.get(index).map(|rule| rule_says(rule, text)),
+        "trusted_issuer" => policy.trusted_issuers.get(index).map(|issuer| {
+            says(&issuer.name, text)
+                || says(&issuer.issuer, text)
+                || issuer.audiences.iter().any(|one| says(one, text))
+        }),
         "role_binding" => policy.role_bindings.get(index).map(|binding| {
             says(&binding.name, text)
                 || says(binding.role.as_str(), text)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::identity::principal::{PrincipalKind, Requirement};
+use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Approval, Mode, Route, Rule, Source, Target, Transport, When};
 
@@ -189,6 +190,19 @@ fn approval(approval: &Approval) -> String {
         false => "",
     };
     format!("of {who}, for at most {at_most}{glass}")
+}
+
+/// Says whose tokens of an issuer count.
+pub fn tokens(issuer: &TrustedIssuer) -> Vec<String> {
+    let mut said = Said::default();
+    said.list("for", &Some(issuer.audiences.clone()));
+    said.pairs("claim", "is", &issuer.required_claims);
+    said.pairs("claim", "is not", &issuer.not_claims);
+    if let Some(at_most) = issuer.at_most {
+        let at_most = humantime::format_duration(at_most);
+        said.0.push(format!("issued at most {at_most} ago"));
+    }
+    said.0
 }
 
 /// Says where a route leads, and what has to be proven there.

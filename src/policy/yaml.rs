@@ -51,6 +51,17 @@
 //!       acr: mfa
 //!       max_age: 8h
 //!       approval: { from: [{ groups: [sre-leads] }], at_most: 4h, break_glass: false }   # break_glass optional; false
+//! trusted_issuers:                       # optional; issuers whose tokens stand for programs, besides the configuration's
+//!   - name: github
+//!     issuer: https://token.actions.githubusercontent.com
+//!     audiences: ["https://access.corp.example"]
+//!     algorithms: [RS256]                # ES256, ES384, EdDSA, RS256 ... PS512
+//!     # jwks_url, or jwks: { keys: [...] }   optional; its discovery document says where its keys are
+//!     required_claims: { repository: ["corp/*"] }        # optional, and not_claims
+//!     subject_claim: repository          # optional; sub
+//!     groups_claim: groups               # optional
+//!     claims: [ref]                      # optional; kept for the claims of rules
+//!     at_most: 1h                        # optional; a token counts so long after it was issued
 //! role_bindings:                         # optional; who may look after the edge: owner, admin, approver or auditor
 //!   - { name: sre-leads, role: admin, from: [{ people: [admins] }] }
 //! tests:                                 # optional; run before the policy is written, and one that fails refuses it
@@ -72,6 +83,7 @@ use crate::policy::check;
 use crate::policy::model::Policy;
 
 mod circumstances;
+mod machines;
 mod parts;
 mod reader;
 mod routes;

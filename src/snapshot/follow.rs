@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{SharedClock, Timestamp};
+use crate::policy::model::Policy;
 use crate::snapshot::grants::LiveGrants;
 use crate::snapshot::{Freshness, SnapshotError, Snapshots, load_newer};
 use crate::store::changes::{Change, FeedPoint};
@@ -44,14 +45,18 @@ struct Progress {
 }
 
 impl Follower {
-    /// `on_change` is called for every change in order, a revision's after it is in force, and must not block.
+    /// `on_change` is called for every change in order, a revision's after it is in force; `before_policy` for a revision right before. Neither may block.
     ///
     /// A revision that does not compile leaves the last good one in force. While the store does not answer, freshness stays as it is. Returns only where
     /// the store is not the one any more that was followed: from then on nothing is fresh, and the process has to start anew.
-    pub async fn follow(mut self, on_change: impl Fn(&Change) + Send + Sync) {
+    pub async fn follow(
+        mut self,
+        before_policy: impl Fn(&Policy) + Send + Sync,
+        on_change: impl Fn(&Change) + Send + Sync,
+    ) {
         let mut progress = Progress::default();
         loop {
-            let read = self.read(&mut progress, &on_change);
+            let read = self.read(&mut progress, &before_policy, &on_change);
             let outcome = match tokio::time::timeout(READ_DEADLINE, read).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(SnapshotError::Deadline),
@@ -87,6 +92,7 @@ impl Follower {
     async fn read(
         &mut self,
         progress: &mut Progress,
+        before_policy: &(impl Fn(&Policy) + Send + Sync),
         on_change: &(impl Fn(&Change) + Send + Sync),
     ) -> Result<(), SnapshotError> {
         let asked_at = self.read_feed(progress, on_change).await?;
@@ -96,7 +102,7 @@ impl Follower {
             progress.grants_wait = false;
         }
         if progress.revision_waits {
-            self.take_revision(on_change).await?;
+            self.take_revision(before_policy, on_change).await?;
             progress.revision_waits = false;
         }
         self.freshness.mark(asked_at);
@@ -135,6 +141,7 @@ impl Follower {
     /// Several announced revisions are one reading: only the newest counts.
     async fn take_revision(
         &mut self,
+        before_policy: &(impl Fn(&Policy) + Send + Sync),
         on_change: &(impl Fn(&Change) + Send + Sync),
     ) -> Result<(), SnapshotError> {
         let in_force = Arc::clone(&self.snapshots.current());
@@ -142,6 +149,7 @@ impl Follower {
             Ok(Some(loaded)) => {
                 let revision = loaded.policy.revision;
                 self.positions = loaded.positions;
+                before_policy(loaded.policy.policy());
                 self.snapshots.publish(loaded.policy);
                 tracing::info!(revision = revision.0, "a policy revision is in force");
                 on_change(&Change::PolicyRevision(revision));
@@ -169,6 +177,6 @@ mod tests {
 
     #[test]
     fn following_can_be_spawned() {
-        let _proof = |follower: Follower| needs_send(follower.follow(|_change| ()));
+        let _proof = |follower: Follower| needs_send(follower.follow(|_policy| (), |_change| ()));
     }
 }

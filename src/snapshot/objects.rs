@@ -10,12 +10,13 @@ use crate::snapshot::SnapshotError;
 use crate::store::policy::{ObjectKind, PolicyObject};
 
 /// The kinds of the [`PARTS`] of a document.
-const KINDS: [ObjectKind; 7] = [
+const KINDS: [ObjectKind; 8] = [
     ObjectKind::Route,
     ObjectKind::RouteGroup,
     ObjectKind::People,
     ObjectKind::Mapping,
     ObjectKind::Rule,
+    ObjectKind::TrustedIssuer,
     ObjectKind::RoleBinding,
     ObjectKind::Test,
 ];
@@ -34,6 +35,13 @@ pub fn to_objects(policy: &Policy, document: &Document) -> Vec<PolicyObject> {
         document,
     );
     push(&mut objects, ObjectKind::Rule, &policy.rules, document);
+    let trusted_issuers = &policy.trusted_issuers;
+    push(
+        &mut objects,
+        ObjectKind::TrustedIssuer,
+        trusted_issuers,
+        document,
+    );
     let bindings = &policy.role_bindings;
     push(&mut objects, ObjectKind::RoleBinding, bindings, document);
     push(&mut objects, ObjectKind::Test, &policy.tests, document);
@@ -114,6 +122,7 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
             ObjectKind::People => json.people.push(body),
             ObjectKind::Mapping => json.mappings.push(body),
             ObjectKind::Rule => json.rules.push(body),
+            ObjectKind::TrustedIssuer => json.trusted_issuers.push(body),
             ObjectKind::RoleBinding => json.role_bindings.push(body),
             ObjectKind::Test => json.tests.push(body),
             ObjectKind::Part => {}

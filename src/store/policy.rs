@@ -36,6 +36,8 @@ pub enum ObjectKind {
     Mapping,
     /// What is allowed or denied.
     Rule,
+    /// Issuers whose tokens programs bring.
+    TrustedIssuer,
     /// Who may look after the edge.
     RoleBinding,
     /// What the author expects.
@@ -167,6 +169,7 @@ impl ObjectKind {
             Self::People,
             Self::Mapping,
             Self::Rule,
+            Self::TrustedIssuer,
             Self::RoleBinding,
             Self::Test,
         ];
@@ -181,6 +184,7 @@ impl ObjectKind {
             Self::People => "people",
             Self::Mapping => "mapping",
             Self::Rule => "rule",
+            Self::TrustedIssuer => "trusted_issuer",
             Self::RoleBinding => "role_binding",
             Self::Test => "test",
             Self::Part => "part",
@@ -198,6 +202,7 @@ impl TryFrom<ObjectRow> for PolicyObject {
             "people" => ObjectKind::People,
             "mapping" => ObjectKind::Mapping,
             "rule" => ObjectKind::Rule,
+            "trusted_issuer" => ObjectKind::TrustedIssuer,
             "role_binding" => ObjectKind::RoleBinding,
             "test" => ObjectKind::Test,
             "part" => ObjectKind::Part,

@@ -36,7 +36,7 @@ impl Store {
     }
 
     /// Tells that somebody was refused one.
-    pub async fn tell_of_refused_svid(&self, event: Event) -> Result<(), StoreError> {
+    pub async fn tell_of_refusal(&self, event: Event) -> Result<(), StoreError> {
         let now = self.clock.now();
         within(async {
             let mut transaction = self.database.begin().await?;

@@ -3,36 +3,71 @@
 //! The issuer is chosen by the exact text of `iss`; keys, algorithms, audiences and claims are then that issuer's alone.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use crate::clock::{SharedClock, Timestamp};
-use crate::config::checked::TrustedIssuerConfig;
+use crate::config::Config;
+use crate::config::checked::{IssuerReach, TrustedIssuerConfig};
 use crate::identity::email::Email;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
+use crate::policy::machines::TrustedIssuer;
+use crate::token::bearer::trust::Trust;
 use crate::token::claims::{self, ClaimFault, Claims};
-use crate::token::jwks::{KeyCache, KeyFault, KeySource};
+use crate::token::jwks::{KeyCache, KeyFault};
 use crate::token::jws::{self, Unverified};
-use crate::token::outbound::{Outbound, Reach};
+
+mod trust;
 
 const LEEWAY: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
+/// The last is one of JWT-SVIDs (SPIFFE JWT-SVID §2.3).
+const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/at+jwt", "jose"];
 
 /// Verifies bearer JWTs. Shared; holds no per-token state (workers cache results).
 pub struct BearerVerifier {
     issuers: ArcSwap<HashMap<Arc<str>, Arc<Issuer>>>,
+    sources: Mutex<Sources>,
     clock: SharedClock,
     generation: Arc<AtomicU64>,
 }
 
 struct Issuer {
-    config: TrustedIssuerConfig,
+    trust: Trust,
     keys: KeyCache,
+}
+
+/// Who is trusted, by whom.
+#[derive(Default)]
+struct Sources {
+    configured: Vec<Trust>,
+    /// Names that the configuration has given: to those, and to identity providers.
+    names: Vec<String>,
+    /// What they all call themselves.
+    issuers: Vec<String>,
+    reach: IssuerReach,
+    policy: Vec<TrustedIssuer>,
+}
+
+impl Sources {
+    /// All that count. What the configuration has, a policy that was written before cannot have as well: tokens, or rules that name it, could not tell.
+    fn trusted(&self) -> Vec<Trust> {
+        let mut trusted = self.configured.clone();
+        for issuer in &self.policy {
+            let is_named = self.names.iter().any(|name| **name == *issuer.name);
+            let mut configured = self.issuers.iter();
+            if is_named || configured.any(|known| **known == *issuer.issuer) {
+                tracing::error!(issuer = %issuer.name, "the configuration has this name or issuer as well: the trusted issuer of the policy does not count");
+                continue;
+            }
+            trusted.push(Trust::of_policy(issuer, &self.reach));
+        }
+        trusted
+    }
 }
 
 /// A token that has been verified.
@@ -85,28 +120,61 @@ impl BearerVerifier {
     pub fn new(issuers: Vec<TrustedIssuerConfig>, clock: SharedClock) -> Arc<Self> {
         let this = Self {
             issuers: ArcSwap::default(),
+            sources: Mutex::default(),
             clock,
             generation: Arc::new(AtomicU64::new(0)),
         };
-        this.replace(issuers);
+        let sources = Sources {
+            configured: issuers.into_iter().map(Trust::configured).collect(),
+            ..Sources::default()
+        };
+        this.trust(&sources, &HashMap::new());
+        *locked(&this.sources) = sources;
         Arc::new(this)
     }
 
-    /// Puts other issuers in place; what was verified before counts no more.
-    pub fn replace(&self, issuers: Vec<TrustedIssuerConfig>) {
-        let issuers = issuers.into_iter().map(|config| {
-            let outbound = Outbound::new(Reach {
-                ca_file: config.ca_file.as_deref(),
-                allowed_private_networks: &config.allowed_private_networks,
-                insecure_allow_http_loopback: config.insecure_allow_http_loopback,
-            });
-            let source = match &config.jwks_url {
-                Some(url) => KeySource::Url(url.clone()),
-                None => KeySource::Discovery(config.issuer.clone()),
+    /// One of this configuration, and of the policy that it is told of.
+    pub fn of(config: &Config, clock: SharedClock) -> Arc<Self> {
+        let this = Self::new(Vec::new(), clock);
+        this.configure(config);
+        this
+    }
+
+    /// Takes up a configuration; what was verified before counts no more.
+    pub fn configure(&self, config: &Config) {
+        let mut sources = locked(&self.sources);
+        let configured = config.trusted_issuers.iter().cloned();
+        sources.configured = configured.map(Trust::configured).collect();
+        sources.names = config.provider_names();
+        sources.issuers = config.issuers();
+        sources.reach = config.policy_issuers.clone();
+        // Files that are named may say something else by now, so nothing is kept.
+        self.trust(&sources, &HashMap::new());
+    }
+
+    /// Trusts whom the policy in force trusts, and says whether that is anything new. Keys of those that stay are kept.
+    pub fn follow(&self, policy: &[TrustedIssuer]) -> bool {
+        let mut sources = locked(&self.sources);
+        if sources.policy == policy {
+            return false;
+        }
+        sources.policy = policy.to_vec();
+        self.trust(&sources, &self.issuers.load());
+        true
+    }
+
+    fn trust(&self, sources: &Sources, kept: &HashMap<Arc<str>, Arc<Issuer>>) {
+        let issuers = sources.trusted().into_iter().map(|trust| {
+            let same = kept.get(&trust.issuer).filter(|known| known.trust == trust);
+            let new = || {
+                let (clock, generation) = (self.clock.clone(), self.generation.clone());
+                let keys = KeyCache::new(trust.outbound(), trust.source(), clock, generation);
+                Arc::new(Issuer {
+                    trust: trust.clone(),
+                    keys,
+                })
             };
-            let clock = self.clock.clone();
-            let keys = KeyCache::new(outbound, source, clock, self.generation.clone());
-            (config.issuer.clone(), Arc::new(Issuer { config, keys }))
+            (trust.issuer.clone(), same.cloned().unwrap_or_else(new))
         });
         self.issuers.store(Arc::new(issuers.collect()));
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -121,7 +189,7 @@ impl BearerVerifier {
         let Some(keys) = issuer.keys.keys() else {
             return Err((!may_fetch).then_some(BearerFault::KeysUnavailable));
         };
-        match keys.verify(&token, &issuer.config.algorithms) {
+        match keys.verify(&token, &issuer.trust.algorithms) {
             Ok(()) => {}
             Err(KeyFault::Algorithm) => return Err(Some(BearerFault::Algorithm)),
             Err(KeyFault::UnknownKey) if may_fetch => return Err(None),
@@ -150,7 +218,7 @@ impl BearerVerifier {
             self.issuer_of(&token)?
         };
         if let Err(error) = issuer.keys.fetch().await {
-            tracing::warn!(issuer = %issuer.config.name, %error, "the keys of a trusted issuer cannot be fetched");
+            tracing::warn!(issuer = %issuer.trust.name, %error, "the keys of a trusted issuer cannot be fetched");
         }
         self.verify_at_hand(token).map_err(|fault| {
             let without_keys = match issuer.keys.keys() {
@@ -166,12 +234,19 @@ impl BearerVerifier {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// The name of the trusted issuer that a token says it is of; nothing of it is verified.
+    pub fn claimed_issuer(&self, token: &str) -> Option<Arc<str>> {
+        let token = jws::parse(token).ok()?;
+        let issuer = self.issuer_of(&token).ok()?;
+        Some(Arc::clone(&issuer.trust.name))
+    }
+
     /// Whether programs of this issuer are let in, under this name.
     pub fn is_trusted(&self, name: &str, issuer: &str) -> bool {
         let issuers = self.issuers.load();
         let found = issuers.get(issuer);
         found.is_some_and(|found| {
-            *found.config.name == *name && found.config.kind == PrincipalKind::Workload
+            *found.trust.name == *name && found.trust.kind == PrincipalKind::Workload
         })
     }
 
@@ -205,27 +280,39 @@ impl Issuer {
         let audiences = claims::audiences(claims)?;
         if !audiences
             .iter()
-            .any(|a| self.config.audiences.iter().any(|ours| ours == a))
+            .any(|a| self.trust.audiences.iter().any(|ours| ours == a))
         {
             return Err(BearerFault::Audience);
         }
-        let subject = claims::subject(claims)?;
-        for (name, required) in &self.config.required_claims {
-            let present = claims::select(claims, name).and_then(Value::as_str);
-            if present != Some(required) {
-                return Err(BearerFault::Claim(name.clone()));
+        let subject = match &self.trust.subject_claim {
+            None => claims::subject(claims)?,
+            Some(name) => claims::identifier_at(claims, name)
+                .ok_or_else(|| BearerFault::Claim(name.to_string()))?,
+        };
+        if let Some(name) = self.trust.unmet(claims) {
+            return Err(BearerFault::Claim(name.to_owned()));
+        }
+        let expires_at = match self.trust.at_most {
+            None => expires_at,
+            Some(at_most) => {
+                let issued_at = claims::optional_time(claims, "iat")?;
+                let issued_at = issued_at.ok_or_else(|| BearerFault::Claim("iat".to_owned()))?;
+                expires_at.min(issued_at.plus(at_most))
             }
+        };
+        if expires_at.plus(LEEWAY) <= now {
+            return Err(BearerFault::Time);
         }
         let (acr, auth_time) = claims::sign_in_facts(claims);
         let principal = Principal {
-            kind: self.config.kind,
-            provider: self.config.name.clone(),
-            issuer: self.config.issuer.clone(),
+            kind: self.trust.kind,
+            provider: self.trust.name.clone(),
+            issuer: self.trust.issuer.clone(),
             subject: subject.into(),
             email: self.email(claims),
             display_name: claims.get("name").and_then(Value::as_str).map(Into::into),
             groups: self.groups(claims),
-            claims: claims::kept(claims, &self.config.claims),
+            claims: claims::kept(claims, &self.trust.claims),
             acr,
             auth_time,
             agents: Vec::new(),
@@ -236,20 +323,24 @@ impl Issuer {
     fn email(&self, claims: &Claims) -> Option<Email> {
         let verified = claims.get("email_verified");
         let vouched =
-            verified == Some(&Value::Bool(true)) || (verified.is_none() && self.config.trust_email);
+            verified == Some(&Value::Bool(true)) || (verified.is_none() && self.trust.trust_email);
         let text = claims
             .get("email")
             .and_then(Value::as_str)
-            .filter(|_| vouched)?;
+            .filter(|_| vouched && self.trust.gives_email)?;
         Email::parse(text).ok()
     }
 
     fn groups(&self, claims: &Claims) -> Groups {
-        let selector = self.config.groups_claim.as_deref();
+        let selector = self.trust.groups_claim.as_deref();
         selector
             .and_then(|selector| claims::groups(claims, selector, None))
             .map_or(Groups::Missing, Groups::Known)
     }
+}
+
+fn locked(sources: &Mutex<Sources>) -> MutexGuard<'_, Sources> {
+    sources.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Refuses what is a JWT of the issuer but no access token of its subject: logout tokens, ID tokens of a sign-in (security.md G5), tokens of somebody who acts

@@ -53,8 +53,19 @@ pub fn subject(claims: &Claims) -> Result<&str, ClaimFault> {
 /// What somebody is known by: not empty, at most 255 bytes, no control characters.
 pub fn identifier<'a>(claims: &'a Claims, name: &'static str) -> Result<&'a str, ClaimFault> {
     let text = text(claims, name)?;
-    let good = text.len() <= LONGEST_SUBJECT && !text.chars().any(char::is_control);
-    good.then_some(text).ok_or(ClaimFault::Invalid(name))
+    is_identifier(text)
+        .then_some(text)
+        .ok_or(ClaimFault::Invalid(name))
+}
+
+/// The same of a claim by its selector.
+pub fn identifier_at<'a>(claims: &'a Claims, selector: &str) -> Option<&'a str> {
+    let text = select(claims, selector)?.as_str()?;
+    is_identifier(text).then_some(text)
+}
+
+fn is_identifier(text: &str) -> bool {
+    !text.is_empty() && text.len() <= LONGEST_SUBJECT && !text.chars().any(char::is_control)
 }
 
 /// A NumericDate (RFC 7519 §2), fractions cut off.

@@ -9,15 +9,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::clock::{SharedClock, Timestamp};
+use crate::identity::public_keys::KeySet;
 use crate::token::jws::Unverified;
 use crate::token::outbound::{Outbound, OutboundError};
 
@@ -27,8 +25,6 @@ pub const REFRESH_EVERY: Duration = Duration::from_secs(3600);
 pub const UNKNOWN_KEY_EVERY: Duration = Duration::from_secs(30);
 /// The same while there are no keys at all.
 const NO_KEYS_EVERY: Duration = Duration::from_secs(5);
-const LONGEST_KID: usize = 128;
-const MOST_KEYS: usize = 100;
 
 /// Why no key verifies a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,48 +39,7 @@ pub enum KeyFault {
     Signature,
 }
 
-struct Key {
-    kid: Option<String>,
-    algorithms: Vec<Algorithm>,
-    key: DecodingKey,
-}
-
-/// The usable signature keys of one issuer.
-#[derive(Default)]
-pub struct KeySet(Vec<Key>);
-
-#[derive(Deserialize)]
-struct RawKeySet {
-    keys: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct RawKey {
-    kty: String,
-    #[serde(rename = "use")]
-    usage: Option<String>,
-    key_ops: Option<Vec<String>>,
-    alg: Option<String>,
-    kid: Option<String>,
-    crv: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-}
-
 impl KeySet {
-    /// Reads a JWK set; `None` if it is none. Keys that are not ours to use (other use, type, curve or size) are left out.
-    pub fn parse(document: Value) -> Option<Self> {
-        let raw: RawKeySet = serde_json::from_value(document).ok()?;
-        let usable = raw.keys.into_iter().take(MOST_KEYS).filter_map(|key| {
-            serde_json::from_value::<RawKey>(key)
-                .ok()
-                .and_then(read_key)
-        });
-        Some(Self(usable.collect()))
-    }
-
     /// Verifies the signature with the one key that fits; `accepted` are the algorithms configured for the issuer.
     pub fn verify(&self, token: &Unverified<'_>, accepted: &[Algorithm]) -> Result<(), KeyFault> {
         let algorithm = token
@@ -92,88 +47,18 @@ impl KeySet {
             .algorithm
             .filter(|algorithm| accepted.contains(algorithm))
             .ok_or(KeyFault::Algorithm)?;
-        let key = self.find(token.header.kid.as_deref(), algorithm)?;
+        let key = self.find(token.header.kid.as_deref(), algorithm);
+        let key = key.ok_or(KeyFault::UnknownKey)?;
         match jsonwebtoken::crypto::verify(
             token.signature,
             token.message.as_bytes(),
-            &key.key,
+            key,
             algorithm,
         ) {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(KeyFault::Signature),
         }
     }
-
-    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Key, KeyFault> {
-        let mut fitting = self.0.iter().filter(|key| {
-            key.algorithms.contains(&algorithm) && (kid.is_none() || key.kid.as_deref() == kid)
-        });
-        match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Ok(key),
-            // Trying several would let the token choose; an id that fits two keys is no better than none.
-            _ => Err(KeyFault::UnknownKey),
-        }
-    }
-}
-
-fn read_key(raw: RawKey) -> Option<Key> {
-    let for_signatures = raw.usage.as_deref().is_none_or(|usage| usage == "sig")
-        && raw
-            .key_ops
-            .as_ref()
-            .is_none_or(|operations| operations.iter().any(|o| o == "verify"));
-    if !for_signatures || raw.kid.as_ref().is_some_and(|kid| kid.len() > LONGEST_KID) {
-        return None;
-    }
-    let bytes = |part: &Option<String>| URL_SAFE_NO_PAD.decode(part.as_deref()?).ok();
-    let (possible, key): (&[Algorithm], DecodingKey) = match (raw.kty.as_str(), raw.crv.as_deref())
-    {
-        ("RSA", None) => {
-            let (n, e) = (bytes(&raw.n)?, bytes(&raw.e)?);
-            if !(256..=1024).contains(&n.len()) || e.is_empty() || e.len() > 8 {
-                return None;
-            }
-            let all = &[
-                Algorithm::RS256,
-                Algorithm::RS384,
-                Algorithm::RS512,
-                Algorithm::PS256,
-                Algorithm::PS384,
-                Algorithm::PS512,
-            ];
-            (all, DecodingKey::from_rsa_raw_components(&n, &e))
-        }
-        ("EC", Some("P-256")) => (
-            &[Algorithm::ES256],
-            ec_key(bytes(&raw.x)?, bytes(&raw.y)?, 32)?,
-        ),
-        ("EC", Some("P-384")) => (
-            &[Algorithm::ES384],
-            ec_key(bytes(&raw.x)?, bytes(&raw.y)?, 48)?,
-        ),
-        ("OKP", Some("Ed25519")) => {
-            let x = bytes(&raw.x).filter(|x| x.len() == 32)?;
-            (&[Algorithm::EdDSA], DecodingKey::from_ed_der(&x))
-        }
-        _ => return None,
-    };
-    let algorithms = match raw.alg {
-        Some(name) => vec![name.parse().ok().filter(|a| possible.contains(a))?],
-        None => possible.to_vec(),
-    };
-    Some(Key {
-        kid: raw.kid,
-        algorithms,
-        key,
-    })
-}
-
-fn ec_key(x: Vec<u8>, y: Vec<u8>, width: usize) -> Option<DecodingKey> {
-    if x.len() != width || y.len() != width {
-        return None;
-    }
-    // The uncompressed point of SEC 1 §2.3.3.
-    Some(DecodingKey::from_ec_der(&[vec![4], x, y].concat()))
 }
 
 /// Where a key set is found.
@@ -183,6 +68,8 @@ pub enum KeySource {
     Url(Url),
     /// Named by the discovery document of this issuer.
     Discovery(Arc<str>),
+    /// Given once and for all; never fetched.
+    Given(Arc<KeySet>),
 }
 
 /// One issuer's key set, kept fresh.
@@ -211,11 +98,15 @@ impl KeyCache {
         clock: SharedClock,
         generation: Arc<AtomicU64>,
     ) -> Self {
+        let given = match &source {
+            KeySource::Given(keys) => Some(Arc::clone(keys)),
+            KeySource::Url(_) | KeySource::Discovery(_) => None,
+        };
         Self {
             outbound,
             source,
             clock,
-            current: ArcSwapOption::empty(),
+            current: ArcSwapOption::new(given),
             attempted: AtomicI64::new(i64::MIN),
             paid_at: AtomicI64::new(i64::MIN),
             ended: AtomicU64::new(0),
@@ -237,7 +128,11 @@ impl KeyCache {
 
     /// Whether a token that no key at hand fits may cause a fetch now, or there is one under way to wait for.
     pub fn may_fetch(&self) -> bool {
-        self.turn.available_permits() == 0 || self.is_due()
+        !self.is_given() && (self.turn.available_permits() == 0 || self.is_due())
+    }
+
+    fn is_given(&self) -> bool {
+        matches!(self.source, KeySource::Given(_))
     }
 
     fn is_due(&self) -> bool {
@@ -285,7 +180,7 @@ impl KeyCache {
 
     /// Fetches the set if the one at hand is an hour old.
     pub async fn keep_fresh(&self) {
-        if !self.is_older(&self.succeeded, REFRESH_EVERY) {
+        if self.is_given() || !self.is_older(&self.succeeded, REFRESH_EVERY) {
             return;
         }
         if let Err(error) = self.fetch().await {
@@ -320,6 +215,8 @@ impl KeyCache {
         let url = match &self.source {
             KeySource::Url(url) => url.clone(),
             KeySource::Discovery(issuer) => discovered(outbound, issuer).await?,
+            // Nobody asks for these.
+            KeySource::Given(_) => return Err(OutboundError::Unreachable("the issuer".into())),
         };
         KeySet::parse(outbound.fetch_json(&url, None).await?)
             .ok_or_else(|| OutboundError::Json(url.host_str().unwrap_or_default().to_owned()))

@@ -13,6 +13,8 @@ use crate::parts::program_of::{
     ACCESS, EXCHANGE, ProgramOf, ask, code, exchange, post, redeem, refresh, text,
 };
 
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
 /// Where a token is presented, and whether it was taken.
 async fn taken(
     house: &House,
@@ -62,6 +64,15 @@ async fn taken(
                 ("subject_token_type", ACCESS),
                 ("actor_token", token),
                 ("actor_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+                ("resource", "app"),
+            ];
+            return ask(house, Some(key), &fields).await.status == StatusCode::OK;
+        }
+        "a program's exchange" => {
+            let fields = [
+                ("grant_type", EXCHANGE),
+                ("subject_token", token),
+                ("subject_token_type", JWT),
                 ("resource", "app"),
             ];
             return ask(house, Some(key), &fields).await.status == StatusCode::OK;
@@ -117,6 +128,7 @@ const PLACES: &[&str] = &[
     "device",
     "code",
     "actor",
+    "a program's exchange",
     "subject of an actor",
     "another agent's refresh",
     "an agent's refresh",
@@ -175,6 +187,50 @@ async fn tokens_of_agents(house: &House, alice: &ProgramOf) -> ([String; 2], Vec
         ),
     ];
     (clients, kinds)
+}
+
+/// What programs bring, of issuers of the configuration and of the policy, and what they get for it.
+async fn tokens_of_programs(house: &House, alice: &ProgramOf) -> Vec<Kind> {
+    let keys = house.issuer.jwks();
+    let trusted = format!(
+        "trusted_issuers:\n  - {{ name: cluster, issuer: cluster, audiences: [wayleave-test], algorithms: [ES256], groups_claim: groups, jwks: {keys} }}\nrole_bindings:\n"
+    );
+    house
+        .put_in_force(|text| {
+            text.replacen("role_bindings:\n", &trusted, 1).replacen(
+                "[demo, robots]",
+                "[demo, robots, cluster]",
+                1,
+            )
+        })
+        .await;
+    let of_policy = house
+        .issuer
+        .token(|claims| claims["iss"] = "cluster".into());
+    let fields = [
+        ("grant_type", EXCHANGE),
+        ("subject_token", of_policy.as_str()),
+        ("subject_token_type", JWT),
+        ("resource", "app"),
+    ];
+    let given = text(&ask(house, Some(&alice.key), &fields).await, "access_token");
+    vec![
+        (
+            "trusted issuer's token",
+            house.issuer.token(|_| ()),
+            &["bearer at its route", "actor", "a program's exchange"],
+        ),
+        (
+            "token of an issuer that the policy trusts",
+            of_policy,
+            &["bearer at its route", "actor", "a program's exchange"],
+        ),
+        (
+            "access token of a program",
+            given,
+            &["proven at its route", "subject of an actor"],
+        ),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,15 +310,11 @@ async fn every_token_is_good_only_where_it_is_meant_to_be() {
         ),
         ("authorization code", code, &["code"]),
         ("device code that nobody approved", device, &[]),
-        (
-            "trusted issuer's token",
-            house.issuer.token(|_| ()),
-            &["bearer at its route", "actor"],
-        ),
         ("logout token", house.issuer.logout_token(), &["logout"]),
         ("refresh token", alice.refresh_token.clone(), &["refresh"]),
     ];
     kinds.extend(of_agents);
+    kinds.extend(tokens_of_programs(&house, &alice).await);
     for (kind, token, meant) in &kinds {
         for place in PLACES {
             let taken = taken(&house, (&alice, &clients), place, token).await;

@@ -31,6 +31,11 @@ pub const KINDS: &[Kind] = &[
         "{client} for {person}, from {peer}",
     ),
     kind(
+        "exchange_refused",
+        "Program refused",
+        "{issuer}, {why}, from {peer}",
+    ),
+    kind(
         "agent_delegated",
         "Agent let act",
         "at {route} for {person}, from {peer}",
@@ -214,6 +219,7 @@ mod tests {
             include_str!("../event.rs"),
             include_str!("access.rs"),
             include_str!("drafts.rs"),
+            include_str!("exchanges.rs"),
             include_str!("keys.rs"),
             include_str!("svids.rs"),
         ];

@@ -385,6 +385,9 @@ route_groups: [{ name: ab, routes: [a, b] }, { name: none, routes: [] }]
 people:
   - { name: mixed, from: [{ groups: [sre], providers: [okta] }, { emails: ["*@corp.com"] }, { not_claims: { team: [eng] } }] }
   - { name: nobody, from: [] }
+trusted_issuers:
+  - { name: ci, issuer: "https://ci.example", audiences: [edge], algorithms: [ES384], required_claims: { repository: ["corp/*"] }, not_claims: { fork: ["true"] }, subject_claim: repository, groups_claim: /a/b, claims: [ref], at_most: 1h }
+  - { name: far, issuer: cluster, audiences: [edge], algorithms: [EdDSA], jwks: { keys: [{ kty: OKP, crv: Ed25519, use: sig, x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] } }
 role_bindings: [{ name: chiefs, role: owner, from: [{ people: [mixed] }] }, { name: none, role: auditor, from: [] }]
 "#;
     Policy {

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use crate::policy::model::{Policy, RouteGroup};
 use crate::policy::yaml::reader::{At, Fields, Reader};
 use crate::policy::yaml::tree::{Node, Value};
-use crate::policy::yaml::{routes, rules, trials};
+use crate::policy::yaml::{machines, routes, rules, trials};
 
 /// The parts of a policy document, as its keys are called.
-pub const PARTS: [&str; 7] = [
+pub const PARTS: [&str; 8] = [
     "routes",
     "route_groups",
     "people",
     "mappings",
     "rules",
+    "trusted_issuers",
     "role_bindings",
     "tests",
 ];
@@ -42,6 +43,7 @@ pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
         rules: { part(reader, &fields, "rules", rules::rule).into_iter() }
             .map(Arc::new)
             .collect(),
+        trusted_issuers: part(reader, &fields, "trusted_issuers", machines::trusted_issuer),
         role_bindings: part(reader, &fields, "role_bindings", rules::role_binding),
         tests: part(reader, &fields, "tests", trials::test),
     }

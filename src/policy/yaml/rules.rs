@@ -257,7 +257,7 @@ fn no_agents(reader: &mut Reader, at: &At<'_>, source: &Source) {
 }
 
 /// The name of a claim as the provider's configuration has it.
-fn claim_name(text: &str) -> Result<Arc<str>, &'static str> {
+pub(super) fn claim_name(text: &str) -> Result<Arc<str>, &'static str> {
     if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
         return Err("a claim's name has 1 to 200 characters, none of them a control character");
     }

@@ -562,8 +562,8 @@ fn no_route_is_where_the_edge_itself_is_and_no_mapping_what_nobody_signs() {
         let known = Known {
             home_host: Some(crate::address::host::Host::parse(home).unwrap()),
             namespaces: Some(namespaces.iter().map(|name| (*name).to_owned()).collect()),
-            providers: vec!["okta".to_owned()],
             claims: vec!["team".to_owned()],
+            ..providers(&["okta"])
         };
         let faults = unknown_names(&policy, &known);
         faults.into_iter().map(|fault| fault.key).collect()
@@ -771,6 +771,7 @@ fn the_published_schema_has_the_keys_that_are_read() {
         ("route_groups: [{ zz: 1 }]", "/$defs/route_group"),
         ("people: [{ zz: 1 }]", "/$defs/people"),
         ("mappings: [{ zz: 1 }]", "/$defs/mapping"),
+        ("trusted_issuers: [{ zz: 1 }]", "/$defs/trusted_issuer"),
         ("role_bindings: [{ zz: 1 }]", "/$defs/role_binding"),
         ("rules: [{ zz: 1 }]", "/$defs/rule"),
         ("rules: [{ from: [{ zz: 1 }] }]", "/$defs/source"),

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::config::checked::IssuerReach;
 use crate::identity::principal::PrincipalKind;
-use crate::token::jwks::KeySet;
+use crate::identity::public_keys::KeySet;
 
 const ISSUER: &str = "https://issuer.example";
 
@@ -43,9 +44,7 @@ fn issuer(iss: &str) -> TrustedIssuerConfig {
         claims: Vec::new(),
         trust_email: false,
         required_claims: BTreeMap::from([("ref".into(), "main".into())]),
-        ca_file: None,
-        allowed_private_networks: Vec::new(),
-        insecure_allow_http_loopback: false,
+        reach: IssuerReach::default(),
     }
 }
 

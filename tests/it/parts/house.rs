@@ -135,6 +135,11 @@ impl House {
         &self.running.store
     }
 
+    /// The configuration as it is written now.
+    pub(crate) fn config(&self) -> Config {
+        Config::load(&self.folder.path().join("wayleave.toml")).unwrap()
+    }
+
     /// Changes the configuration, and has the edge read it again.
     pub(crate) fn reload(&mut self, change: impl FnOnce(String) -> String) {
         let path = self.folder.path().join("wayleave.toml");

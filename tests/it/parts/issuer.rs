@@ -100,7 +100,7 @@ impl Issuer {
         self.key.lock().unwrap()
     }
 
-    fn jwks(&self) -> Value {
+    pub(crate) fn jwks(&self) -> Value {
         let key = self.key();
         let point = key.pair.public_key_raw();
         json!({"keys": [{

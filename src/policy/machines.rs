@@ -1,0 +1,256 @@
+//! Programs without a person, as policy: the issuers whose tokens they bring.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use serde_json::Value;
+
+use crate::policy::matcher::TextMatch;
+
+/// Conditions on claims, by exact name or JSON Pointer (RFC 6901).
+pub type ClaimConditions = BTreeMap<Arc<str>, Vec<TextMatch>>;
+
+/// An issuer whose JWTs stand for programs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrustedIssuer {
+    /// Unique among identity providers and trusted issuers, those of the configuration included; rules and mappings name it in `providers`.
+    pub name: Arc<str>,
+    /// The exact text of `iss`.
+    pub issuer: Arc<str>,
+    /// One of these must be in `aud`; never empty.
+    pub audiences: Vec<String>,
+    /// Asymmetric ones only; never empty.
+    pub algorithms: Vec<Algorithm>,
+    /// Where its keys are.
+    pub keys: IssuerKeys,
+    /// What a token has to say; all names must hold.
+    pub required_claims: Option<ClaimConditions>,
+    /// What a token may not say; none may hold.
+    pub not_claims: Option<ClaimConditions>,
+    /// The claim that names the program; `None` is `sub`.
+    pub subject_claim: Option<Arc<str>>,
+    /// The claim with its groups.
+    pub groups_claim: Option<Arc<str>>,
+    /// Claims that are kept for rules and mappings.
+    pub claims: Vec<Arc<str>>,
+    /// How long after it was issued a token counts at most, whatever it says itself; and with it what it began.
+    pub at_most: Option<Duration>,
+}
+
+/// Where an issuer's keys are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum IssuerKeys {
+    /// Its discovery document names the address.
+    Discovery,
+    /// At this address, `https` or loopback.
+    Url(String),
+    /// Written down, a JWK set that is sound: for an issuer that cannot be reached.
+    Written(Value),
+}
+
+/// Issuers that give a token to anybody who asks, and the claims by which one customer is told from another.
+const OPEN_TO_ALL: &[(&str, &[&str])] = &[
+    (
+        "https://token.actions.githubusercontent.com",
+        &[
+            "repository",
+            "repository_id",
+            "repository_owner",
+            "repository_owner_id",
+            "sub",
+        ],
+    ),
+    (
+        "https://gitlab.com",
+        &[
+            "project_path",
+            "project_id",
+            "namespace_path",
+            "namespace_id",
+            "sub",
+        ],
+    ),
+    (
+        "https://agent.buildkite.com",
+        &["organization_slug", "organization_id", "pipeline_id", "sub"],
+    ),
+    (
+        "https://app.terraform.io",
+        &[
+            "terraform_organization_id",
+            "terraform_organization_name",
+            "terraform_workspace_id",
+            "sub",
+        ],
+    ),
+    ("https://accounts.google.com", &["sub", "email", "hd"]),
+];
+
+impl TrustedIssuer {
+    /// What is odd about it: that strangers get tokens that it takes.
+    pub(super) fn finding(&self) -> Option<String> {
+        let issuer = self.issuer.trim_end_matches('/');
+        let (_, telling) = OPEN_TO_ALL.iter().find(|(open, _)| *open == issuer)?;
+        let mut required = self.required_claims.iter().flatten();
+        if required.any(|(name, values)| telling.contains(&&**name) && values.iter().all(narrows)) {
+            return None;
+        }
+        Some(format!(
+            "anybody can get a token of {issuer}: let `required_claims` say whose are meant by {}, whole or with the part before a slash whole",
+            telling.join(", ")
+        ))
+    }
+}
+
+/// Whether a condition leaves open no more than what comes after a whole first part: `corp*` is `corp-of-somebody-else` too.
+fn narrows(condition: &TextMatch) -> bool {
+    match condition {
+        TextMatch::Exact(_) => true,
+        TextMatch::Prefix(text) => {
+            text.contains(['/', ':'])
+                && !text.ends_with(|last: char| last.is_ascii_alphanumeric())
+                && !is_only_a_kind(text)
+        }
+        TextMatch::Suffix(_) | TextMatch::Present => false,
+    }
+}
+
+/// `repo:` and `project_path:` say what follows, and nothing of whose it is.
+fn is_only_a_kind(text: &str) -> bool {
+    text.find(':').is_some_and(|at| at + 1 == text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use crate::policy::check::{Known, unknown_names};
+    use crate::policy::lint::{Seen, lint, lint_object};
+    use crate::policy::yaml;
+
+    fn of(more: &str) -> String {
+        format!(
+            "trusted_issuers:\n  - {{ name: ci, audiences: [edge], algorithms: [RS256], {more} }}\n"
+        )
+    }
+
+    #[test]
+    fn an_issuer_of_everybody_needs_a_condition_that_says_whose() {
+        let github = "issuer: 'https://token.actions.githubusercontent.com'";
+        for (more, is_fine) in [
+            ("", false),
+            ("required_claims: { repository: ['corp/*'] }", true),
+            (
+                "required_claims: { repository: ['corp/shop', 'corp/web'] }",
+                true,
+            ),
+            ("required_claims: { repository_owner: [corp] }", true),
+            ("required_claims: { sub: ['repo:corp/*'] }", true),
+            ("required_claims: { repository: ['corp*'] }", false),
+            ("required_claims: { repository: ['*'] }", false),
+            ("required_claims: { repository: ['*/shop'] }", false),
+            ("required_claims: { repository: ['corp/shop', '*'] }", false),
+            ("required_claims: { sub: ['repo:*'] }", false),
+            ("required_claims: { sub: ['repo:corp*'] }", false),
+            ("required_claims: { ref: [refs/heads/main] }", false),
+            ("not_claims: { repository: ['evil/*'] }", false),
+        ] {
+            let policy = yaml::parse(&of(&format!("{github}, {more}"))).unwrap();
+            let (now, seen) = (Timestamp::UNIX_EPOCH, Seen::default());
+            let found = lint(&policy, now, &seen);
+            assert_eq!(found.is_empty(), is_fine, "{more}: {found:?}");
+            assert_eq!(
+                lint_object(&policy, now, &seen, "trusted_issuer", "ci"),
+                found
+            );
+        }
+        let own = yaml::parse(&of("issuer: 'https://ci.corp.example'")).unwrap();
+        assert!(lint(&own, Timestamp::UNIX_EPOCH, &Seen::default()).is_empty());
+    }
+
+    #[test]
+    fn g_what_cannot_be_trusted_safely_is_refused() {
+        let key = "kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        for good in [
+            "issuer: 'https://ci.example'".to_owned(),
+            "issuer: 'http://localhost:9'".to_owned(),
+            format!("issuer: cluster, jwks: {{ keys: [{{ {key} }}] }}"),
+            "issuer: x, jwks: '{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}'".to_owned(),
+        ] {
+            yaml::parse(&of(&good)).unwrap();
+        }
+        for bad in [
+            String::new(),
+            "issuer: cluster".to_owned(),
+            "issuer: 'http://ci.example'".to_owned(),
+            "issuer: 'https://a:b@ci.example'".to_owned(),
+            "issuer: 'https://ci.example/?a=b'".to_owned(),
+            "issuer: 'https://ci.example', jwks_url: 'http://ci.example/k'".to_owned(),
+            "issuer: 'https://ci.example', jwks_url: 'file:///etc/passwd'".to_owned(),
+            format!("issuer: x, jwks_url: 'https://ci.example/k', jwks: {{ keys: [{{ {key} }}] }}"),
+            format!("issuer: x, jwks: {{ keys: [{{ {key}, d: AAAA }}] }}"),
+            "issuer: x, jwks: { keys: [] }".to_owned(),
+            "issuer: x, jwks: nonsense".to_owned(),
+            "issuer: 'https://ci.example', at_most: 31d".to_owned(),
+            "issuer: 'https://ci.example', required_claims: {}".to_owned(),
+        ] {
+            assert!(yaml::parse(&of(&bad)).is_err(), "{bad}");
+        }
+        let text = of("issuer: 'https://ci.example'");
+        for weak in ["none", "HS256", "es256"] {
+            assert!(yaml::parse(&text.replace("RS256", weak)).is_err(), "{weak}");
+        }
+        for list in ["audiences: [edge]", "algorithms: [RS256]"] {
+            let (name, _) = list.split_once(':').unwrap();
+            assert!(yaml::parse(&text.replace(list, &format!("{name}: []"))).is_err());
+            assert!(yaml::parse(&text.replace(&format!("{list}, "), "")).is_err());
+        }
+        let twice = text.clone()
+            + &text
+                .replace("name: ci", "name: other")
+                .replace("trusted_issuers:\n", "");
+        assert!(yaml::parse(&twice).is_err());
+    }
+
+    #[test]
+    fn the_examples_of_the_documentation_hold() {
+        let page = include_str!("../../docs/machines.md");
+        let blocks = page.split("```yaml\n").skip(1);
+        let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+        let trusted = blocks
+            .iter()
+            .filter(|block| block.starts_with("trusted_issuers:"));
+        let mut count = 0;
+        for block in trusted {
+            let policy = yaml::parse(block).unwrap_or_else(|faults| panic!("{faults:?}: {block}"));
+            let found = lint(&policy, Timestamp::UNIX_EPOCH, &Seen::default());
+            assert_eq!(found, [], "{block}");
+            count += policy.trusted_issuers.len();
+        }
+        assert_eq!(count, 5);
+    }
+
+    #[test]
+    fn the_configurations_names_and_issuers_are_taken_and_those_of_the_policy_may_be_named() {
+        let text = of("issuer: 'https://ci.example', claims: [ref]")
+            + "rules:\n  - { name: r, action: allow, from: [{ providers: [ci], claims: { ref: [main] } }] }\n";
+        let policy = yaml::parse(&text).unwrap();
+        let keys = |known: &Known| -> Vec<String> {
+            let faults = unknown_names(&policy, known).into_iter();
+            faults.map(|fault| fault.key).collect()
+        };
+        assert!(keys(&Known::default()).is_empty());
+        let named = Known {
+            providers: vec!["ci".to_owned()],
+            ..Known::default()
+        };
+        assert_eq!(keys(&named), ["trusted_issuers[0].name"]);
+        let same = Known {
+            issuers: vec!["https://ci.example".to_owned()],
+            ..Known::default()
+        };
+        assert_eq!(keys(&same), ["trusted_issuers[0].issuer"]);
+    }
+}

@@ -1,0 +1,170 @@
+//! Programs without a person: trusted issuers of a policy document.
+
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::identity::algorithm::algorithm;
+use crate::identity::public_keys::KeySet;
+use crate::policy::machines::{IssuerKeys, TrustedIssuer};
+use crate::policy::yaml::circumstances::{conditions, grant_length};
+use crate::policy::yaml::parts::required_name;
+use crate::policy::yaml::reader::{At, Fields, Reader};
+use crate::policy::yaml::rules::claim_name;
+use crate::policy::yaml::tree;
+
+/// Reads a trusted issuer.
+pub(super) fn trusted_issuer(reader: &mut Reader, at: &At<'_>) -> Option<TrustedIssuer> {
+    let known = [
+        "name",
+        "issuer",
+        "audiences",
+        "algorithms",
+        "jwks_url",
+        "jwks",
+        "required_claims",
+        "not_claims",
+        "subject_claim",
+        "groups_claim",
+        "claims",
+        "at_most",
+    ];
+    let fields = reader.fields(at, &known)?;
+    let name = required_name(reader, &fields);
+    let keys = keys(reader, &fields);
+    let issuer = reader.required(&fields, "issuer").and_then(|at| {
+        // With keys of its own an issuer is a text that is compared and never visited (Kubernetes clusters have such).
+        let is_visited = keys == Some(IssuerKeys::Discovery);
+        reader.parsed(&at, |text| issuer(text, is_visited))
+    });
+    let audiences = some(reader, &fields, "audiences", plain);
+    let algorithms = some(reader, &fields, "algorithms", algorithm);
+    let claim = |reader: &mut Reader, field| {
+        let at = fields.field(field)?;
+        reader.parsed(&at, claim_name)
+    };
+    Some(TrustedIssuer {
+        name: name?,
+        issuer: issuer?.into(),
+        audiences: audiences?,
+        algorithms: algorithms?,
+        keys: keys?,
+        required_claims: conditions(reader, &fields, "required_claims", claim_name),
+        not_claims: conditions(reader, &fields, "not_claims", claim_name),
+        subject_claim: claim(reader, "subject_claim"),
+        groups_claim: claim(reader, "groups_claim"),
+        claims: { reader.texts(&fields, "claims", claim_name) }.unwrap_or_default(),
+        at_most: at_most(reader, &fields),
+    })
+}
+
+fn at_most(reader: &mut Reader, fields: &Fields<'_>) -> Option<std::time::Duration> {
+    let at = fields.field("at_most")?;
+    reader.parsed(&at, grant_length)
+}
+
+/// A list that must be there and not be empty.
+fn some<T, E: std::fmt::Display>(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<Vec<T>> {
+    let at = reader.required(fields, name)?;
+    let read = reader.texts(fields, name, parse)?;
+    if matches!(&at.node.value, tree::Value::List(items) if items.is_empty()) {
+        reader.fault(&at, "there must be one at least");
+    }
+    Some(read)
+}
+
+fn plain(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
+        return Err("it has 1 to 500 characters, none of them a control character");
+    }
+    Ok(text.to_owned())
+}
+
+fn issuer(text: &str, is_visited: bool) -> Result<String, &'static str> {
+    if is_visited && Url::parse(text).is_ok_and(|url| url.query().is_some()) {
+        return Err("an issuer has no query");
+    }
+    match is_visited {
+        true => address(text),
+        false => plain(text),
+    }
+}
+
+/// What may be fetched; whether it may be reached, the configuration says.
+fn address(text: &str) -> Result<String, &'static str> {
+    let url =
+        Url::parse(text).map_err(|_| "this is no URL; an issuer that is none needs `jwks`")?;
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err("the URL has a user name, password or fragment");
+    }
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(text.to_owned()),
+        "http" if is_here => Ok(text.to_owned()),
+        _ => Err("it must begin with https://"),
+    }
+}
+
+fn keys(reader: &mut Reader, fields: &Fields<'_>) -> Option<IssuerKeys> {
+    match (fields.field("jwks_url"), fields.field("jwks")) {
+        (Some(at), Some(_)) => {
+            reader.fault(&at, "give `jwks_url` or `jwks`, and not both");
+            None
+        }
+        (Some(at), None) => reader.parsed(&at, address).map(IssuerKeys::Url),
+        (None, Some(at)) => written_keys(reader, &at).map(IssuerKeys::Written),
+        (None, None) => Some(IssuerKeys::Discovery),
+    }
+}
+
+/// A JWK set, as a mapping or as the text of one.
+fn written_keys(reader: &mut Reader, at: &At<'_>) -> Option<Value> {
+    let keys = match &at.node.value {
+        tree::Value::Text(text) => serde_json::from_str(text).ok(),
+        _ => json(&at.node.value),
+    };
+    let Some(keys) = keys else {
+        reader.fault(
+            at,
+            "this is no JWK set (RFC 7517): a mapping with `keys`, or its JSON as a text",
+        );
+        return None;
+    };
+    match KeySet::parse_written(&keys) {
+        Ok(_) => Some(keys),
+        Err(fault) => {
+            reader.fault(at, fault);
+            None
+        }
+    }
+}
+
+fn json(value: &tree::Value) -> Option<Value> {
+    Some(match value {
+        tree::Value::Null => Value::Null,
+        tree::Value::Bool(flag) => (*flag).into(),
+        tree::Value::Integer(number) => (*number).into(),
+        tree::Value::OtherNumber => return None,
+        tree::Value::Text(text) => text.as_str().into(),
+        tree::Value::List(items) => {
+            let items = items.iter().map(|item| json(&item.value));
+            items.collect::<Option<Value>>()?
+        }
+        tree::Value::Map(entries) => {
+            let entries = entries.iter().map(|(key, value)| match &key.value {
+                tree::Value::Text(name) => Some((name.clone(), json(&value.value)?)),
+                _ => None,
+            });
+            Value::Object(entries.collect::<Option<_>>()?)
+        }
+    })
+}
