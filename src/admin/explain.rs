@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::address::host::Host;
 use crate::admin::granted::History;
 use crate::admin::replay::Asked;
 use crate::admin::revisions::{Revisions, RevisionsError};
@@ -178,7 +179,8 @@ impl Revisions {
         let history = History::of(&self.store, at).await;
         let history = history.map_err(RevisionsError::from)?;
         let grants = history.at(decided.principal.as_deref(), at);
-        let asked = Asked::of(&decided, at, &grants);
+        let host = Host::parse(&decision.host).ok();
+        let asked = Asked::of(&decided, host.as_ref(), (at, &grants));
         let found = asked.facts(&policy).map(|facts| found(&policy, &facts));
         let answer = Answer {
             revision: policy.revision,

@@ -4,6 +4,7 @@
 //! recorded: to both they are unknown, which counts against the caller.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::host::Host;
@@ -17,7 +18,7 @@ use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Verdict};
 use crate::policy::model::{Policy, Revision};
 use crate::snapshot::{NOTHING, SnapshotError, load_revision};
-use crate::store::decisions::{DecisionCursor, KnownPrincipals};
+use crate::store::decisions::{DecisionCursor, DecisionRead, KnownPrincipals};
 
 /// Effects that are told one by one; more are only counted.
 const LISTED: usize = 1000;
@@ -137,23 +138,25 @@ impl Revisions {
         let mut cursor = DecisionCursor::since(window.since);
         let granted = History::between(&self.store, window.since, window.until).await?;
         let (mut before, mut after) = (Side::of(live), Side::of(draft));
-        let mut effects = Tally::new();
+        let (mut hosts, mut effects) = (Hosts::default(), Tally::new());
         let mut requests = 0;
         loop {
-            let page = self.store.decisions(&cursor, window.until, &mut known);
+            let page = self.store.decisions(cursor, window.until, &mut known);
             let (page, next) = page.await?;
-            for decided in &page {
-                requests += decided.count;
-                let at = Timestamp::from_micros(decided.last_at);
-                let grants = granted.at(decided.principal.as_deref(), at);
-                let asked = Asked::of(decided, at, &grants);
+            for read in page.rows(&known) {
+                let read = read?;
+                requests += read.count;
+                let at = Timestamp::from_micros(read.last_at);
+                let grants = granted.at(read.principal.map(AsRef::as_ref), at);
+                let host = hosts.read(&read.recorded.host);
+                let asked = Asked::recorded(&read, host, (at, &grants));
                 let (before, after) = (before.outcome(&asked), after.outcome(&asked));
                 let Some(change) = change(&before, &after) else {
                     continue;
                 };
-                let (count, last_at) = effects.entry(key(change, decided)).or_default();
-                *count += decided.count;
-                *last_at = decided.last_at.max(*last_at);
+                let (count, last_at) = effects.entry(key(change, &read)).or_default();
+                *count += read.count;
+                *last_at = read.last_at.max(*last_at);
             }
             match next {
                 Some(next) => cursor = next,
@@ -164,11 +167,25 @@ impl Revisions {
     }
 }
 
-fn key(change: Change, decided: &Decided) -> Key {
-    let decision = &decided.decision;
-    let person = decided.principal.as_deref().map(actor);
-    let (method, path) = (decision.method.clone(), decision.template.clone());
-    (change, person, decision.host.clone(), method, path)
+fn key(change: Change, read: &DecisionRead<'_>) -> Key {
+    let recorded = &read.recorded;
+    let person = read.principal.map(|principal| actor(principal));
+    let text = |text: &str| text.to_owned();
+    let (method, path) = (text(&recorded.method), text(&recorded.template));
+    (change, person, text(&recorded.host), method, path)
+}
+
+/// Hosts that were read already: there are few, and many decisions of each.
+#[derive(Default)]
+struct Hosts(HashMap<String, Option<Host>>);
+
+impl Hosts {
+    fn read(&mut self, text: &str) -> Option<&Host> {
+        if !self.0.contains_key(text) {
+            self.0.insert(text.to_owned(), Host::parse(text).ok());
+        }
+        self.0.get(text)?.as_ref()
+    }
 }
 
 fn gathered(parent: Option<Revision>, requests: i64, effects: Tally) -> Replayed {
@@ -232,7 +249,7 @@ impl<'a> Side<'a> {
     fn outcome(&mut self, asked: &Asked<'_>) -> Outcome {
         let facts = asked.facts(self.policy);
         match facts.map(|facts| self.policy.decide(&facts)) {
-            Some(Verdict::Allow { .. }) => match self.identity(asked.decided.principal.as_ref()) {
+            Some(Verdict::Allow { .. }) => match self.identity(asked.principal) {
                 Some(identity) => Outcome::Allowed(identity),
                 None => Outcome::Refused,
             },
@@ -256,19 +273,48 @@ impl<'a> Side<'a> {
 
 /// What was asked, with what was granted at a moment.
 pub(super) struct Asked<'a> {
-    decided: &'a Decided,
+    principal: Option<&'a Arc<Principal>>,
     /// `None`: what was recorded is no host, and no policy has a route for it.
-    host: Option<Host>,
+    host: Option<&'a Host>,
+    method: &'a str,
+    path: &'a str,
+    peer: IpAddr,
     at: Timestamp,
     grants: &'a [Grant],
 }
 
 impl<'a> Asked<'a> {
     /// A recorded request, as if it were made at this moment.
-    pub(super) fn of(decided: &'a Decided, at: Timestamp, grants: &'a [Grant]) -> Self {
+    pub(super) fn of(
+        decided: &'a Decided,
+        host: Option<&'a Host>,
+        (at, grants): (Timestamp, &'a [Grant]),
+    ) -> Self {
+        let decision = &decided.decision;
         Self {
-            decided,
-            host: Host::parse(&decided.decision.host).ok(),
+            principal: decided.principal.as_ref(),
+            host,
+            method: &decision.method,
+            path: &decision.path,
+            peer: decision.peer,
+            at,
+            grants,
+        }
+    }
+
+    /// The same, as replays read it.
+    fn recorded(
+        read: &'a DecisionRead<'_>,
+        host: Option<&'a Host>,
+        (at, grants): (Timestamp, &'a [Grant]),
+    ) -> Self {
+        let recorded = &read.recorded;
+        Self {
+            principal: read.principal,
+            host,
+            method: &recorded.method,
+            path: &recorded.path,
+            peer: recorded.peer,
             at,
             grants,
         }
@@ -276,14 +322,13 @@ impl<'a> Asked<'a> {
 
     /// What a policy has to decide; `None`: no route of it leads there.
     pub(super) fn facts<'f>(&'f self, policy: &'f CompiledPolicy) -> Option<Facts<'f>> {
-        let decision = &self.decided.decision;
         Some(Facts {
-            principal: self.decided.principal.as_deref(),
-            route: policy.route(self.host.as_ref()?, &decision.path)?,
-            method: &decision.method,
-            path: &decision.path,
+            principal: self.principal.map(AsRef::as_ref),
+            route: policy.route(self.host?, self.path)?,
+            method: self.method,
+            path: self.path,
             now: self.at.to_jiff(),
-            peer: Some(decision.peer),
+            peer: Some(self.peer),
             // Their values are not recorded.
             headers: None,
             grants: self.grants,

@@ -1,5 +1,6 @@
 //! A decision about a request, as it is recorded: enough to say later who was let in to what, and what another policy would have said.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -36,6 +37,25 @@ pub struct Decision {
     pub session: Option<String>,
     /// The mesh identity that it was forwarded under.
     pub mesh_identity: Option<String>,
+}
+
+/// What another policy can be asked about a recorded [`Decision`], read from the same JSON without copying it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Recorded<'a> {
+    /// The host as it was asked for.
+    #[serde(borrow)]
+    pub host: Cow<'a, str>,
+    /// The method.
+    #[serde(borrow)]
+    pub method: Cow<'a, str>,
+    /// The path without its query; of several, the first one's.
+    #[serde(borrow)]
+    pub path: Cow<'a, str>,
+    /// The path with `{*}` for what looks like an identifier.
+    #[serde(borrow)]
+    pub template: Cow<'a, str>,
+    /// The connection's other end.
+    pub peer: IpAddr,
 }
 
 /// A decision about somebody; `None` is somebody who was not signed in.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::audit::decision::{Decided, Decision};
+use crate::audit::decision::{Decided, Decision, Recorded};
 use crate::audit::event::Event;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
@@ -15,37 +15,19 @@ use crate::store::{Store, StoreError, within};
 
 /// What is alike within so many microseconds is one row.
 const BUCKET: i64 = 60 * 60 * 1_000_000;
-/// How many decisions one read returns at most.
+/// How many decisions are read at once; more where more were last made in the same microsecond.
 const PAGE: i64 = 2000;
 
-/// A page as one text, a line for each row: handing a row over to the caller's thread costs more than reading it. The order is the database's own,
-/// where the next page begins: how it compares keys is not how we do.
-const READ_PAGE: &str = "SELECT string_agg(key || ' ' || coalesce(principal, '-') || ' ' || count || ' ' || first_at || ' ' || last_at || ' ' || body, $5 ORDER BY last_at, key) \
-     FROM (SELECT key, principal, body, count, first_at, last_at FROM decisions \
-     WHERE (last_at, key) > ($1, $2) AND first_at < $3 ORDER BY last_at, key LIMIT $4) AS page";
+/// Where a page ends; nothing where no more than a page is left.
+const PAGE_END: &str =
+    "SELECT last_at FROM decisions WHERE last_at > $1 ORDER BY last_at LIMIT 1 OFFSET $2";
+
+/// A page as one text, a line for each row: handing a row over to the caller's thread costs more than reading it. In no order, which would cost as much again.
+const READ_PAGE: &str = "SELECT string_agg(coalesce(principal, '-') || ' ' || count || ' ' || last_at || ' ' || body, $4) \
+     FROM decisions WHERE last_at > $1 AND last_at <= $2 AND first_at < $3";
 
 /// Key, principal, body, count, first and last time: read by position, since there are many.
 pub(in crate::store) type DecisionRow = (String, Option<String>, String, i64, i64, i64);
-
-/// A row of a line of [`READ_PAGE`]: JSON has no line breaks, and only the body has spaces.
-fn row_of(line: &str) -> Result<DecisionRow, StoreError> {
-    let mut parts = line.splitn(6, ' ');
-    let mut part = || parts.next().ok_or_else(|| not_whole(line));
-    let (key, principal) = (part()?, part()?);
-    let mut number = || part()?.parse().map_err(|_fault| not_whole(line));
-    let (count, first_at, last_at) = (number()?, number()?, number()?);
-    let principal = (principal != "-").then(|| principal.to_owned());
-    let body = part()?.to_owned();
-    Ok((key.to_owned(), principal, body, count, first_at, last_at))
-}
-
-fn not_whole(line: &str) -> StoreError {
-    StoreError::Inconsistent {
-        table: "decisions",
-        id: line.split(' ').next().unwrap_or_default().to_owned(),
-        what: "the row is not whole".to_owned(),
-    }
-}
 
 /// A row that is to be written.
 struct Written {
@@ -57,14 +39,76 @@ struct Written {
     last_at: i64,
 }
 
-/// Where reading goes on.
-#[derive(Clone, Debug)]
-pub struct DecisionCursor(i64, String);
+/// Where reading goes on: after what was last made at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionCursor(i64);
 
 impl DecisionCursor {
     /// Before everything that was decided at this moment or later.
     pub fn since(moment: Timestamp) -> Self {
-        Self(moment.micros(), String::new())
+        Self(moment.micros().saturating_sub(1))
+    }
+}
+
+/// Decisions as they were read from the store.
+#[derive(Debug, Default)]
+pub struct DecisionPage(String);
+
+/// One of them.
+#[derive(Debug)]
+pub struct DecisionRead<'a> {
+    /// Who asked.
+    pub principal: Option<&'a Arc<Principal>>,
+    /// What another policy can be asked about it.
+    pub recorded: Recorded<'a>,
+    /// How often.
+    pub count: i64,
+    /// When last, in microseconds since the Unix epoch.
+    pub last_at: i64,
+}
+
+impl DecisionPage {
+    /// Each of them, in no order. `known` is what the page was read with.
+    pub fn rows<'a>(
+        &'a self,
+        known: &'a KnownPrincipals,
+    ) -> impl Iterator<Item = Result<DecisionRead<'a>, StoreError>> {
+        self.lines().map(|line| read_line(line, known))
+    }
+
+    /// JSON has no line breaks.
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.split('\n').filter(|line| !line.is_empty())
+    }
+}
+
+/// A line of [`READ_PAGE`]: only the body has spaces.
+fn read_line<'a>(
+    line: &'a str,
+    known: &'a KnownPrincipals,
+) -> Result<DecisionRead<'a>, StoreError> {
+    let mut parts = line.splitn(4, ' ');
+    let mut part = || parts.next().ok_or_else(|| not_whole(line));
+    let principal = part()?;
+    let mut number = || part()?.parse().map_err(|_fault| not_whole(line));
+    let (count, last_at) = (number()?, number()?);
+    let recorded = serde_json::from_str(part()?);
+    Ok(DecisionRead {
+        principal: match principal {
+            "-" => None,
+            id => Some(known.0.get(id).ok_or_else(|| not_whole(line))?),
+        },
+        recorded: recorded.map_err(|fault| senseless(line, &fault))?,
+        count,
+        last_at,
+    })
+}
+
+fn not_whole(line: &str) -> StoreError {
+    StoreError::Inconsistent {
+        table: "decisions",
+        id: line.to_owned(),
+        what: "the row is not whole".to_owned(),
     }
 }
 
@@ -204,22 +248,28 @@ impl Store {
     /// Decisions until a moment, those that were last made longest ago first, and where to go on; `None` when there are no more.
     pub async fn decisions(
         &self,
-        after: &DecisionCursor,
+        after: DecisionCursor,
         until: Timestamp,
         known: &mut KnownPrincipals,
-    ) -> Result<(Vec<Decided>, Option<DecisionCursor>), StoreError> {
-        let found: Vec<(Option<String>,)> = within(self.database.fetch(
-            READ_PAGE,
-            args![after.0, after.1.as_str(), until, PAGE, "\n"],
-        ))
+    ) -> Result<(DecisionPage, Option<DecisionCursor>), StoreError> {
+        let end: Vec<(i64,)> =
+            within(self.database.fetch(PAGE_END, args![after.0, PAGE - 1])).await?;
+        let next = end.first().map(|(end,)| DecisionCursor(*end));
+        let to = next.map_or(i64::MAX, |next| next.0);
+        let found: Vec<(Option<String>,)> = within(
+            self.database
+                .fetch(READ_PAGE, args![after.0, to, until, "\n"]),
+        )
         .await?;
         let page = found.into_iter().find_map(|(page,)| page);
-        let lines = page.iter().flat_map(|page| page.split('\n'));
-        let rows = lines.map(row_of).collect::<Result<Vec<_>, _>>()?;
-        let next = rows
-            .last()
-            .map(|(key, _, _, _, _, last_at)| DecisionCursor(*last_at, key.clone()));
-        Ok((self.read_decisions(rows, known).await?, next))
+        let page = page.map(DecisionPage).unwrap_or_default();
+        for line in page.lines() {
+            let id = line.split(' ').next().filter(|id| *id != "-");
+            if let Some(id) = id.filter(|id| !known.0.contains_key(*id)) {
+                self.decided_principal(id, known).await?;
+            }
+        }
+        Ok((page, next))
     }
 
     /// The decision of this id.
