@@ -127,7 +127,11 @@ pub fn to_json(policy: &Policy) -> PolicyJson {
 
 /// Reads a policy; the faults have keys like `rules[2].from` and no lines.
 pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
-    let root = Node::from_lists([
+    checked(yaml::read(&root(json)))
+}
+
+fn root(json: PolicyJson) -> Node {
+    Node::from_lists([
         ("routes", json.routes),
         ("route_groups", json.route_groups),
         ("people", json.people),
@@ -136,8 +140,17 @@ pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
         ("trusted_issuers", json.trusted_issuers),
         ("role_bindings", json.role_bindings),
         ("tests", json.tests),
-    ]);
-    let (policy, mut faults) = yaml::read(&root);
+    ])
+}
+
+/// The same with rules that were read before ([`rules_from_json`]); `json` has none.
+pub fn from_json_with(json: PolicyJson, rules: Vec<Arc<Rule>>) -> Result<Policy, Vec<PolicyFault>> {
+    let (mut policy, faults) = yaml::read(&root(json));
+    policy.rules = rules;
+    checked((policy, faults))
+}
+
+fn checked((policy, mut faults): (Policy, Vec<PolicyFault>)) -> Result<Policy, Vec<PolicyFault>> {
     if faults.is_empty() {
         faults = check::check(&policy);
     }

@@ -1,10 +1,12 @@
 //! Policy as the store's objects, and back.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::policy::document::{Document, Part, written};
 use crate::policy::json::{self, Object, PolicyJson};
-use crate::policy::model::Policy;
+use crate::policy::model::{Policy, Rule};
 use crate::policy::yaml::{self, PARTS};
 use crate::snapshot::SnapshotError;
 use crate::store::policy::{ObjectKind, PolicyObject};
@@ -20,6 +22,9 @@ const KINDS: [ObjectKind; 8] = [
     ObjectKind::RoleBinding,
     ObjectKind::Test,
 ];
+
+/// How many rules are read at once.
+const RULES_AT_ONCE: usize = 1000;
 
 /// The objects of a policy and of its text: each with its name, its position among its kind, and its piece of the text.
 pub fn to_objects(policy: &Policy, document: &Document) -> Vec<PolicyObject> {
@@ -110,8 +115,33 @@ pub fn to_text(objects: &[PolicyObject], policy: &Policy) -> String {
 pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
     let mut sorted: Vec<&PolicyObject> = objects.iter().collect();
     sorted.sort_by_key(|object| (object.kind, object.position));
+    let (rules, others): (Vec<_>, Vec<_>) = { sorted.iter().copied() }
+        .filter(|object| object.kind != ObjectKind::Part)
+        .partition(|object| object.kind == ObjectKind::Rule);
+    let json = json_of(&others)?;
+    match read_rules(&rules)? {
+        Some(rules) => json::from_json_with(json, rules).map_err(SnapshotError::Faults),
+        // Read as a whole, so that faults say where they are.
+        None => json::from_json(json_of(&sorted)?).map_err(SnapshotError::Faults),
+    }
+}
+
+/// Rules, so many at a time: what they are read through takes many times the memory of what comes of it. `None` where there are faults.
+fn read_rules(objects: &[&PolicyObject]) -> Result<Option<Vec<Arc<Rule>>>, SnapshotError> {
+    let mut rules = Vec::with_capacity(objects.len());
+    for some in objects.chunks(RULES_AT_ONCE) {
+        let bodies = some.iter().map(|object| body_of(object));
+        match json::rules_from_json(bodies.collect::<Result<_, _>>()?) {
+            Ok(read) => rules.extend(read),
+            Err(_faults) => return Ok(None),
+        }
+    }
+    Ok(Some(rules))
+}
+
+fn json_of(objects: &[&PolicyObject]) -> Result<PolicyJson, SnapshotError> {
     let mut json = PolicyJson::default();
-    for object in sorted {
+    for object in objects {
         if object.kind == ObjectKind::Part {
             continue;
         }
@@ -128,7 +158,7 @@ pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
             ObjectKind::Part => {}
         }
     }
-    json::from_json(json).map_err(SnapshotError::Faults)
+    Ok(json)
 }
 
 /// An object's JSON, which has its name.
