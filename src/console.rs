@@ -40,12 +40,14 @@ pub mod guard;
 mod keys;
 mod kinds;
 pub mod link;
+pub mod live;
 mod object;
 mod objects;
 mod overview;
 mod people;
 mod person;
 mod preview;
+mod programs;
 mod requests;
 mod revisions;
 mod sessions;
@@ -83,6 +85,8 @@ pub struct Console {
     pub keys: Keys,
     /// How long requests took on this edge.
     pub latency: Latency,
+    /// Pages that are open.
+    pub live: Arc<live::Live>,
     /// The time.
     pub clock: SharedClock,
 }

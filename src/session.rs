@@ -222,6 +222,15 @@ impl Sessions {
     /// From memory only; takes no lock that anybody holds across an await, and does not touch the store.
     /// `NotCached` also when the session is due for a refresh that has to be waited for.
     pub fn cached(&self, cookie: TokenHash, host: &str) -> Lookup {
+        let found = self.bound(cookie, host);
+        if let Lookup::Live(session) = &found {
+            session.touch(self.clock.now());
+        }
+        found
+    }
+
+    /// [`Self::cached`], and no use of the session.
+    fn bound(&self, cookie: TokenHash, host: &str) -> Lookup {
         let Some(binding) = self.by_cookie.get(&cookie) else {
             return Lookup::NotCached;
         };
@@ -231,7 +240,7 @@ impl Sessions {
         self.judged(binding.session.newest())
     }
 
-    /// Whether a session in memory can be used as it is.
+    /// Whether a session in memory can be used as it is. That it is looked at is no use of it.
     fn judged(&self, session: &Arc<Session>) -> Lookup {
         let now = self.clock.now();
         if session.has_ended() || now >= session.expires_at {
@@ -247,7 +256,6 @@ impl Sessions {
             }
             Due::Soon | Due::No => {}
         }
-        session.touch(now);
         Lookup::Live(Arc::clone(session))
     }
 
@@ -257,7 +265,17 @@ impl Sessions {
         cookie: TokenHash,
         host: &str,
     ) -> Result<Option<Arc<Session>>, SessionError> {
-        let session = match self.cached(cookie, host) {
+        let found = self.look_up(cookie, host).await?;
+        Ok(found.inspect(|session| session.touch(self.clock.now())))
+    }
+
+    /// The same, for what a page asks for by itself while nobody does anything: that is no use of the session, which ends as if it were closed.
+    pub async fn look_up(
+        &self,
+        cookie: TokenHash,
+        host: &str,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
+        let session = match self.bound(cookie, host) {
             Lookup::Live(session) => return Ok(Some(session)),
             Lookup::None => return Ok(None),
             Lookup::NotCached => match self.due_in_memory(cookie) {
@@ -271,16 +289,15 @@ impl Sessions {
         self.up_to_date(session).await
     }
 
-    /// The session once its provider was asked, if that is due; its use is recorded.
+    /// The session once its provider was asked, if that is due.
     async fn up_to_date(
         &self,
         session: Arc<Session>,
     ) -> Result<Option<Arc<Session>>, SessionError> {
-        let session = match session.refresh_due(self.clock.now()) {
-            Due::Now => self.refreshed(&session).await?,
-            Due::Soon | Due::No => Some(session),
-        };
-        Ok(session.inspect(|session| session.touch(self.clock.now())))
+        match session.refresh_due(self.clock.now()) {
+            Due::Now => self.refreshed(&session).await,
+            Due::Soon | Due::No => Ok(Some(session)),
+        }
     }
 
     /// A cached session that lacks nothing but a refresh; its cookie's host was compared by `cached`.

@@ -31,6 +31,7 @@ pub mod oauth_clients;
 pub mod one_time;
 pub mod people;
 pub mod policy;
+pub mod programs;
 pub mod revoking;
 pub mod schema;
 pub mod sessions;

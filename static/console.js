@@ -23,10 +23,13 @@ document.addEventListener("keydown", (event) => {
 
 // Exact times in the reader's own zone, beside the one of the server.
 const zoned = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-for (const time of document.querySelectorAll("time[datetime][title]")) {
-  const moment = new Date(time.dateTime);
-  if (!Number.isNaN(moment.valueOf())) time.title = `${zoned.format(moment)}\n${time.title}`;
-}
+const tellZoned = () => {
+  for (const time of document.querySelectorAll("time[datetime][title]")) {
+    const moment = new Date(time.dateTime);
+    if (!Number.isNaN(moment.valueOf()) && !time.title.includes("\n")) time.title = `${zoned.format(moment)}\n${time.title}`;
+  }
+};
+tellZoned();
 
 // On a narrow screen the navigation is one line: the page's own link is in sight. The page itself stays where it is.
 for (const here of document.querySelectorAll("nav a[aria-current]")) {
@@ -37,15 +40,18 @@ for (const here of document.querySelectorAll("nav a[aria-current]")) {
 
 // What is about to end counts down to it.
 const clock = (seconds) => [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
-const countdowns = document.querySelectorAll("time[data-countdown]");
 const countDown = () => {
-  for (const time of countdowns) {
+  for (const time of document.querySelectorAll("time[data-countdown]")) {
     const left = (new Date(time.dateTime) - Date.now()) / 1000;
     if (left <= 0) time.textContent = "over";
     else if (left < 24 * 60 * 60) time.textContent = `in ${clock(left)}`;
   }
 };
-if (countdowns.length) {
+countDown();
+setInterval(countDown, 1000);
+
+// The page was brought up to date (live.js).
+document.addEventListener("brought", () => {
+  tellZoned();
   countDown();
-  setInterval(countDown, 1000);
-}
+});

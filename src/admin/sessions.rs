@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::roles::Permission;
 use crate::session::{EndReason, FamilyEnd, SessionError, SessionId, SessionRecord, Sessions};
+use crate::store::programs::{Program, ProgramsAfter};
 use crate::store::revoking::{SessionFilter, SessionsAfter};
 use crate::store::token_families::GivenTokens;
 use crate::store::{Store, StoreError};
@@ -82,6 +83,20 @@ impl SessionBook {
             ..self.live(now)
         };
         Ok(self.store.live_sessions(&filter, after, limit).await?)
+    }
+
+    /// Programs that act for people, those let in last first.
+    pub async fn programs(
+        &self,
+        actor: &Actor,
+        contains: Option<String>,
+        after: Option<&ProgramsAfter>,
+        (now, limit): (Timestamp, i64),
+    ) -> Result<Vec<Program>, Failure> {
+        actor.check(Permission::ReadSessions)?;
+        let live = (self.live(now).used_since, limit);
+        let programs = self.store.programs(contains.as_deref(), after, live);
+        Ok(programs.await?)
     }
 
     /// The live sessions of somebody.

@@ -31,6 +31,7 @@ use crate::app::{admin_listener, console, jwks, rotation, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
+use crate::console::live::Live;
 use crate::edge::Edge;
 use crate::edge::listen::BoundListener;
 use crate::edge::metrics::EdgeMetrics;
@@ -135,6 +136,7 @@ struct Foundation {
     policy_file_metric: Option<PolicyFileMetric>,
     spool: Spool,
     witness: Witness,
+    live: Arc<Live>,
 }
 
 /// Starts everything; tasks run under `lifecycle`.
@@ -148,7 +150,7 @@ pub async fn start(
     let svids = Svids::new(&config.mesh, clock.clone(), &metrics).map_err(StartError::Mesh)?;
     let svids = Arc::new(svids);
     let certificates = load_certificates(&config.listeners, now)?;
-    let foundation = lay_foundation(&config, clock, metrics).await?;
+    let foundation = lay_foundation(&config, clock, metrics, lifecycle).await?;
 
     let listeners = bind(&config, &certificates)?;
     let (access_log, log_writer) =
@@ -249,6 +251,7 @@ async fn lay_foundation(
     config: &Config,
     clock: SharedClock,
     metrics: Arc<Metrics>,
+    lifecycle: &Lifecycle,
 ) -> Result<Foundation, StartError> {
     let spool = Spool::open(&config.audit.spool, config.audit.spool_room)
         .map_err(|error| StartError::Spool(config.audit.spool.clone(), error))?;
@@ -296,6 +299,7 @@ async fn lay_foundation(
         policy_file,
         spool,
         witness,
+        live: Live::new(lifecycle.clone()),
     })
 }
 
@@ -480,6 +484,7 @@ impl Parts {
             inspector: self.inspector.clone(),
             keys: self.keys.clone(),
             latency: metrics.latency.clone(),
+            live: base.live.clone(),
             clock: base.clock.clone(),
         });
         let people = guard::People {
@@ -567,6 +572,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         sessions: parts.sessions.clone(),
         bearer: parts.bearer.clone(),
         keys_changed,
+        live: base.live.clone(),
     };
     lifecycle.spawn("store's changes", async move {
         follower

@@ -13,6 +13,7 @@ use crate::admin::revisions::Revisions;
 use crate::admin::sessions::SessionBook;
 use crate::app::inspect::Inspector;
 use crate::clock::{SharedClock, Timestamp};
+use crate::console::live::Live;
 use crate::console::{Console, endpoints};
 use crate::policy::model::Policy;
 use crate::policy::roles::has_owner;
@@ -39,6 +40,8 @@ pub struct ConsoleParts {
     pub keys: Keys,
     /// How long requests took.
     pub latency: Latency,
+    /// Pages that are open.
+    pub live: Arc<Live>,
     /// The time.
     pub clock: SharedClock,
 }
@@ -63,6 +66,7 @@ pub fn router(parts: ConsoleParts) -> Router {
         inspect: parts.inspector,
         keys: parts.keys,
         latency: parts.latency,
+        live: parts.live,
         clock: parts.clock,
     }))
 }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::AuditConfig;
+use crate::console::live::Live;
 use crate::lifecycle::Lifecycle;
 use crate::policy::model::Policy;
 use crate::session::Sessions;
@@ -30,6 +31,8 @@ pub struct Following {
     pub bearer: Arc<BearerVerifier>,
     /// Signing keys.
     pub keys_changed: Arc<Notify>,
+    /// Pages of the console that are open.
+    pub live: Arc<Live>,
 }
 
 impl Following {
@@ -40,9 +43,13 @@ impl Following {
             Change::SessionRefreshed(id) => self.sessions.refreshed_elsewhere(id),
             Change::FamilyEnded(id) => self.sessions.families.ended(id),
             Change::SigningKeys => self.keys_changed.notify_one(),
-            // The follower has published them already.
-            Change::PolicyRevision(_) | Change::GrantsChanged => {}
+            // The follower has published them already, or only pages show them.
+            Change::PolicyRevision(_)
+            | Change::GrantsChanged
+            | Change::RequestsChanged
+            | Change::DraftsChanged => {}
         }
+        self.live.tell(change);
     }
 
     /// Trusts whom a policy trusts before it is in force: once it is seen to be, its issuers' tokens count, and what is trusted no more ends no later than its rules.

@@ -8,8 +8,8 @@ use axum::routing::{MethodRouter, any, get, post};
 
 use crate::console::drafts::Step;
 use crate::console::{
-    Console, audit, claim, decision, drafts, edit, guard, keys, object, objects, overview, people,
-    person, requests, revisions, sessions, settings, simulator,
+    Console, audit, claim, decision, drafts, edit, guard, keys, live, object, objects, overview,
+    people, person, programs, requests, revisions, sessions, settings, simulator,
 };
 use crate::policy::roles::Permission;
 use crate::store::policy::ObjectKind;
@@ -39,6 +39,7 @@ const fn form(
 /// All of them, on the home host.
 pub const ENDPOINTS: &[Page] = &[
     page("/console", || get(overview::show)),
+    page(live::PATH, || get(live::listen)),
     page("/console/rules", || objects::list(ObjectKind::Rule)),
     page("/console/rules/{name}", || object::show(ObjectKind::Rule)),
     page("/console/routes", || objects::list(ObjectKind::Route)),
@@ -146,6 +147,9 @@ pub const ENDPOINTS: &[Page] = &[
     Page::new("POST", "/console/sessions/end", With(EndSessions), || {
         post(sessions::end)
     }),
+    Page::new("GET", "/console/programs", With(ReadSessions), || {
+        get(programs::list)
+    }),
     Page::new("GET", "/console/people", With(ReadSessions), || {
         get(people::list)
     }),
@@ -210,6 +214,10 @@ pub fn router(console: Arc<Console>) -> Router {
         .route(
             &stylesheet::SCRIPT_PATH,
             get(async || stylesheet::script_response()),
+        )
+        .route(
+            &stylesheet::LIVE_PATH,
+            get(async || stylesheet::live_response()),
         )
         .route(
             &stylesheet::EDITOR_PATH,

@@ -44,6 +44,7 @@ pub const SECTIONS: &[Section] = &[
     policy("Named people", "/console/named-people"),
     policy("Route groups", "/console/route-groups"),
     policy("Roles", "/console/roles"),
+    policy("Trusted issuers", "/console/issuers"),
     policy("Tests", "/console/tests"),
     change("Drafts", "/console/drafts"),
     change("Revisions", "/console/revisions"),
@@ -56,6 +57,12 @@ pub const SECTIONS: &[Section] = &[
         Permission::ReadSessions,
     ),
     section("Who", "People", "/console/people", Permission::ReadSessions),
+    section(
+        "Who",
+        "Programs",
+        "/console/programs",
+        Permission::ReadSessions,
+    ),
     section("Record", "Audit", "/console/audit", Permission::ReadAudit),
     section(
         "Record",
@@ -164,6 +171,10 @@ pub struct Frame {
     pub console_stylesheet: &'static str,
     /// The address of the console's script.
     pub script: &'static str,
+    /// The address of the script of pages that follow changes.
+    pub live_script: &'static str,
+    /// Where a page that follows changes begins.
+    pub mark: String,
     /// Where the person may go.
     pub groups: Vec<Group>,
     /// Who they are.
@@ -186,6 +197,8 @@ impl Frame {
             stylesheet: &stylesheet::PATH,
             console_stylesheet: &stylesheet::CONSOLE_PATH,
             script: &stylesheet::SCRIPT_PATH,
+            live_script: &stylesheet::LIVE_PATH,
+            mark: visit.mark.clone(),
             groups: groups(&visit.actor, &visit.path, visit.waiting.all()),
             label: visit.principal.label().to_owned(),
             roles: roles(&visit.actor),
@@ -245,6 +258,8 @@ impl Frame {
             stylesheet: &stylesheet::PATH,
             console_stylesheet: &stylesheet::CONSOLE_PATH,
             script: &stylesheet::SCRIPT_PATH,
+            live_script: &stylesheet::LIVE_PATH,
+            mark: text.to_owned(),
             groups: groups(&Actor::Operator { name: None }, "/console", 2),
             label: text.to_owned(),
             roles: vec!["owner"],

@@ -17,6 +17,7 @@ use crate::admin::actor::Actor;
 use crate::console::Console;
 use crate::console::answer::{Answer, Carried, Refused, html, see_other};
 use crate::console::frame::{DONE, Done, Frame};
+use crate::console::live;
 use crate::identity::principal::Principal;
 use crate::secret::TokenHash;
 use crate::session::Session;
@@ -51,6 +52,8 @@ pub struct Visit {
     pub done: Option<Done>,
     /// How much waits for their decision, for pages.
     pub waiting: Waiting,
+    /// What open pages were told until now.
+    pub mark: String,
     cookie: TokenHash,
 }
 
@@ -164,7 +167,11 @@ async fn visit(
         return Ok(None);
     };
     let host = info.origin.host.as_str();
-    let Some(session) = console.sessions.load(cookie, host).await? else {
+    let found = match headers.contains_key(live::BY_ITSELF) || uri.path() == live::PATH {
+        true => console.sessions.look_up(cookie, host).await?,
+        false => console.sessions.load(cookie, host).await?,
+    };
+    let Some(session) = found else {
         return Ok(None);
     };
     let principal = Arc::clone(&session.principal);
@@ -178,6 +185,7 @@ async fn visit(
         path: uri.path().to_owned(),
         done: uri.query().and_then(done),
         waiting: Waiting::default(),
+        mark: console.live.mark(),
         cookie,
     }))
 }

@@ -30,6 +30,7 @@ struct Asked {
     subject: String,
     groups: String,
     claims: String,
+    agents: String,
     method: String,
     url: String,
     source_ip: String,
@@ -48,6 +49,7 @@ impl Asked {
             subject: field("subject"),
             groups: field("groups"),
             claims: field("claims"),
+            agents: field("agents"),
             method: Some(field("method"))
                 .filter(|method| !method.is_empty())
                 .unwrap_or_else(|| "GET".to_owned()),
@@ -115,6 +117,10 @@ impl Asked {
             .collect();
         if !claims.is_empty() {
             person.insert("claims".to_owned(), claims.into());
+        }
+        let agents = lines(&self.agents);
+        if !agents.is_empty() {
+            person.insert("agents".to_owned(), json!(agents));
         }
         person.into()
     }
@@ -277,6 +283,7 @@ fn person(principal: &Principal) -> Vec<(&'static str, String)> {
     if !claims.is_empty() {
         said.push(("Claims", claims.join("; ")));
     }
+    said.extend(principal.acting().map(|agents| ("Through", agents)));
     said
 }
 
@@ -421,6 +428,7 @@ pub(super) fn sample(text: &str) -> impl Template + use<> {
             subject: own(),
             groups: own(),
             claims: own(),
+            agents: own(),
             method: "GET".to_owned(),
             url: own(),
             source_ip: own(),

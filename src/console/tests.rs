@@ -11,7 +11,7 @@ use crate::console::guard::ProblemPage;
 use crate::console::tests::stage::{Answered, PEOPLE, Stage};
 use crate::console::{
     audit, claim, decision, drafts, edit, keys, object, objects, overview, people, person,
-    requests, revisions, sessions, settings, simulator,
+    programs, requests, revisions, sessions, settings, simulator,
 };
 
 mod deciding;
@@ -35,6 +35,7 @@ fn samples(text: &str) -> Vec<(&'static str, String)> {
         ("problem", problem.render().unwrap()),
         ("overview", overview::sample(text).render().unwrap()),
         ("people", people::sample(text).render().unwrap()),
+        ("programs", programs::sample(text).render().unwrap()),
         ("person", person::sample(text).render().unwrap()),
         ("audit", audit::sample(text).render().unwrap()),
         ("decision", decision::sample(text).render().unwrap()),

@@ -123,7 +123,10 @@ impl Sessions {
             return Lookup::NotCached;
         };
         match self.judged(family.session.newest()) {
-            Lookup::Live(session) => Lookup::Live(Granted { family, session }),
+            Lookup::Live(session) => {
+                session.touch(self.clock.now());
+                Lookup::Live(Granted { family, session })
+            }
             Lookup::None => Lookup::None,
             Lookup::NotCached => Lookup::NotCached,
         }
@@ -150,6 +153,7 @@ impl Sessions {
         let session = self.up_to_date(session).await?;
         Ok(session
             .filter(|_| !family.has_ended())
+            .inspect(|session| session.touch(self.clock.now()))
             .map(|session| Granted { family, session }))
     }
 
@@ -167,7 +171,10 @@ impl Sessions {
             return Ok(None);
         };
         match self.admitted(record).await? {
-            Some(session) => self.up_to_date(session).await,
+            Some(session) => {
+                let session = self.up_to_date(session).await?;
+                Ok(session.inspect(|session| session.touch(self.clock.now())))
+            }
             None => Ok(None),
         }
     }

@@ -45,7 +45,7 @@ struct Progress {
 }
 
 impl Follower {
-    /// `on_change` is called for every change in order, a revision's after it is in force; `before_policy` for a revision right before. Neither may block.
+    /// `on_change` is called for every change in order, a revision's after it is in force and that of grants after they were read; `before_policy` for a revision right before. Neither may block.
     ///
     /// A revision that does not compile leaves the last good one in force. While the store does not answer, freshness stays as it is. Returns only where
     /// the store is not the one any more that was followed: from then on nothing is fresh, and the process has to start anew.
@@ -100,6 +100,7 @@ impl Follower {
         if progress.grants_wait {
             self.grants.reload(&self.store).await?;
             progress.grants_wait = false;
+            on_change(&Change::GrantsChanged);
         }
         if progress.revision_waits {
             self.take_revision(before_policy, on_change).await?;
@@ -129,7 +130,9 @@ impl Follower {
                         change @ (Change::SessionEnded(_)
                         | Change::SessionRefreshed(_)
                         | Change::FamilyEnded(_)
-                        | Change::SigningKeys),
+                        | Change::SigningKeys
+                        | Change::RequestsChanged
+                        | Change::DraftsChanged),
                     ) => on_change(&change),
                     None => {}
                 }

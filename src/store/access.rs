@@ -141,6 +141,9 @@ impl Store {
                 asked.lasting.as_secs(),
             );
             transaction.tell(&[event], asked.at).await?;
+            transaction
+                .append(&[Change::RequestsChanged], asked.at)
+                .await?;
             transaction.commit().await?;
             Ok(Opened::Waits(asked.id.clone()))
         })
@@ -271,6 +274,9 @@ impl Store {
                 return Ok(false);
             }
             transaction.tell(&[event], closing.at).await?;
+            transaction
+                .append(&[Change::RequestsChanged], closing.at)
+                .await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -330,6 +336,7 @@ impl Store {
             }
             let event = Event::access_reviewed(of_grant(grant, session), by, note);
             transaction.tell(&[event], now).await?;
+            transaction.append(&[Change::RequestsChanged], now).await?;
             transaction.commit().await?;
             Ok(true)
         })

@@ -3,7 +3,7 @@
 //!
 //! A reader skips kinds that it does not know, so that an edge of a newer release does not stop those of an older one. What an older edge must not miss is
 //! therefore written under a kind that it knows, or a release later than readers learn of it. Releases before this one stop at an unknown kind: that signing keys
-//! changed is written as a change of grants with a subject, which they take for that and nothing more.
+//! changed, or requests for access or drafts, is written as a change of grants with a subject, which they take for that and nothing more.
 
 use std::time::Duration;
 
@@ -42,10 +42,18 @@ pub enum Change {
     FamilyEnded(FamilyId),
     /// A signing key was added or revoked: they have to be read again.
     SigningKeys,
+    /// Somebody asked for access, or was answered: for pages that show it.
+    RequestsChanged,
+    /// A draft, or what is said of it: for pages that show it.
+    DraftsChanged,
 }
 
 /// The subject of a change of grants that is one of signing keys.
 const KEYS: &str = "signing_keys";
+/// Of requests for access.
+const REQUESTS: &str = "requests";
+/// Of drafts.
+const DRAFTS: &str = "drafts";
 
 impl Change {
     fn columns(&self) -> (&'static str, String) {
@@ -56,6 +64,8 @@ impl Change {
             Self::GrantsChanged => ("grants_changed", String::new()),
             Self::FamilyEnded(id) => ("family_ended", id.0.to_string()),
             Self::SigningKeys => ("grants_changed", KEYS.to_owned()),
+            Self::RequestsChanged => ("grants_changed", REQUESTS.to_owned()),
+            Self::DraftsChanged => ("grants_changed", DRAFTS.to_owned()),
         }
     }
 }
@@ -97,6 +107,8 @@ impl TryFrom<ChangeRow> for (FeedPoint, Option<Change>) {
             "session_ended" => Change::SessionEnded(SessionId(row.subject.as_str().into())),
             "session_refreshed" => Change::SessionRefreshed(SessionId(row.subject.as_str().into())),
             "grants_changed" if row.subject == KEYS => Change::SigningKeys,
+            "grants_changed" if row.subject == REQUESTS => Change::RequestsChanged,
+            "grants_changed" if row.subject == DRAFTS => Change::DraftsChanged,
             "grants_changed" => Change::GrantsChanged,
             "family_ended" => Change::FamilyEnded(FamilyId(row.subject.as_str().into())),
             kind => {

@@ -7,6 +7,7 @@ use crate::identity::principal::PersonId;
 use crate::policy::draft::{DraftId, DraftState};
 use crate::policy::model::Revision;
 use crate::secret::sha256;
+use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, Turn, args};
 use crate::store::{Store, StoreError, within};
 
@@ -222,6 +223,7 @@ impl Store {
                 Event::draft(DraftStep::Saved, doer, about)
             });
             transaction.tell(&[event], now).await?;
+            transaction.append(&[Change::DraftsChanged], now).await?;
             transaction.commit().await?;
             Ok(Some(id))
         })
@@ -264,6 +266,7 @@ impl Store {
                 Event::draft(step, doer, about)
             });
             transaction.tell(&[event], now).await?;
+            transaction.append(&[Change::DraftsChanged], now).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -293,6 +296,7 @@ impl Store {
             }
             let event = seen.tell(|about| Event::draft(step, doer, about));
             transaction.tell(&[event], now).await?;
+            transaction.append(&[Change::DraftsChanged], now).await?;
             transaction.commit().await?;
             Ok(true)
         })

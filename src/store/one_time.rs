@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::secret::TokenHash;
-use crate::store::changes::KEPT;
+use crate::store::changes::{Change, KEPT};
 use crate::store::dialect::args;
 use crate::store::{Store, StoreError, within};
 
@@ -195,8 +195,11 @@ impl Store {
                 )
                 .await?;
             let mut ended = transaction.sweep_sessions(now, old).await?;
-            ended.extend(transaction.sweep_access(now).await?);
+            let over = transaction.sweep_access(now).await?;
+            let changes = (!over.is_empty()).then_some(Change::RequestsChanged);
+            ended.extend(over);
             transaction.tell(&ended, now).await?;
+            transaction.append(changes.as_slice(), now).await?;
             transaction.commit().await
         })
         .await

@@ -138,9 +138,9 @@ const OF_REFRESH_TOKEN: &str = "SELECT f.id, f.session, f.client, f.key_thumbpri
      WHERE r.hash = $1 AND f.ended_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2";
 
 #[derive(sqlx::FromRow)]
-struct GivenRow {
+pub(in crate::store) struct GivenRow {
     id: String,
-    session: String,
+    pub(in crate::store) session: String,
     client: String,
     key_thumbprint: Option<String>,
     acting: Option<String>,
@@ -151,7 +151,7 @@ struct GivenRow {
 }
 
 impl GivenRow {
-    fn given(self) -> Result<GivenTokens, StoreError> {
+    pub(in crate::store) fn given(self) -> Result<GivenTokens, StoreError> {
         let family = FamilyRow {
             id: self.id,
             session: self.session,

@@ -17,6 +17,8 @@ const PORTAL: &str = include_str!("../../static/portal.css");
 
 const PORTAL_SCRIPT: &str = include_str!("../../static/portal.js");
 
+const LIVE: &str = include_str!("../../static/live.js");
+
 const EDITOR: &str = include_str!("../../static/editor.js");
 
 const ICON: &str = include_str!("../../static/wayleave.svg");
@@ -44,6 +46,9 @@ pub static PORTAL_PATH: LazyLock<String> = LazyLock::new(|| path("portal", PORTA
 /// Path of the script of people's own pages, on the home host.
 pub static PORTAL_SCRIPT_PATH: LazyLock<String> =
     LazyLock::new(|| path("portal", PORTAL_SCRIPT, "js"));
+
+/// Path of the script of pages that follow changes, on the home host.
+pub static LIVE_PATH: LazyLock<String> = LazyLock::new(|| path("live", LIVE, "js"));
 
 /// Path of the script of the console's editor, on the home host.
 pub static EDITOR_PATH: LazyLock<String> = LazyLock::new(|| path("editor", EDITOR, "js"));
@@ -76,6 +81,11 @@ pub fn portal_response() -> Response<Body> {
 /// The script of people's own pages.
 pub fn portal_script_response() -> Response<Body> {
     script(PORTAL_SCRIPT)
+}
+
+/// The script of pages that follow changes.
+pub fn live_response() -> Response<Body> {
+    script(LIVE)
 }
 
 /// The script of the console's editor.

@@ -73,6 +73,11 @@ async fn access_is_asked_for_and_goes_on_by_itself() {
 }
 
 #[tokio::test]
+async fn open_pages_of_the_console_follow_what_others_do() {
+    look("live.mjs", nothing_more).await;
+}
+
+#[tokio::test]
 async fn signing_out_ends_it_everywhere() {
     look("sign_out.mjs", nothing_more).await;
 }
@@ -166,7 +171,7 @@ async fn the_readmes_pictures_can_be_taken() {
 #[tokio::test]
 async fn the_console_is_drawn_and_accessible_and_works_without_a_script() {
     let (_demo, report) = look("console.mjs", |_| json!({ "shots": shots() })).await;
-    assert_eq!(report["pages"].as_array().unwrap().len(), 68, "{report}");
+    assert_eq!(report["pages"].as_array().unwrap().len(), 72, "{report}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod audit;
 mod browser;
 mod check;
 mod conditions;
+mod console_live;
 mod draft_cli;
 mod drafts;
 mod edge;

@@ -399,3 +399,32 @@ fn first_id(list: &str, heading: &str) -> String {
     let line = lines.nth(1).unwrap();
     line.split_whitespace().next().unwrap().to_owned()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_that_act_for_people_are_listed_in_the_console() {
+    for store in stores().await {
+        let house = House::start_on(&store).await;
+        Caller::of(&house, "bob").await;
+        let alice = house.signed_in("alice").await;
+        for (query, is_there) in [
+            ("", true),
+            ("?q=BOB", true),
+            ("?q=wayleave", true),
+            ("?q=carol", false),
+            ("?q=%25", false),
+            ("?after=1-0", false),
+        ] {
+            let url = house.url("access", &format!("/console/programs{query}"));
+            let cookie = alice.cookies("access.localhost");
+            let request = Request::get(url).header("cookie", cookie).body(empty());
+            let page = house.send(request.unwrap()).await;
+            assert_eq!(page.status, StatusCode::OK, "{query}");
+            let text = page.text();
+            assert_eq!(
+                text.contains("bob@demo.example"),
+                is_there,
+                "{query}: {text}"
+            );
+        }
+    }
+}

@@ -49,7 +49,7 @@ pub(in crate::console) struct Section {
     /// What another alternative is called.
     pub(in crate::console) again: &'static str,
     pub(in crate::console) hint: &'static str,
-    /// The list whose items these are.
+    /// Keys on the way to the list whose items these are.
     pub(in crate::console) repeats: Option<&'static str>,
     /// A list without items is left out.
     pub(in crate::console) is_optional: bool,
@@ -291,6 +291,34 @@ const RULE: &[Section] = &[
             ),
         ],
     ),
+    section(
+        "Approval",
+        "Only for rules that allow: whoever the rule is for asks, and has access for a time.",
+        &[
+            field(
+                "require.approval.at_most",
+                "Granted for at most",
+                "Like 4h.",
+                Line,
+                Nothing,
+            ),
+            field(
+                "require.approval.break_glass",
+                "In an emergency they may help themselves, and are looked at afterwards",
+                "",
+                Flag,
+                Nothing,
+            ),
+        ],
+    ),
+    Section {
+        title: "Who approves",
+        again: "somebody else approves",
+        hint: "Nobody approves what they ask for themselves. Left out: no approval is needed.",
+        repeats: Some("require.approval.from"),
+        is_optional: true,
+        fields: PERSON,
+    },
 ];
 
 const ROUTE: &[Section] = &[

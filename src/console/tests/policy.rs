@@ -649,6 +649,14 @@ async fn the_simulator_says_what_and_why_and_what_would_change_it() {
             "url=wiki.example&provider=okta&groups=a%0D%0Ab&revision=1",
             &["Allowed", "a, b", "you are in none of them"],
         ),
+        (
+            "url=wiki.example&provider=okta&groups=staff&agents=loopback",
+            &[
+                "Refused",
+                "Through",
+                "no rule lets the agent do it for them",
+            ],
+        ),
         ("url=other.example", &["No route"]),
         ("url=wiki.example&method=GET&source_ip=x", &["source_ip"]),
         ("url=wiki.example&revision=9", &["There is no revision 9."]),

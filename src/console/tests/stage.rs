@@ -24,10 +24,12 @@ use crate::admin::settings::{Inspect, Life, MeshFact, Settings};
 use crate::audit::checkpoint::Keys;
 use crate::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use crate::config::checked::{SessionConfig, StoreConfig};
+use crate::console::live::Live;
 use crate::console::{Console, endpoints};
 use crate::identity::email::Email;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
 use crate::identity::spiffe_id::TrustDomain;
+use crate::lifecycle::Lifecycle;
 use crate::policy::check::Known;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::model::Revision;
@@ -207,6 +209,7 @@ impl Stage {
             inspect: Arc::new(Told(lifetimes)),
             keys,
             latency: Latency::default(),
+            live: Live::new(Lifecycle::new()),
             snapshots,
             revisions,
             store,

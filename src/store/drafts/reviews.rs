@@ -5,6 +5,7 @@ use crate::audit::event::drafts::{Doer, DraftStep};
 use crate::clock::Timestamp;
 use crate::identity::principal::{PersonId, Principal};
 use crate::policy::draft::DraftId;
+use crate::store::changes::Change;
 use crate::store::dialect::{Transaction, args};
 use crate::store::drafts::{Draft, DraftRecord};
 use crate::store::{Store, StoreError, within};
@@ -97,6 +98,7 @@ impl Store {
             let step = DraftStep::Approved(message);
             let event = seen.tell(|about| Event::draft(step, doer, about));
             transaction.tell(&[event], now).await?;
+            transaction.append(&[Change::DraftsChanged], now).await?;
             transaction.commit().await?;
             Ok(Approved::Kept)
         })
@@ -140,6 +142,7 @@ impl Store {
             };
             let event = seen.tell(|about| Event::draft_commented(doer, about, number));
             transaction.tell(&[event], now).await?;
+            transaction.append(&[Change::DraftsChanged], now).await?;
             transaction.commit().await?;
             Ok(Some(number))
         })

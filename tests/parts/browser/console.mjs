@@ -74,6 +74,7 @@ await run(async (browser) => {
     overview: "/console",
     "overview-day": "/console?span=day",
     sessions: "/console/sessions",
+    programs: "/console/programs",
     "sessions-none": "/console/sessions?q=nobody",
     "sessions-end": `/console/sessions/end?person=${bobsPath.split("/").pop()}`,
     "sessions-end-all": "/console/sessions/end",
