@@ -8,6 +8,7 @@
 
 mod access;
 mod access_served;
+mod accounts;
 mod agents;
 mod audit;
 mod browser;
