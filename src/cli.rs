@@ -33,6 +33,7 @@ mod refusal;
 pub mod request;
 pub mod routes;
 pub mod serve;
+pub mod service_account;
 pub mod svid;
 pub mod token;
 pub mod whoami;
@@ -85,6 +86,8 @@ enum Command {
     Forward(forward::ForwardArguments),
     /// Run a command with a token and the URL of one route in its environment.
     Env(env::EnvArguments),
+    /// Make a key for a program that no issuer vouches for.
+    ServiceAccount(service_account::ServiceAccountArguments),
     /// Get an SVID of your own, where a rule gives it: a certificate for tools that speak mTLS themselves, or a token.
     Svid(svid::SvidArguments),
     /// Print what a shell needs to complete these commands.
@@ -165,6 +168,7 @@ pub fn run() -> ExitCode {
         Command::Token(arguments) => Ok(token::run(&arguments)),
         Command::Curl(arguments) => Ok(curl::run(&arguments)),
         Command::Forward(arguments) => Ok(forward::run(&arguments)),
+        Command::ServiceAccount(arguments) => Ok(service_account::run(&arguments)),
         Command::Svid(arguments) => Ok(svid::run(&arguments)),
         Command::Env(arguments) => Ok(env::run(&arguments)),
         Command::Completions { shell } => Ok(completions::run(shell, &mut Arguments::command())),
@@ -239,12 +243,16 @@ mod tests {
             "wayleave access give-back 0a1b",
             "wayleave access review 0a1b -m seen",
             "wayleave token grafana --bearer",
+            "wayleave token grafana --edge https://access.corp.example --service-account backup --key backup.pem",
+            "wayleave curl grafana/x --edge access.corp.example --subject-token-file /run/token -- -s",
+            "wayleave forward postgres 5432 --edge access.corp.example --ca-file root.pem",
             "wayleave token grafana --headers GET /api/health",
             "wayleave curl grafana/api/health -- -s -X POST -d x",
             "wayleave forward postgres",
             "wayleave forward postgres 5432 --listen 0.0.0.0 --http1 --profile corp",
             "wayleave forward bastion --stdio",
             "wayleave env grafana -- printenv WAYLEAVE_URL",
+            "wayleave service-account new backup --key /etc/backup.pem --output json",
             "wayleave svid /run/me --watch --new-key --output json",
             "wayleave svid --jwt vault --profile corp",
             "wayleave request --svid x509 -m why --for 1h",
@@ -284,6 +292,10 @@ mod tests {
             "wayleave forward postgres 70000",
             "wayleave forward postgres 5432 --stdio",
             "wayleave forward postgres --stdio --listen ::1",
+            "wayleave service-account",
+            "wayleave token grafana --service-account backup",
+            "wayleave token grafana --service-account backup --key k --subject-token-file t",
+            "wayleave service-account new",
             "wayleave env grafana",
             "wayleave completions nosh",
         ] {

@@ -40,6 +40,7 @@ mod policy_cli;
 mod policy_writes;
 mod portal;
 mod process;
+mod programs;
 mod secrets;
 mod serve;
 mod sign_in;
