@@ -243,16 +243,12 @@ mod tests {
             "wayleave access give-back 0a1b",
             "wayleave access review 0a1b -m seen",
             "wayleave token grafana --bearer",
-            "wayleave token grafana --edge https://access.corp.example --service-account backup --key backup.pem",
-            "wayleave curl grafana/x --edge access.corp.example --subject-token-file /run/token -- -s",
-            "wayleave forward postgres 5432 --edge access.corp.example --ca-file root.pem",
             "wayleave token grafana --headers GET /api/health",
             "wayleave curl grafana/api/health -- -s -X POST -d x",
             "wayleave forward postgres",
             "wayleave forward postgres 5432 --listen 0.0.0.0 --http1 --profile corp",
             "wayleave forward bastion --stdio",
             "wayleave env grafana -- printenv WAYLEAVE_URL",
-            "wayleave service-account new backup --key /etc/backup.pem --output json",
             "wayleave svid /run/me --watch --new-key --output json",
             "wayleave svid --jwt vault --profile corp",
             "wayleave request --svid x509 -m why --for 1h",
@@ -292,10 +288,6 @@ mod tests {
             "wayleave forward postgres 70000",
             "wayleave forward postgres 5432 --stdio",
             "wayleave forward postgres --stdio --listen ::1",
-            "wayleave service-account",
-            "wayleave token grafana --service-account backup",
-            "wayleave token grafana --service-account backup --key k --subject-token-file t",
-            "wayleave service-account new",
             "wayleave env grafana",
             "wayleave completions nosh",
         ] {
@@ -303,6 +295,27 @@ mod tests {
                 Arguments::try_parse_from(line.split(' ')).is_err(),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn commands_of_programs_read() {
+        let reads = |line: &str| Arguments::try_parse_from(line.split(' ')).is_ok();
+        for line in [
+            "wayleave service-account new backup --key /etc/backup.pem --output json",
+            "wayleave token grafana --edge https://access.corp.example --service-account backup --key backup.pem",
+            "wayleave curl grafana/x --edge access.corp.example --subject-token-file /run/token -- -s",
+            "wayleave forward postgres 5432 --edge access.corp.example --ca-file root.pem",
+        ] {
+            assert!(reads(line), "{line}");
+        }
+        for line in [
+            "wayleave service-account",
+            "wayleave service-account new",
+            "wayleave token grafana --service-account backup",
+            "wayleave token grafana --service-account backup --key k --subject-token-file t",
+        ] {
+            assert!(!reads(line), "{line}");
         }
     }
 }

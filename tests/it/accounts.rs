@@ -72,6 +72,9 @@ async fn given(house: &House, own: &Key, key: &Key) -> Page {
 /// A rule about it alone.
 const RULE: &str = "  - { name: backups, action: allow, from: [{ providers: [service-accounts], subjects: [backup] }], to: [{ routes: [app] }] }\n";
 
+/// What a policy's text becomes.
+type Change<'a> = &'a dyn Fn(&str) -> String;
+
 const STAFF: &str = ", groups: [staff]";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,7 +209,7 @@ async fn f8_an_account_ends_with_its_place_in_the_policy() {
     let url = house.url("app", "/x");
     let former = std::sync::OnceLock::new();
     let other = Key::new();
-    let changes: [(&str, &dyn Fn(&str) -> String); 4] = [
+    let changes: [(&str, Change<'_>); 4] = [
         ("the account", &|text| {
             text.replace("name: backup", "name: other")
         }),

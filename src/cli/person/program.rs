@@ -95,7 +95,10 @@ impl ProgramArguments {
             _ => None,
         };
         let of_platform = || {
-            let variable = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
+            let variable = |name: &str| {
+                let value = std::env::var_os(name)?.into_string().ok();
+                value.filter(|value| !value.is_empty())
+            };
             found(variable, Path::new(POD_TOKEN).exists()).filter(|_| !self.is_signed_in(profile))
         };
         let Some(proof) = asked_for.or_else(of_platform) else {
