@@ -33,6 +33,7 @@ mod refusal;
 pub mod request;
 pub mod routes;
 pub mod serve;
+pub mod service_account;
 pub mod svid;
 pub mod token;
 pub mod whoami;
@@ -85,6 +86,8 @@ enum Command {
     Forward(forward::ForwardArguments),
     /// Run a command with a token and the URL of one route in its environment.
     Env(env::EnvArguments),
+    /// Make a key for a program that no issuer vouches for.
+    ServiceAccount(service_account::ServiceAccountArguments),
     /// Get an SVID of your own, where a rule gives it: a certificate for tools that speak mTLS themselves, or a token.
     Svid(svid::SvidArguments),
     /// Print what a shell needs to complete these commands.
@@ -165,6 +168,7 @@ pub fn run() -> ExitCode {
         Command::Token(arguments) => Ok(token::run(&arguments)),
         Command::Curl(arguments) => Ok(curl::run(&arguments)),
         Command::Forward(arguments) => Ok(forward::run(&arguments)),
+        Command::ServiceAccount(arguments) => Ok(service_account::run(&arguments)),
         Command::Svid(arguments) => Ok(svid::run(&arguments)),
         Command::Env(arguments) => Ok(env::run(&arguments)),
         Command::Completions { shell } => Ok(completions::run(shell, &mut Arguments::command())),
@@ -291,6 +295,27 @@ mod tests {
                 Arguments::try_parse_from(line.split(' ')).is_err(),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn commands_of_programs_read() {
+        let reads = |line: &str| Arguments::try_parse_from(line.split(' ')).is_ok();
+        for line in [
+            "wayleave service-account new backup --key /etc/backup.pem --output json",
+            "wayleave token grafana --edge https://access.corp.example --service-account backup --key backup.pem",
+            "wayleave curl grafana/x --edge access.corp.example --subject-token-file /run/token -- -s",
+            "wayleave forward postgres 5432 --edge access.corp.example --ca-file root.pem",
+        ] {
+            assert!(reads(line), "{line}");
+        }
+        for line in [
+            "wayleave service-account",
+            "wayleave service-account new",
+            "wayleave token grafana --service-account backup",
+            "wayleave token grafana --service-account backup --key k --subject-token-file t",
+        ] {
+            assert!(!reads(line), "{line}");
         }
     }
 }

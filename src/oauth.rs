@@ -29,12 +29,14 @@ use crate::snapshot::grants::LiveGrants;
 use crate::store::Store;
 use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
+use crate::token::client_assertion::ServiceAccounts;
 use crate::token::dpop::{self, Proofs, Proven};
 use crate::web::csrf::is_form;
 use crate::web::parameters::Parameters;
 use crate::web::receive;
 use crate::web::request_info::RequestInfo;
 
+pub mod accounts;
 pub mod acting;
 pub mod api;
 pub mod authorize;
@@ -74,6 +76,8 @@ pub struct OAuth {
     pub(crate) svids: Arc<Svids>,
     /// Tokens of trusted issuers, which programs exchange.
     pub(crate) bearer: Arc<BearerVerifier>,
+    /// Programs that prove keys of their own.
+    pub(crate) accounts: Arc<ServiceAccounts>,
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) clock: SharedClock,
     pub(crate) config: TokensConfig,
@@ -95,7 +99,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Reads a form. What comes with a client's credentials is refused: the clients there are have none.
+    /// Reads a form. What comes with a client's credentials in its head is refused: no client there is has such.
     async fn read(info: &RequestInfo, request: Request<Body>) -> Result<Self, OAuthFault> {
         let (head, body) = request.into_parts();
         if head.headers.contains_key(http::header::AUTHORIZATION) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use url::Url;
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::IdentityProviderConfig;
 use crate::identity::principal::{Principal, Requirement};
 use crate::oidc::provider::Provider;
@@ -221,9 +221,9 @@ impl Providers {
 }
 
 impl Refresher for Providers {
-    fn is_configured(&self, provider: &str, issuer: &str) -> bool {
-        let provider = self.named(provider);
-        provider.is_ok_and(|provider| *provider.config.issuer_text == *issuer)
+    fn vouches_for(&self, principal: &Principal, _until: Timestamp) -> bool {
+        let provider = self.named(&principal.provider);
+        provider.is_ok_and(|provider| provider.config.issuer_text == principal.issuer)
     }
 
     fn refresh<'a>(

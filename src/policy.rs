@@ -7,6 +7,7 @@
 //! [`compile`] and [`decide`] (the hot path), [`reach`] (what somebody may open), [`svids`] (what goes into their own hands), [`when`] (what may change from one request to the next), [`explain`] (the same question answered slowly and in words),
 //! [`istio`] (the same for the workload's own proxy), and [`roles`], who may look after all this.
 
+pub mod accounts;
 mod approval;
 pub mod check;
 pub mod compile;

@@ -165,8 +165,8 @@ pub trait Refresher: Send + Sync + 'static {
         tokens: &'a ProviderTokens,
     ) -> Pin<Box<dyn Future<Output = Result<Refreshed, RefreshFault>> + Send + 'a>>;
 
-    /// Whether people of this issuer may sign in at the provider of this name; where they may not, no session of theirs counts.
-    fn is_configured(&self, provider: &str, issuer: &str) -> bool;
+    /// Whether somebody may still be who they came as, in a session until this moment; where not, no session of theirs counts.
+    fn vouches_for(&self, principal: &Principal, until: Timestamp) -> bool;
 }
 
 /// What a cookie or token leads to.
@@ -388,10 +388,8 @@ impl Sessions {
     }
 
     fn is_vouched_for(&self, session: &Session) -> bool {
-        let Principal {
-            provider, issuer, ..
-        } = &*session.principal;
-        self.refresher.is_configured(provider, issuer)
+        self.refresher
+            .vouches_for(&session.principal, session.expires_at)
     }
 
     /// To be called once the session can be found: then a change of providers either finds it, or is found here.

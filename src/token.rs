@@ -8,6 +8,7 @@ mod act;
 pub mod assertion;
 pub mod bearer;
 pub mod claims;
+pub mod client_assertion;
 pub mod dpop;
 pub mod jwk;
 pub mod jwks;

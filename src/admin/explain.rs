@@ -141,7 +141,7 @@ impl Revisions {
         };
         let mut faults = Vec::new();
         if let Asking::Described(person) = &question.asking
-            && !self.rules.known.has_provider(&person.provider)
+            && !self.rules.known.is_provider(policy, &person.provider)
         {
             let provider = &person.provider;
             let message = format!("no identity provider or trusted issuer is called {provider}");

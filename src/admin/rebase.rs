@@ -7,13 +7,14 @@ use crate::store::policy::{ObjectKind, PolicyObject};
 /// Objects of one kind, by name.
 type ByName<'a> = BTreeMap<&'a str, &'a PolicyObject>;
 
-const KINDS: [ObjectKind; 9] = [
+const KINDS: [ObjectKind; 10] = [
     ObjectKind::Route,
     ObjectKind::RouteGroup,
     ObjectKind::People,
     ObjectKind::Mapping,
     ObjectKind::Rule,
     ObjectKind::TrustedIssuer,
+    ObjectKind::ServiceAccount,
     ObjectKind::RoleBinding,
     ObjectKind::Test,
     ObjectKind::Part,
@@ -176,6 +177,7 @@ fn said(kind: ObjectKind, name: &str) -> String {
         | ObjectKind::Mapping
         | ObjectKind::Rule
         | ObjectKind::TrustedIssuer
+        | ObjectKind::ServiceAccount
         | ObjectKind::RoleBinding
         | ObjectKind::Test => {
             format!("{} {name}", kind.as_str())

@@ -61,6 +61,7 @@ use crate::telemetry::access_log::{AccessLog, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
+use crate::token::client_assertion::ServiceAccounts;
 use crate::token::dpop::Proofs;
 
 /// Why the edge did not start.
@@ -363,6 +364,7 @@ fn home_origin(config: &Config, listeners: &[BoundListener]) -> String {
 struct Parts {
     providers: Arc<Providers>,
     bearer: Arc<BearerVerifier>,
+    accounts: Arc<ServiceAccounts>,
     sessions: Arc<Sessions>,
     minter: Arc<Minter>,
     keys: SigningKeys,
@@ -390,10 +392,14 @@ impl Parts {
         let store = || base.store.clone();
         let providers = Providers::new(config.identity_providers.clone(), clock());
         let bearer = BearerVerifier::of(config, clock());
-        bearer.follow(&base.snapshots.current().policy().trusted_issuers);
+        let accounts = Arc::new(ServiceAccounts::default());
+        let current = base.snapshots.current();
+        bearer.follow(&current.policy().trusted_issuers);
+        accounts.follow(&current.policy().service_accounts);
         let vouching = Arc::new(Vouching {
             providers: providers.clone(),
             bearer: bearer.clone(),
+            accounts: accounts.clone(),
         });
         let sessions = Sessions::new(store(), clock(), config.session, vouching);
         let minter = Minter::load(&base.store, clock(), home.clone()).await?;
@@ -432,6 +438,7 @@ impl Parts {
             minter: minter.clone(),
             keys,
             bearer: bearer.clone(),
+            accounts: accounts.clone(),
             oauth: Arc::new(OAuth {
                 store: store(),
                 sessions: sessions.clone(),
@@ -441,6 +448,7 @@ impl Parts {
                 minter: minter.clone(),
                 svids,
                 bearer,
+                accounts,
                 proofs: proofs.clone(),
                 clock: clock(),
                 config: config.tokens,
@@ -571,6 +579,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
     let following = Following {
         sessions: parts.sessions.clone(),
         bearer: parts.bearer.clone(),
+        accounts: parts.accounts.clone(),
         keys_changed,
         live: base.live.clone(),
     };

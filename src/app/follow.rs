@@ -16,6 +16,7 @@ use crate::store::changes::Change;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::token::bearer::BearerVerifier;
+use crate::token::client_assertion::ServiceAccounts;
 
 /// How often expired rows are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
@@ -29,6 +30,8 @@ pub struct Following {
     pub sessions: Arc<Sessions>,
     /// Whom the policy trusts.
     pub bearer: Arc<BearerVerifier>,
+    /// The programs that it vouches for itself.
+    pub accounts: Arc<ServiceAccounts>,
     /// Signing keys.
     pub keys_changed: Arc<Notify>,
     /// Pages of the console that are open.
@@ -54,7 +57,8 @@ impl Following {
 
     /// Trusts whom a policy trusts before it is in force: once it is seen to be, its issuers' tokens count, and what is trusted no more ends no later than its rules.
     pub fn trust(&self, policy: &Policy) {
-        if self.bearer.follow(&policy.trusted_issuers) {
+        let others = self.bearer.follow(&policy.trusted_issuers);
+        if self.accounts.follow(&policy.service_accounts) || others {
             self.sessions.providers_changed();
         }
     }

@@ -1,18 +1,21 @@
-//! Who vouches for sessions: identity providers for people, trusted issuers for programs.
+//! Who vouches for sessions: identity providers for people, trusted issuers and the policy itself for programs.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::oidc::Providers;
 use crate::session::{ProviderTokens, RefreshFault, Refreshed, Refresher};
 use crate::token::bearer::BearerVerifier;
+use crate::token::client_assertion::ServiceAccounts;
 
-/// Both kinds.
+/// All kinds.
 pub(super) struct Vouching {
     pub(super) providers: Arc<Providers>,
     pub(super) bearer: Arc<BearerVerifier>,
+    pub(super) accounts: Arc<ServiceAccounts>,
 }
 
 impl Refresher for Vouching {
@@ -25,7 +28,10 @@ impl Refresher for Vouching {
         self.providers.refresh(principal, tokens)
     }
 
-    fn is_configured(&self, provider: &str, issuer: &str) -> bool {
-        self.providers.is_configured(provider, issuer) || self.bearer.is_trusted(provider, issuer)
+    fn vouches_for(&self, principal: &Principal, until: Timestamp) -> bool {
+        let (provider, issuer) = (&principal.provider, &principal.issuer);
+        self.providers.vouches_for(principal, until)
+            || self.bearer.is_trusted(provider, issuer)
+            || self.accounts.vouch_for(principal, until)
     }
 }

@@ -9,9 +9,10 @@ use std::process::{Command, ExitCode, ExitStatus};
 
 use url::Url;
 
-use crate::cli::person::access::Access;
+use crate::cli::person::caller::{Caller, Routes};
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::{Home, proof};
+use crate::cli::person::program::ProgramArguments;
 use crate::cli::person::token_cache::Route;
 use crate::cli::person::{PersonArguments, wait};
 
@@ -28,6 +29,8 @@ pub struct CurlArguments {
     options: Vec<String>,
     #[command(flatten)]
     person: PersonArguments,
+    #[command(flatten)]
+    program: ProgramArguments,
 }
 
 /// A URL of a route.
@@ -48,9 +51,9 @@ fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
             "wayleave token ROUTE --headers METHOD PATH gives headers for one request of any tool";
         Fault::usage(why).next(next)
     })?;
-    let access = Access::open(&arguments.person)?;
+    let access = Caller::open(&arguments.person, &arguments.program)?;
     let (address, token) = wait(async {
-        let home = Home::new(&access.profile)?;
+        let home = Home::new(access.profile())?;
         let (route, address) = address(&access, &home, &arguments.target).await?;
         if intent.sends_a_file && address.url.path().ends_with('/') {
             let message = "curl would add the file's name to a path that ends in a slash";
@@ -76,7 +79,7 @@ fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
         ("header", format!("DPoP: {proof}")),
         ("proto", format!("={}", address.url.scheme())),
     ];
-    if let Some(file) = &access.profile.ca_file {
+    if let Some(file) = &access.profile().ca_file {
         config.push(("cacert", file.display().to_string()));
     }
     curl(&config, &arguments.options)
@@ -84,35 +87,30 @@ fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
 
 /// What a route's name and a path, or a whole URL, lead to.
 pub(super) async fn address(
-    access: &Access,
+    routes: &impl Routes,
     home: &Home,
     target: &str,
 ) -> Result<(Route, Address), Fault> {
-    let (route, path) = found(access, home, target).await?;
+    let (route, path) = found(routes, home, target).await?;
     let address = Address::of(&route, &path)?;
     Ok((route, address))
 }
 
 /// The route that a target names, and the path below it.
-async fn found(access: &Access, home: &Home, target: &str) -> Result<(Route, String), Fault> {
+async fn found(routes: &impl Routes, home: &Home, target: &str) -> Result<(Route, String), Fault> {
     if target.contains("://") {
         let url = Url::parse(target).map_err(|_| Fault::usage(format!("{target} is no URL")))?;
-        let routes = access.routes(home, false).await?;
-        let mut of_url: Vec<&Route> = routes
-            .iter()
-            .filter(|route| url.as_str().starts_with(&route.url))
-            .collect();
-        of_url.sort_by_key(|route| route.url.len());
-        let Some(route) = of_url.last() else {
-            let fault = Fault::usage(format!("no route of this edge leads to {target}"));
-            return Err(fault.next("wayleave routes"));
-        };
-        let below = url.as_str().get(route.url.len()..).unwrap_or_default();
-        return Ok(((*route).clone(), below.to_owned()));
+        let route = routes.at(home, &url).await?;
+        let below = url
+            .as_str()
+            .get(route.url.len()..)
+            .unwrap_or_default()
+            .to_owned();
+        return Ok((route, below));
     }
     let end = target.find(['/', '?']).unwrap_or(target.len());
     let (name, path) = target.split_at(end);
-    Ok((access.route(home, name).await?, path.to_owned()))
+    Ok((routes.named(home, name).await?, path.to_owned()))
 }
 
 impl Address {

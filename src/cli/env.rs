@@ -3,9 +3,10 @@
 use std::process::{Command, ExitCode};
 
 use crate::cli::curl::ended;
-use crate::cli::person::access::Access;
+use crate::cli::person::caller::Caller;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::Home;
+use crate::cli::person::program::ProgramArguments;
 use crate::cli::person::{PersonArguments, wait};
 
 /// Run a command with WAYLEAVE_TOKEN and WAYLEAVE_URL of one route.
@@ -18,6 +19,8 @@ pub struct EnvArguments {
     command: Vec<String>,
     #[command(flatten)]
     person: PersonArguments,
+    #[command(flatten)]
+    program: ProgramArguments,
 }
 
 /// Runs it; ends as it ends.
@@ -26,10 +29,10 @@ pub fn run(arguments: &EnvArguments) -> ExitCode {
 }
 
 fn start(arguments: &EnvArguments) -> Result<ExitCode, Fault> {
-    let access = Access::open(&arguments.person)?;
+    let access = Caller::open(&arguments.person, &arguments.program)?;
     let (route, token) = wait(async {
-        let home = Home::new(&access.profile)?;
-        let route = access.route(&home, &arguments.route).await?;
+        let home = Home::new(access.profile())?;
+        let route = access.route(&home, &arguments.route, false).await?;
         let token = access.route_token(&home, &route, false).await?;
         Ok((route, token))
     })?;

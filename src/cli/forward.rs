@@ -15,10 +15,11 @@ use tokio::task::{LocalSet, spawn_local};
 use url::Url;
 
 use crate::cli::client::complain;
-use crate::cli::person::access::Access;
+use crate::cli::person::caller::Caller;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::Home;
 use crate::cli::person::home::tunnel::{NoTunnel, Program, Received, Tunnels};
+use crate::cli::person::program::ProgramArguments;
 use crate::cli::person::token_cache::Route;
 use crate::cli::person::{Output, PersonArguments, wait};
 use crate::token::dpop::prover::Prover;
@@ -42,6 +43,8 @@ pub struct ForwardArguments {
     http1: bool,
     #[command(flatten)]
     person: PersonArguments,
+    #[command(flatten)]
+    program: ProgramArguments,
 }
 
 /// Forwards until Ctrl-C, or until the one connection has ended.
@@ -59,7 +62,7 @@ pub fn run(arguments: &ForwardArguments) -> ExitCode {
 
 /// The way to a route, and the right to use it.
 struct Way {
-    access: Access,
+    access: Caller,
     home: Home,
     route: Route,
     tunnels: Tunnels,
@@ -69,12 +72,14 @@ struct Way {
 
 impl Way {
     async fn find(arguments: &ForwardArguments) -> Result<Self, Fault> {
-        let access = Access::open(&arguments.person)?;
-        let home = Home::new(&access.profile)?;
+        let access = Caller::open(&arguments.person, &arguments.program)?;
+        let home = Home::new(access.profile())?;
         // Asked anew, so that whoever may not is told before anything connects.
         let name = &arguments.route;
-        access.routes(&home, true).await?;
-        let route = access.route(&home, name).await?;
+        if let Caller::Person(access) = &access {
+            access.routes(&home, true).await?;
+        }
+        let route = access.route(&home, name, true).await?;
         if route.protocol.as_deref() == Some("http") {
             let next = format!("wayleave curl {name}/, or open {}", route.url);
             return Err(Fault::usage(format!("{name} speaks HTTP and is no TCP route")).next(next));
@@ -87,7 +92,7 @@ impl Way {
         }
         let url = Url::parse(&route.url);
         let url = url.map_err(|_| Fault::failed(format!("{} is no URL", route.url)))?;
-        let tunnels = Tunnels::new(&access.profile, url, arguments.http1)?;
+        let tunnels = Tunnels::new(access.profile(), url, arguments.http1)?;
         Ok(Self {
             access,
             home,
@@ -136,7 +141,11 @@ impl Way {
                     self.access.forget_tokens()?;
                 }
                 Err(NoTunnel::NotSignedIn(why)) => {
-                    return Err(Fault::not_signed_in(why).next("wayleave login"));
+                    let fault = Fault::not_signed_in(why);
+                    return Err(match self.access {
+                        Caller::Person(_) => fault.next("wayleave login"),
+                        Caller::Program(_) => fault,
+                    });
                 }
                 Err(NoTunnel::Fault(fault)) => return Err(fault),
             }

@@ -3,11 +3,13 @@
 //! `login`, `logout`, `whoami`, `routes`, `token`, `curl`, `forward`, `env`, `svid` speak to the home host of an edge with tokens that are kept on this machine, by profile.
 
 pub(in crate::cli) mod access;
+pub(in crate::cli) mod caller;
 pub(in crate::cli) mod credentials;
 pub(in crate::cli) mod fault;
 pub(in crate::cli) mod home;
 pub(in crate::cli) mod keyring;
 pub(in crate::cli) mod profile;
+pub(in crate::cli) mod program;
 pub(in crate::cli) mod token_cache;
 
 use std::process::ExitCode;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::curl::Address;
-use crate::cli::person::access::Access;
+use crate::cli::person::caller::Caller;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::{Home, proof};
+use crate::cli::person::program::ProgramArguments;
 use crate::cli::person::token_cache::Kept;
 use crate::cli::person::{Output, PersonArguments, wait};
 
@@ -24,6 +25,8 @@ pub struct TokenArguments {
     headers: Vec<String>,
     #[command(flatten)]
     person: PersonArguments,
+    #[command(flatten)]
+    program: ProgramArguments,
 }
 
 /// Gets it, and prints it.
@@ -32,14 +35,23 @@ pub fn run(arguments: &TokenArguments) -> ExitCode {
 }
 
 fn show(arguments: &TokenArguments) -> Result<ExitCode, Fault> {
-    let access = Access::open(&arguments.person)?;
+    let access = Caller::open(&arguments.person, &arguments.program)?;
     let is_bound = !arguments.bearer;
+    if let Caller::Program(program) = &access
+        && is_bound
+        && arguments.headers.is_empty()
+        && !program.has_lasting_key()
+    {
+        let message = "a token that is bound to a key of this process is of no use after it";
+        return Err(Fault::usage(message)
+            .next("--headers METHOD PATH gives headers for one request, --bearer a token without a key; or use `wayleave curl`"));
+    }
     // Nothing but two small files is read when there is a good one.
-    let kept = match access.cache().route(&arguments.route, is_bound) {
-        Some(kept) => kept.clone(),
+    let kept = match access.kept(&arguments.route, is_bound) {
+        Some(kept) => kept,
         None => wait(async {
-            let home = Home::new(&access.profile)?;
-            let route = access.route(&home, &arguments.route).await?;
+            let home = Home::new(access.profile())?;
+            let route = access.route(&home, &arguments.route, is_bound).await?;
             access.route_token(&home, &route, is_bound).await
         })?,
     };
@@ -59,15 +71,15 @@ fn show(arguments: &TokenArguments) -> Result<ExitCode, Fault> {
 }
 
 fn headers(
-    access: &Access,
+    access: &Caller,
     kept: &Kept,
     arguments: &TokenArguments,
     method: &str,
     path: &str,
 ) -> Result<[String; 2], Fault> {
     let route = wait(async {
-        let home = Home::new(&access.profile)?;
-        access.route(&home, &arguments.route).await
+        let home = Home::new(access.profile())?;
+        access.route(&home, &arguments.route, true).await
     })?;
     let address = Address::of(&route, path)?;
     let key = access.key()?;

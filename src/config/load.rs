@@ -14,6 +14,7 @@ use crate::config::section::{Reading, Section};
 use crate::config::{
     agents, audit, issuers, limits, listeners, mesh, providers, raw, session, store, tokens,
 };
+use crate::identity::principal::SERVICE_ACCOUNTS;
 use crate::secret::{ExposeSecret, SecretString};
 
 /// Fewest characters of an operator token: 128 bits in hexadecimal.
@@ -75,7 +76,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let session = session::read(&root.section("session"));
     let tokens = tokens::read(&root.section("tokens"));
     let agents = agents::read(&root.section("agents"));
-    let mut names = BTreeSet::new();
+    // The policy calls its service accounts so.
+    let mut names = BTreeSet::from([SERVICE_ACCOUNTS.to_owned()]);
     let identity_providers = providers::read(root, &mut names);
     let trusted_issuers = issuers::read(root, &mut names);
     let policy_issuers = issuers::of_policy(&root.section("policy_issuers"));

@@ -110,7 +110,7 @@ pub(super) fn name(section: &Section<'_>, names: &mut BTreeSet<String>) -> Optio
     if !names.insert(name.clone()) {
         section.fault(
             "name",
-            "another identity provider or trusted issuer has this name",
+            "another identity provider or trusted issuer has this name, or the policy's service accounts do",
         );
         return None;
     }

@@ -70,6 +70,12 @@ pub const ENDPOINTS: &[Page] = &[
     page("/console/issuers/{name}", || {
         object::show(ObjectKind::TrustedIssuer)
     }),
+    page("/console/service-accounts", || {
+        objects::list(ObjectKind::ServiceAccount)
+    }),
+    page("/console/service-accounts/{name}", || {
+        object::show(ObjectKind::ServiceAccount)
+    }),
     page("/console/tests", || objects::list(ObjectKind::Test)),
     page("/console/tests/{name}", || object::show(ObjectKind::Test)),
     Page::new("GET", "/console/edit", Access::With(WritePolicy), || {

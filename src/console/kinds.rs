@@ -32,7 +32,7 @@ const fn kind(
 }
 
 /// All of them.
-pub(super) static KINDS: [Kind; 8] = [
+pub(super) static KINDS: [Kind; 9] = [
     kind(
         ObjectKind::Rule,
         "rules",
@@ -81,6 +81,13 @@ pub(super) static KINDS: [Kind; 8] = [
         "Trusted issuers",
         "trusted issuer",
         "Whose tokens stand for programs: clusters, CI systems, clouds. Those of the configuration come on top.",
+    ),
+    kind(
+        ObjectKind::ServiceAccount,
+        "service-accounts",
+        "Service accounts",
+        "service account",
+        "Programs that no issuer vouches for: each proves a private key of its own.",
     ),
     kind(
         ObjectKind::Test,

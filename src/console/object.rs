@@ -261,6 +261,15 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
                 ]
             })
         }
+        ObjectKind::ServiceAccount => {
+            let account = policy.service_accounts.get(index);
+            account.map_or_else(Vec::new, |account| {
+                vec![
+                    one("Has the keys", account.key_names()),
+                    one("Is", words::account(account)),
+                ]
+            })
+        }
         ObjectKind::RoleBinding => policy.role_bindings.get(index).map_or_else(Vec::new, |it| {
             vec![
                 one("Makes", words::from(&it.from)),
@@ -326,6 +335,7 @@ fn related(policy: &Policy, kind: ObjectKind, name: &str) -> Vec<Related> {
         ObjectKind::Rule
         | ObjectKind::Mapping
         | ObjectKind::TrustedIssuer
+        | ObjectKind::ServiceAccount
         | ObjectKind::RoleBinding
         | ObjectKind::Test
         | ObjectKind::Part => Vec::new(),

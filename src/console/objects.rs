@@ -171,6 +171,7 @@ fn columns(kind: ObjectKind) -> Vec<&'static str> {
         ObjectKind::RouteGroup => vec!["Routes"],
         ObjectKind::People => vec!["Whom"],
         ObjectKind::TrustedIssuer => vec!["Issuer", "Whose tokens"],
+        ObjectKind::ServiceAccount => vec!["Keys", "What it is"],
         ObjectKind::RoleBinding => vec!["Role", "Whom"],
         ObjectKind::Test => vec!["Request", "Comes to"],
         ObjectKind::Part => Vec::new(),
@@ -227,6 +228,14 @@ pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
             let issuer = policy.trusted_issuers.get(index)?;
             let texts = vec![issuer.issuer.to_string(), some(&words::tokens(issuer))];
             (&issuer.name, None, texts)
+        }
+        ObjectKind::ServiceAccount => {
+            let account = policy.service_accounts.get(index)?;
+            let texts = vec![
+                account.key_names().join(", "),
+                words::account(account).join("; "),
+            ];
+            (&account.name, None, texts)
         }
         ObjectKind::RoleBinding => {
             let binding = policy.role_bindings.get(index)?;

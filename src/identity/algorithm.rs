@@ -2,6 +2,11 @@
 
 use jsonwebtoken::Algorithm;
 
+/// Their names.
+pub const ALGORITHMS: [&str; 9] = [
+    "ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+];
+
 /// Reads the name of one that only the holder of a private key can sign with.
 pub fn algorithm(name: &str) -> Result<Algorithm, &'static str> {
     Ok(match name {

@@ -7,13 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::email::Email;
 
+/// What rules and mappings call the provider of the policy's own service accounts; nothing else may be called so.
+pub const SERVICE_ACCOUNTS: &str = "service-accounts";
+
+/// The issuer of the policy's own service accounts, which is nobody's address.
+pub const SERVICE_ACCOUNTS_ISSUER: &str = "urn:wayleave:service-accounts";
+
 /// What kind of caller a principal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrincipalKind {
     /// A person who signed in at an identity provider.
     User,
-    /// A program whose token a trusted issuer signed.
+    /// A program whose token a trusted issuer signed, or that proved its own key.
     Workload,
 }
 

@@ -1,16 +1,21 @@
 //! Public keys of issuers and programs (RFC 7517), each with its algorithms pinned from its own parameters.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::secret::sha256;
+
 const LONGEST_KID: usize = 128;
 const MOST_KEYS: usize = 100;
 
 struct Key {
     kid: Option<String>,
+    thumbprint: String,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
@@ -91,11 +96,36 @@ impl KeySet {
 
     /// The one key that fits what a token says of itself.
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
+        self.fitting(kid, algorithm).map(|key| &key.key)
+    }
+
+    /// The thumbprint of the one key that fits what a token says of itself.
+    pub fn thumbprint(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&str> {
+        self.fitting(kid, algorithm)
+            .map(|key| key.thumbprint.as_str())
+    }
+
+    /// The id and thumbprint of each key.
+    pub fn names(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+        let keys = self.0.iter();
+        keys.map(|key| (key.kid.as_deref(), key.thumbprint.as_str()))
+    }
+
+    /// All algorithms that some key of it may have signed with.
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let keys = self.0.iter();
+        keys.flat_map(|key| key.algorithms.iter().copied())
+            .collect()
+    }
+
+    fn fitting(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
         let mut fitting = self.0.iter().filter(|key| {
-            key.algorithms.contains(&algorithm) && (kid.is_none() || key.kid.as_deref() == kid)
+            // One without an id has its thumbprint for it.
+            let id = key.kid.as_deref().unwrap_or(&key.thumbprint);
+            key.algorithms.contains(&algorithm) && kid.is_none_or(|kid| kid == id)
         });
         match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Some(&key.key),
+            (Some(key), None) => Some(key),
             // Trying several would let the token choose; an id that fits two keys is no better than none.
             _ => None,
         }
@@ -112,6 +142,7 @@ fn read_key(raw: RawKey) -> Option<Key> {
         return None;
     }
     let bytes = |part: &Option<String>| URL_SAFE_NO_PAD.decode(part.as_deref()?).ok();
+    let thumbprint = thumbprint_of(&raw)?;
     let (possible, key): (&[Algorithm], DecodingKey) = match (raw.kty.as_str(), raw.crv.as_deref())
     {
         ("RSA", None) => {
@@ -149,9 +180,31 @@ fn read_key(raw: RawKey) -> Option<Key> {
     };
     Some(Key {
         kid: raw.kid,
+        thumbprint,
         algorithms,
         key,
     })
+}
+
+/// RFC 7638 §3, and RFC 8037 §2 for Ed25519.
+fn thumbprint_of(raw: &RawKey) -> Option<String> {
+    let members: &[(&str, &Option<String>)] = match raw.kty.as_str() {
+        "RSA" => &[("e", &raw.e), ("n", &raw.n)],
+        "EC" => &[("crv", &raw.crv), ("x", &raw.x), ("y", &raw.y)],
+        _ => &[("crv", &raw.crv), ("x", &raw.x)],
+    };
+    let members = members.iter();
+    let members = members.map(|(name, value)| Some((*name, value.as_deref()?)));
+    let mut members = members.collect::<Option<Vec<_>>>()?;
+    members.push(("kty", &raw.kty));
+    Some(thumbprint(&members))
+}
+
+/// RFC 7638 §3: SHA-256 of the required members of a key in lexicographic order.
+pub fn thumbprint(members: &[(&str, &str)]) -> String {
+    let sorted: BTreeMap<_, _> = members.iter().copied().collect();
+    let text = serde_json::to_vec(&sorted).unwrap_or_default();
+    URL_SAFE_NO_PAD.encode(sha256(&text))
 }
 
 fn ec_key(x: Vec<u8>, y: Vec<u8>, width: usize) -> Option<DecodingKey> {
@@ -167,6 +220,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn thumbprints_are_those_of_the_specifications() {
+        let of = |key: Value| {
+            let set = KeySet::parse_written(&json!({ "keys": [key] })).unwrap();
+            set.names().next().unwrap().1.to_owned()
+        };
+        // RFC 8037 appendix A.3 and RFC 7638 §3.1.
+        let ed25519 = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        assert_eq!(of(ed25519), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        let rsa = json!({"kty": "RSA", "alg": "RS256", "kid": "2011-04-29", "e": "AQAB", "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"});
+        assert_eq!(of(rsa), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
 
     #[test]
     fn g_keys_that_people_write_down_are_all_of_use_and_none_is_secret() {

@@ -5,6 +5,7 @@ use http::StatusCode;
 use crate::session::SessionError;
 use crate::store::StoreError;
 use crate::token::bearer::BearerFault;
+use crate::token::client_assertion::AssertionFault;
 use crate::token::dpop::ProofFault;
 
 /// A refusal or failure.
@@ -17,8 +18,13 @@ pub enum OAuthFault {
     #[error("the parameter {0} is missing")]
     Missing(&'static str),
     /// No such client, or one that shows credentials although it has none.
-    #[error("there is no such client, or it has expired; those there are have no secret")]
+    #[error(
+        "there is no such client, or it has expired; none here has a secret, and service accounts prove a key with client_credentials"
+    )]
     InvalidClient,
+    /// What a service account shows of itself is refused.
+    #[error("the client_assertion is refused: {0}")]
+    ClientAssertion(AssertionFault),
     /// What is presented is not good, or not any more.
     #[error("{0}")]
     InvalidGrant(&'static str),
@@ -89,7 +95,7 @@ impl OAuthFault {
             | Self::Missing(_)
             | Self::SubjectToken(_)
             | Self::ActorToken(_) => "invalid_request",
-            Self::InvalidClient => "invalid_client",
+            Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
             Self::InvalidGrant(_) => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
@@ -143,7 +149,7 @@ impl OAuthFault {
             | Self::AccessDenied
             | Self::ExpiredToken => StatusCode::BAD_REQUEST,
             Self::NoRegistration => StatusCode::FORBIDDEN,
-            Self::InvalidClient => StatusCode::UNAUTHORIZED,
+            Self::InvalidClient | Self::ClientAssertion(_) => StatusCode::UNAUTHORIZED,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) | Self::Session(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::State => StatusCode::INTERNAL_SERVER_ERROR,

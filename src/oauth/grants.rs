@@ -253,23 +253,13 @@ impl OAuth {
     /// RFC 8693: an access token for our API becomes one for a route, of the same family and key, and lives no longer; a trusted issuer's JWT
     /// begins a family of its own. With an `actor_token` it is for whoever acts.
     pub(super) async fn by_exchange(&self, asked: &Asked) -> Result<Value, OAuthFault> {
-        if asked.form.one("scope").is_some() {
-            let why = "there are no scopes; the access rules say what may be done";
-            return Err(OAuthFault::InvalidRequest(why));
-        }
+        asked.without_credentials()?;
         let requested = asked.form.one("requested_token_type");
         if requested.is_some_and(|kind| kind != ACCESS_TOKEN) {
             let why = "requested_token_type must be an access token's";
             return Err(OAuthFault::InvalidRequest(why));
         }
-        let target = match self.target(asked)? {
-            Some(target @ Target::Route(_)) => target,
-            Some(Target::Home) => {
-                let why = "an exchanged token is for a route, and not for this server";
-                return Err(OAuthFault::InvalidTarget(why));
-            }
-            None => return Err(OAuthFault::Missing("resource")),
-        };
+        let target = self.route_target(asked)?;
         match asked.form.one("subject_token_type") {
             Some(ACCESS_TOKEN) => self.by_own_token(asked, target).await,
             Some(JWT | ID_TOKEN) if Self::has_actor(asked) => Err(OAuthFault::InvalidRequest(
@@ -279,6 +269,21 @@ impl OAuth {
             _ => Err(OAuthFault::InvalidRequest(
                 "subject_token_type must be an access token's, a JWT's or an ID token's",
             )),
+        }
+    }
+
+    /// The route that a token is asked for, and nothing else.
+    pub(super) fn route_target(&self, asked: &Asked) -> Result<Target, OAuthFault> {
+        if asked.form.one("scope").is_some() {
+            let why = "there are no scopes; the access rules say what may be done";
+            return Err(OAuthFault::InvalidRequest(why));
+        }
+        match self.target(asked)? {
+            Some(target @ Target::Route(_)) => Ok(target),
+            Some(Target::Home) => Err(OAuthFault::InvalidTarget(
+                "such a token is for a route, and not for this server",
+            )),
+            None => Err(OAuthFault::Missing("resource")),
         }
     }
 

@@ -25,6 +25,17 @@ const EXCHANGED: &str = "exchanged_jwt";
 /// RFC 8693 §3.
 pub(crate) const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 
+/// What a program is given a token for.
+pub(super) struct Given {
+    pub(super) session: Arc<Session>,
+    pub(super) key_thumbprint: Option<String>,
+    pub(super) target: Target,
+    /// By which way, as events call it.
+    pub(super) how: &'static str,
+    /// The token ends then at the latest.
+    pub(super) until: Timestamp,
+}
+
 impl OAuth {
     /// Everything that can be refused is looked at before a session begins.
     pub(super) async fn by_machine(
@@ -61,32 +72,53 @@ impl OAuth {
         };
         let token = TokenHash::of(jwt.as_bytes());
         let session = self.session_of(token, principal, until, arrival).await?;
+        let given = Given {
+            session,
+            key_thumbprint,
+            target,
+            how: "exchange",
+            until,
+        };
+        self.given_to_program(asked, given).await
+    }
+
+    /// A token out of a program's session, of a family of its own.
+    pub(super) async fn given_to_program(
+        &self,
+        asked: &Asked,
+        given: Given,
+    ) -> Result<Value, OAuthFault> {
+        let session = given.session;
         let family = FamilyRecord {
             id: FamilyId::generate(),
             session: session.id.clone(),
             client: session.principal.provider.to_string(),
-            key_thumbprint,
+            key_thumbprint: given.key_thumbprint,
             acting: None,
         };
         let peer = asked.info.client.to_string();
         let created = self
             .store
-            .create_family(&family, None, "exchange", &peer)
+            .create_family(&family, None, given.how, &peer)
             .await?;
         if !created {
-            return Err(OAuthFault::InvalidGrant("the subject_token has expired"));
+            return Err(OAuthFault::InvalidGrant("the program's session has ended"));
         }
         let issue = Issue {
             session: &session,
             family: &family.id,
             client: &family.client,
             key_thumbprint: family.key_thumbprint,
-            target: &target,
+            target: &given.target,
             agents: Vec::new(),
             route: None,
-            not_after: Some(until),
+            not_after: Some(given.until),
         };
-        Ok(self.issued(&asked.info, issue, None))
+        let mut answer = self.issued(&asked.info, issue, None);
+        if let Some(route) = self.told_of_route(asked) {
+            answer["route"] = route;
+        }
+        Ok(answer)
     }
 
     /// One JWT begins one session, however often it is exchanged; once that has ended, it is good for nothing.

@@ -8,7 +8,8 @@ use axum::extract::State;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::oauth::token::{DEVICE_GRANT, EXCHANGE_GRANT};
+use crate::identity::algorithm::ALGORITHMS;
+use crate::oauth::token::{CLIENT_CREDENTIALS, DEVICE_GRANT, EXCHANGE_GRANT};
 use crate::oauth::{OAuth, endpoints};
 use crate::web::reply;
 use crate::web::request_info::RequestInfo;
@@ -39,10 +40,11 @@ fn document(issuer: &str) -> Value {
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": [
-            "authorization_code", "refresh_token", DEVICE_GRANT, EXCHANGE_GRANT,
+            "authorization_code", "refresh_token", CLIENT_CREDENTIALS, DEVICE_GRANT, EXCHANGE_GRANT,
         ],
         "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "revocation_endpoint_auth_methods_supported": ["none"],
         "dpop_signing_alg_values_supported": ["ES256"],
         "authorization_response_iss_parameter_supported": true,

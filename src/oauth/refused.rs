@@ -27,11 +27,14 @@ impl OAuth {
         let presented = asked.form.one(fault.parameter());
         let claimed = presented.and_then(|token| self.bearer.claimed_issuer(token));
         let known = verified.map(|principal| &*principal.provider);
+        let account = asked.form.one("client_assertion");
+        let account = account.and_then(|assertion| self.accounts.claimed(assertion));
         let untold = self.untold.0.swap(0, Ordering::Relaxed);
         let event = Event::exchange_refused(&RefusedExchange {
             reason: fault.code(),
             why: &fault.to_string(),
             issuer: known.or(claimed.as_deref()),
+            service_account: account.as_deref(),
             principal: verified,
             peer: &peer.to_string(),
             untold,

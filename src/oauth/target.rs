@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::address::path::check_path;
@@ -73,6 +74,20 @@ impl OAuth {
             .ok_or(UNKNOWN)
     }
 
+    /// What a program is told of a route that it named: where it is and what is spoken there.
+    pub(crate) fn told_of_route(&self, asked: &Asked) -> Option<Value> {
+        let name = asked.form.one("resource").or(asked.form.one("audience"))?;
+        let policy = self.snapshots.current();
+        let mut routes = policy.routes().iter().map(|route| &route.route);
+        let route = routes.find(|route| &*route.name == name)?;
+        let origin = asked.info.origin.at_host(route.host.clone());
+        Some(json!({
+            "name": name,
+            "url": format!("{origin}{}", route.prefix),
+            "protocol": if route.is_tcp() { "tcp" } else { "http" },
+        }))
+    }
+
     fn target_named(&self, info: &RequestInfo, text: &str) -> Result<Target, OAuthFault> {
         let policy = self.snapshots.current();
         let named = policy
@@ -118,7 +133,10 @@ impl OAuth {
         principal: &Principal,
     ) -> Result<(), OAuthFault> {
         let (provider, issuer) = (&principal.provider, &principal.issuer);
-        if !self.providers.is_known(provider) && !self.bearer.is_trusted(provider, issuer) {
+        let is_in_use = self.providers.is_known(provider)
+            || self.bearer.is_trusted(provider, issuer)
+            || self.accounts.vouch_for(principal, self.clock.now());
+        if !is_in_use {
             return Err(OAuthFault::InvalidGrant(
                 "the identity provider of this session is not in use any more",
             ));

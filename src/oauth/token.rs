@@ -16,6 +16,8 @@ use crate::web::request_info::RequestInfo;
 
 /// RFC 8628 §3.4.
 pub(crate) const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// RFC 6749 §4.4.
+pub(crate) const CLIENT_CREDENTIALS: &str = "client_credentials";
 /// RFC 8693 §2.1.
 pub(crate) const EXCHANGE_GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
@@ -45,6 +47,13 @@ impl OAuth {
         }
         let asked = Asked::read(info, request).await?;
         match asked.required("grant_type")? {
+            CLIENT_CREDENTIALS => {
+                let given = self.by_service_account(&asked).await;
+                if let Err(fault) = &given {
+                    self.tell_refused(&asked, fault).await;
+                }
+                given
+            }
             "authorization_code" => self.by_code(&asked).await,
             "refresh_token" => self.by_refresh(&asked).await,
             DEVICE_GRANT => self.by_device(&asked).await,
@@ -61,12 +70,19 @@ impl OAuth {
 }
 
 impl Asked {
-    /// Which client says that it asks; all there are are public, so its id is all there is to it.
+    /// Which client says that it asks; all that act for people are public, so its id is all there is to it.
     pub(crate) fn client_id(&self) -> Result<&str, OAuthFault> {
-        if self.form.one("client_secret").is_some() || self.form.one("client_assertion").is_some() {
-            return Err(OAuthFault::InvalidClient);
-        }
+        self.without_credentials()?;
         self.required("client_id")
+    }
+
+    /// Refuses credentials where they say nothing, so that nobody shows them for nothing.
+    pub(crate) fn without_credentials(&self) -> Result<(), OAuthFault> {
+        let shown = ["client_secret", "client_assertion", "client_assertion_type"];
+        match shown.iter().any(|name| self.form.one(name).is_some()) {
+            true => Err(OAuthFault::InvalidClient),
+            false => Ok(()),
+        }
     }
 
     /// The built-in client, where no other is served.

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::address::host::Host;
+use crate::identity::principal::{SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_ISSUER};
+use crate::policy::accounts::KEY_CLAIM;
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::model::{IdentityHeaders, Policy, Route, Rule, Source, Transport};
 use crate::policy::template::IdentityTemplate;
@@ -40,12 +42,21 @@ pub fn check(policy: &Policy) -> Vec<PolicyFault> {
     );
     unique_names(
         &mut faults,
+        "service_accounts",
+        policy.service_accounts.iter().map(|it| &it.name),
+    );
+    unique_names(
+        &mut faults,
         "role_bindings",
         policy.role_bindings.iter().map(|it| &it.name),
     );
     unique_names(&mut faults, "tests", policy.tests.iter().map(|it| &it.name));
     routes(&mut faults, &policy.routes);
     issuers(&mut faults, &policy.trusted_issuers);
+    if policy.service_accounts.len() > MOST_ACCOUNTS {
+        let message = format!("{MOST_ACCOUNTS} service accounts are the most");
+        faults.push(fault("service_accounts".to_owned(), message));
+    }
     mappings(&mut faults, policy);
     references(&mut faults, policy);
     extent(&mut faults, policy);
@@ -232,17 +243,25 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether an identity provider or trusted issuer is called so.
-    pub fn has_provider(&self, name: &str) -> bool {
+    /// Whether the configuration has an identity provider or trusted issuer that is called so.
+    fn has_provider(&self, name: &str) -> bool {
         self.providers.iter().any(|known| **known == *name)
+    }
+
+    /// Whether something is called so that a policy may name as a provider: of the configuration, or its own.
+    pub fn is_provider(&self, policy: &Policy, name: &str) -> bool {
+        let has_accounts = !policy.service_accounts.is_empty();
+        let mut issuers = policy.trusted_issuers.iter();
+        self.has_provider(name)
+            || (has_accounts && name == SERVICE_ACCOUNTS)
+            || issuers.any(|issuer| *issuer.name == *name)
     }
 }
 
 /// Names in the policy that are not among those configured.
 pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = taken_issuers(policy, known);
-    let own = |name: &str| { policy.trusted_issuers.iter() }.any(|issuer| *issuer.name == *name);
-    let has_provider = |name: &str| known.has_provider(name) || own(name);
+    let has_provider = |name: &str| known.is_provider(policy, name);
     let mut look = |key: String, names: Option<&Vec<Arc<str>>>| {
         for (index, name) in names.into_iter().flatten().enumerate() {
             if !has_provider(name) {
@@ -343,7 +362,8 @@ fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let kept: HashSet<&str> = { known.claims.iter().map(String::as_str) }
         .chain(kept.map(|name| &**name))
         .collect();
-    let is_kept = |name: &str| kept.contains(name);
+    let has_accounts = !policy.service_accounts.is_empty();
+    let is_kept = |name: &str| kept.contains(name) || (has_accounts && name == KEY_CLAIM);
     for (key, from) in sources(policy) {
         for (at, source) in from.iter().enumerate() {
             let fields = [
@@ -447,6 +467,8 @@ fn http_fields(route: &Route) -> impl Iterator<Item = &'static str> {
 
 /// More issuers than this nobody trusts, and each has keys to be fetched.
 const MOST_ISSUERS: usize = 100;
+/// More service accounts than this have an issuer.
+const MOST_ACCOUNTS: usize = 1000;
 
 fn issuers(faults: &mut Vec<PolicyFault>, issuers: &[TrustedIssuer]) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
@@ -456,6 +478,14 @@ fn issuers(faults: &mut Vec<PolicyFault>, issuers: &[TrustedIssuer]) {
                 "trusted issuer {other} has this issuer already; tokens could not be told apart"
             );
             faults.push(fault(format!("trusted_issuers[{index}].issuer"), message));
+        }
+        let own = [
+            ("name", &issuer.name, SERVICE_ACCOUNTS),
+            ("issuer", &issuer.issuer, SERVICE_ACCOUNTS_ISSUER),
+        ];
+        for (field, _, taken) in own.into_iter().filter(|(_, said, own)| ***said == **own) {
+            let message = format!("service accounts are called {taken}, and nothing else is");
+            faults.push(fault(format!("trusted_issuers[{index}].{field}"), message));
         }
     }
     if issuers.len() > MOST_ISSUERS {

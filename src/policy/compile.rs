@@ -127,6 +127,7 @@ impl CompiledPolicy {
             people: self.policy.people.clone(),
             mappings: self.policy.mappings.clone(),
             trusted_issuers: self.policy.trusted_issuers.clone(),
+            service_accounts: self.policy.service_accounts.clone(),
             role_bindings: self.policy.role_bindings.clone(),
             tests: self.policy.tests.clone(),
         };

@@ -82,6 +82,11 @@ pub fn diff(before: &Policy, after: &Policy) -> Vec<Change> {
         &after.trusted_issuers,
         &mut changes,
     );
+    diff_kind(
+        &before.service_accounts,
+        &after.service_accounts,
+        &mut changes,
+    );
     diff_kind(&before.role_bindings, &after.role_bindings, &mut changes);
     diff_kind(&before.tests, &after.tests, &mut changes);
     changes.extend(reordered(&before.mappings, &after.mappings));

@@ -9,13 +9,14 @@ use crate::policy::model::Policy;
 use crate::policy::yaml::{self, PARTS, PolicyFault, lines_of_items};
 
 /// The kinds of the [`PARTS`] of a document, as differences between policies name them.
-pub const KINDS: [&str; 8] = [
+pub const KINDS: [&str; 9] = [
     "route",
     "route_group",
     "people",
     "mapping",
     "rule",
     "trusted_issuer",
+    "service_account",
     "role_binding",
     "test",
 ];
@@ -76,6 +77,11 @@ pub fn names<'a>(policy: &'a Policy, kind: &str) -> Vec<&'a str> {
         "rule" => policy.rules.iter().map(|one| &*one.name).collect(),
         "trusted_issuer" => policy
             .trusted_issuers
+            .iter()
+            .map(|one| &*one.name)
+            .collect(),
+        "service_account" => policy
+            .service_accounts
             .iter()
             .map(|one| &*one.name)
             .collect(),

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::address::origin::Scheme;
+use crate::identity::principal::SERVICE_ACCOUNTS;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::istio::manifest::Manifest;
 
@@ -156,6 +157,9 @@ pub fn export(policy: &CompiledPolicy, edge: &Edge, wanted: &Wanted) -> Result<E
     let issuers = policy.policy().trusted_issuers.iter();
     edge.issuers
         .extend(issuers.map(|issuer| Arc::clone(&issuer.name)));
+    if !policy.policy().service_accounts.is_empty() {
+        edge.issuers.push(SERVICE_ACCOUNTS.into());
+    }
     let edge = &edge;
     let (workloads, notes) = workloads::find(policy, wanted)?;
     let build = |workload| {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::identity::principal::{Groups, Principal, Requirement};
+use crate::policy::accounts::ServiceAccount;
 use crate::policy::check;
-use crate::policy::json::machines::trusted_issuer;
+use crate::policy::json::machines::{service_account, trusted_issuer};
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{
@@ -33,6 +34,8 @@ pub struct PolicyJson {
     pub rules: Vec<Value>,
     /// Issuers whose tokens programs bring.
     pub trusted_issuers: Vec<Value>,
+    /// Programs that have no issuer.
+    pub service_accounts: Vec<Value>,
     /// Role bindings.
     pub role_bindings: Vec<Value>,
     /// Tests.
@@ -41,7 +44,7 @@ pub struct PolicyJson {
 
 impl PolicyJson {
     /// The objects of each kind, by the kind's name, in the order of a policy file.
-    pub fn by_kind(&self) -> [(&'static str, &[Value]); 8] {
+    pub fn by_kind(&self) -> [(&'static str, &[Value]); 9] {
         [
             ("route", &self.routes),
             ("route_group", &self.route_groups),
@@ -49,6 +52,7 @@ impl PolicyJson {
             ("mapping", &self.mappings),
             ("rule", &self.rules),
             ("trusted_issuer", &self.trusted_issuers),
+            ("service_account", &self.service_accounts),
             ("role_binding", &self.role_bindings),
             ("test", &self.tests),
         ]
@@ -63,6 +67,7 @@ impl PolicyJson {
             "mapping" => &mut self.mappings,
             "rule" => &mut self.rules,
             "trusted_issuer" => &mut self.trusted_issuers,
+            "service_account" => &mut self.service_accounts,
             "role_binding" => &mut self.role_bindings,
             "test" => &mut self.tests,
             _ => panic!("{kind} is no kind"),
@@ -104,6 +109,7 @@ objects! {
     "mapping" Mapping, mapping;
     "rule" Arc<Rule>, rule;
     "trusted_issuer" TrustedIssuer, trusted_issuer;
+    "service_account" ServiceAccount, service_account;
     "role_binding" RoleBinding, role_binding;
     "test" PolicyTest, test;
 }
@@ -120,6 +126,7 @@ pub fn to_json(policy: &Policy) -> PolicyJson {
         mappings: all(&policy.mappings),
         rules: all(&policy.rules),
         trusted_issuers: all(&policy.trusted_issuers),
+        service_accounts: all(&policy.service_accounts),
         role_bindings: all(&policy.role_bindings),
         tests: all(&policy.tests),
     }
@@ -138,6 +145,7 @@ fn root(json: PolicyJson) -> Node {
         ("mappings", json.mappings),
         ("rules", json.rules),
         ("trusted_issuers", json.trusted_issuers),
+        ("service_accounts", json.service_accounts),
         ("role_bindings", json.role_bindings),
         ("tests", json.tests),
     ])

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::policy::accounts;
 use crate::policy::json;
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::TextMatch;
@@ -49,6 +50,7 @@ pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
     for issuer in &policy.trusted_issuers {
         findings.issuer(issuer);
     }
+    findings.accounts(policy, now);
     findings.groups(policy, seen);
     findings.0
 }
@@ -71,6 +73,7 @@ pub fn lint_object(
                 findings.issuer(issuer);
             }
         }
+        "service_account" => findings.accounts(policy, now),
         "rule" => {
             let at = policy.rules.iter().position(|rule| *rule.name == *name);
             if let Some((rule, at)) = at.and_then(|at| Some((policy.rules.get(at)?, at))) {
@@ -102,6 +105,12 @@ impl Findings {
     fn issuer(&mut self, issuer: &TrustedIssuer) {
         if let Some(message) = issuer.finding() {
             self.say("trusted_issuer", &issuer.name, message);
+        }
+    }
+
+    fn accounts(&mut self, policy: &Policy, now: Timestamp) {
+        for (name, message) in accounts::findings(&policy.service_accounts, now) {
+            self.say("service_account", &name, message);
         }
     }
 

@@ -219,17 +219,20 @@ mod tests {
         let page = include_str!("../../docs/machines.md");
         let blocks = page.split("```yaml\n").skip(1);
         let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
-        let trusted = blocks
-            .iter()
-            .filter(|block| block.starts_with("trusted_issuers:"));
+        let is_whole = |block: &&&str| {
+            ["trusted_issuers:", "service_"]
+                .iter()
+                .any(|it| block.starts_with(it))
+        };
+        let trusted = blocks.iter().filter(is_whole);
         let mut count = 0;
         for block in trusted {
             let policy = yaml::parse(block).unwrap_or_else(|faults| panic!("{faults:?}: {block}"));
             let found = lint(&policy, Timestamp::UNIX_EPOCH, &Seen::default());
             assert_eq!(found, [], "{block}");
-            count += policy.trusted_issuers.len();
+            count += policy.trusted_issuers.len() + policy.service_accounts.len();
         }
-        assert_eq!(count, 5);
+        assert_eq!(count, 6);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::address::host::Host;
 use crate::identity::principal::{Principal, PrincipalKind, Requirement};
 use crate::identity::spiffe_id::SpiffeId;
+use crate::policy::accounts::ServiceAccount;
 use crate::policy::hours::Hours;
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::{PathMatch, TextMatch};
@@ -35,6 +36,8 @@ pub struct Policy {
     pub rules: Vec<Arc<Rule>>,
     /// Issuers whose tokens programs bring, besides those of the configuration.
     pub trusted_issuers: Vec<TrustedIssuer>,
+    /// Programs that have no issuer.
+    pub service_accounts: Vec<ServiceAccount>,
     /// Who may look after the edge.
     pub role_bindings: Vec<RoleBinding>,
     /// What the author expects of all this.

@@ -38,6 +38,12 @@ pub fn object_says(policy: &Policy, kind: &str, index: usize, text: &str) -> boo
                 || says(&issuer.issuer, text)
                 || issuer.audiences.iter().any(|one| says(one, text))
         }),
+        "service_account" => policy.service_accounts.get(index).map(|account| {
+            let said = account.description.as_ref();
+            says(&account.name, text)
+                || said.is_some_and(|said| says(said, text))
+                || account.groups.iter().any(|group| says(group, text))
+        }),
         "role_binding" => policy.role_bindings.get(index).map(|binding| {
             says(&binding.name, text)
                 || says(binding.role.as_str(), text)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::identity::principal::{PrincipalKind, Requirement};
+use crate::policy::accounts::ServiceAccount;
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Approval, Mode, Route, Rule, Source, Target, Transport, When};
@@ -203,6 +204,21 @@ pub fn tokens(issuer: &TrustedIssuer) -> Vec<String> {
         said.0.push(format!("issued at most {at_most} ago"));
     }
     said.0
+}
+
+/// Says what a service account is, and until when.
+pub fn account(account: &ServiceAccount) -> Vec<String> {
+    let mut said: Vec<String> = account.description.iter().cloned().collect();
+    if !account.groups.is_empty() {
+        said.push(format!("in the groups {}", account.groups.join(", ")));
+    }
+    if let Some(until) = account.until {
+        said.push(format!("until {until}"));
+    }
+    if said.is_empty() {
+        said.push("a program in no group".to_owned());
+    }
+    said
 }
 
 /// Says where a route leads, and what has to be proven there.

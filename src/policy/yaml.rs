@@ -62,6 +62,12 @@
 //!     groups_claim: groups               # optional
 //!     claims: [ref]                      # optional; kept for the claims of rules
 //!     at_most: 1h                        # optional; a token counts so long after it was issued
+//! service_accounts:                      # optional; programs that have no issuer, each with keys of its own
+//!   - name: backup                       # rules name it as the subject `backup` of the provider `service-accounts`
+//!     jwks: { keys: [{ kty: EC, crv: P-256, x: MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4, y: 4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM }] }
+//!     description: nightly, on the host in the basement   # optional
+//!     groups: [backups]                  # optional; none
+//!     until: 2027-01-31                  # optional; that day to its end in UTC, or a moment (RFC 3339)
 //! role_bindings:                         # optional; who may look after the edge: owner, admin, approver or auditor
 //!   - { name: sre-leads, role: admin, from: [{ people: [admins] }] }
 //! tests:                                 # optional; run before the policy is written, and one that fails refuses it
@@ -82,6 +88,7 @@ use std::fmt;
 use crate::policy::check;
 use crate::policy::model::Policy;
 
+mod accounts;
 mod circumstances;
 mod machines;
 mod parts;

@@ -12,13 +12,14 @@ use crate::snapshot::SnapshotError;
 use crate::store::policy::{ObjectKind, PolicyObject};
 
 /// The kinds of the [`PARTS`] of a document.
-const KINDS: [ObjectKind; 8] = [
+const KINDS: [ObjectKind; 9] = [
     ObjectKind::Route,
     ObjectKind::RouteGroup,
     ObjectKind::People,
     ObjectKind::Mapping,
     ObjectKind::Rule,
     ObjectKind::TrustedIssuer,
+    ObjectKind::ServiceAccount,
     ObjectKind::RoleBinding,
     ObjectKind::Test,
 ];
@@ -47,6 +48,8 @@ pub fn to_objects(policy: &Policy, document: &Document) -> Vec<PolicyObject> {
         trusted_issuers,
         document,
     );
+    let accounts = &policy.service_accounts;
+    push(&mut objects, ObjectKind::ServiceAccount, accounts, document);
     let bindings = &policy.role_bindings;
     push(&mut objects, ObjectKind::RoleBinding, bindings, document);
     push(&mut objects, ObjectKind::Test, &policy.tests, document);
@@ -153,6 +156,7 @@ fn json_of(objects: &[&PolicyObject]) -> Result<PolicyJson, SnapshotError> {
             ObjectKind::Mapping => json.mappings.push(body),
             ObjectKind::Rule => json.rules.push(body),
             ObjectKind::TrustedIssuer => json.trusted_issuers.push(body),
+            ObjectKind::ServiceAccount => json.service_accounts.push(body),
             ObjectKind::RoleBinding => json.role_bindings.push(body),
             ObjectKind::Test => json.tests.push(body),
             ObjectKind::Part => {}

@@ -38,6 +38,8 @@ pub enum ObjectKind {
     Rule,
     /// Issuers whose tokens programs bring.
     TrustedIssuer,
+    /// Programs that have no issuer.
+    ServiceAccount,
     /// Who may look after the edge.
     RoleBinding,
     /// What the author expects.
@@ -170,6 +172,7 @@ impl ObjectKind {
             Self::Mapping,
             Self::Rule,
             Self::TrustedIssuer,
+            Self::ServiceAccount,
             Self::RoleBinding,
             Self::Test,
         ];
@@ -185,6 +188,7 @@ impl ObjectKind {
             Self::Mapping => "mapping",
             Self::Rule => "rule",
             Self::TrustedIssuer => "trusted_issuer",
+            Self::ServiceAccount => "service_account",
             Self::RoleBinding => "role_binding",
             Self::Test => "test",
             Self::Part => "part",
@@ -203,6 +207,7 @@ impl TryFrom<ObjectRow> for PolicyObject {
             "mapping" => ObjectKind::Mapping,
             "rule" => ObjectKind::Rule,
             "trusted_issuer" => ObjectKind::TrustedIssuer,
+            "service_account" => ObjectKind::ServiceAccount,
             "role_binding" => ObjectKind::RoleBinding,
             "test" => ObjectKind::Test,
             "part" => ObjectKind::Part,

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::secret;
+use crate::identity::public_keys;
 
 /// The name of the curve.
 const CURVE: &str = "P-256";
@@ -54,11 +54,10 @@ impl EcKey {
         Some(point)
     }
 
-    /// RFC 7638 §3: SHA-256 of the required members in lexicographic order.
+    /// RFC 7638.
     pub fn thumbprint(&self) -> String {
         let Self { x, y, .. } = self;
-        let members = format!(r#"{{"crv":"{CURVE}","kty":"EC","x":"{x}","y":"{y}"}}"#);
-        URL_SAFE_NO_PAD.encode(secret::sha256(members.as_bytes()))
+        public_keys::thumbprint(&[("crv", CURVE), ("kty", "EC"), ("x", x), ("y", y)])
     }
 
     /// The members that make it up.

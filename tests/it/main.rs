@@ -8,6 +8,7 @@
 
 mod access;
 mod access_served;
+mod accounts;
 mod agents;
 mod audit;
 mod browser;
@@ -40,6 +41,7 @@ mod policy_cli;
 mod policy_writes;
 mod portal;
 mod process;
+mod programs;
 mod secrets;
 mod serve;
 mod sign_in;

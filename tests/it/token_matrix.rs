@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Request, StatusCode};
 use wayleave::clock::SystemClock;
 
+use crate::accounts;
 use crate::agents;
 use crate::parts::browser::navigation;
 use crate::parts::empty;
@@ -77,6 +78,10 @@ async fn taken(
             ];
             return ask(house, Some(key), &fields).await.status == StatusCode::OK;
         }
+        "a service account's" => {
+            let fields = accounts::fields(token, "app");
+            return ask(house, Some(key), &fields).await.status == StatusCode::OK;
+        }
         "subject of an actor" => {
             let actor = house.issuer.token(|_| ());
             let fields = [
@@ -129,6 +134,7 @@ const PLACES: &[&str] = &[
     "code",
     "actor",
     "a program's exchange",
+    "a service account's",
     "subject of an actor",
     "another agent's refresh",
     "an agent's refresh",
@@ -197,13 +203,22 @@ async fn tokens_of_programs(house: &House, alice: &ProgramOf) -> Vec<Kind> {
     );
     house
         .put_in_force(|text| {
-            text.replacen("role_bindings:\n", &trusted, 1).replacen(
-                "[demo, robots]",
+            let text = text.replacen("role_bindings:\n", &trusted, 1);
+            let text = text.replacen("[demo, robots]", "[demo, robots, cluster]", 1);
+            // Its key is the one that proofs are made with, so that nothing but what it signs is in question.
+            let groups = ", groups: [staff]";
+            accounts::with_account(&text, "alice-1", &alice.key, groups).replacen(
                 "[demo, robots, cluster]",
+                "[demo, robots, cluster, service-accounts]",
                 1,
             )
         })
         .await;
+    let home = house.url("access", "");
+    let of_account = || accounts::assertion(&alice.key, "alice-1", &home, |_| ());
+    let fields = [of_account()];
+    let fields = accounts::fields(&fields[0], "app");
+    let accounts_token = text(&ask(house, Some(&alice.key), &fields).await, "access_token");
     let of_policy = house
         .issuer
         .token(|claims| claims["iss"] = "cluster".into());
@@ -224,6 +239,16 @@ async fn tokens_of_programs(house: &House, alice: &ProgramOf) -> Vec<Kind> {
             "token of an issuer that the policy trusts",
             of_policy,
             &["bearer at its route", "actor", "a program's exchange"],
+        ),
+        (
+            "service account's assertion",
+            of_account(),
+            &["a service account's"],
+        ),
+        (
+            "access token of a service account",
+            accounts_token,
+            &["proven at its route", "subject of an actor"],
         ),
         (
             "access token of a program",

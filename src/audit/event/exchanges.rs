@@ -14,6 +14,8 @@ pub struct RefusedExchange<'a> {
     pub why: &'a str,
     /// The name of the trusted issuer that the token says it is of, if there is such a one. Whether it is, nobody may have verified.
     pub issuer: Option<&'a str>,
+    /// The service account that an assertion says it is of, if there is such a one. The same of it.
+    pub service_account: Option<&'a str>,
     /// Whom the token stands for, where that was verified.
     pub principal: Option<&'a Principal>,
     /// Where the request came from.
@@ -29,6 +31,7 @@ impl Event {
             "reason": refused.reason,
             "why": refused.why,
             "issuer": refused.issuer,
+            "service_account": refused.service_account,
             "person": refused.principal.map(person),
             "peer": refused.peer,
             "untold": refused.untold,

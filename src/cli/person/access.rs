@@ -15,7 +15,7 @@ use crate::cli::person::profile::{Folders, Profile};
 use crate::cli::person::token_cache::{Kept, Route, TokenCache, now};
 use crate::token::dpop::prover::Prover;
 
-const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub(in crate::cli) const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// An exchanged token lives no longer than the one it was exchanged for, which therefore has to have some life left.

@@ -14,6 +14,7 @@ use crate::cli::person::profile::{Profile, is_loopback};
 use crate::clock::{Clock, SystemClock};
 use crate::token::dpop::prover::Prover;
 
+pub(in crate::cli) mod github;
 pub(in crate::cli) mod tunnel;
 
 /// Longest wait for an answer: the edge may have to ask the identity provider.
@@ -202,8 +203,8 @@ fn builder(profile: &Profile, host: &Url) -> Result<ClientBuilder, Fault> {
     }
     if let Some(file) = &profile.ca_file {
         let unusable = |why: &dyn std::fmt::Display| {
-            let next = format!("wayleave login --profile {} --ca-file FILE", profile.name);
-            Fault::failed(format!("{} cannot be used: {why}", file.display())).next(next)
+            Fault::failed(format!("{} cannot be used: {why}", file.display()))
+                .next("give another with --ca-file FILE: a person with `wayleave login`")
         };
         let pem = std::fs::read(file).map_err(|error| unusable(&error))?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem);
@@ -241,7 +242,7 @@ fn unreachable(edge: &Url, error: &reqwest::Error) -> Fault {
         return Fault::unreachable(format!(
             "the certificate of {edge} is not trusted: {causes}"
         ))
-        .next("if it is of a private authority, give its root: wayleave login --ca-file FILE");
+        .next("if it is of a private authority, give its root with --ca-file FILE, where you sign in or where a program names its edge");
     }
     Fault::unreachable(format!("{edge} does not answer: {causes}"))
             .next("is this the address of the edge's home host, and does it have to be reached through a VPN or proxy?")

@@ -79,7 +79,7 @@ impl Folders {
         let Some(name) = named.map(str::to_owned).or(written.default) else {
             return Err(
                 Fault::not_signed_in("you have not signed in to any edge on this machine")
-                    .next("wayleave login --edge https://access.corp.example"),
+                    .next("wayleave login --edge https://access.corp.example; programs give --edge, and --service-account or --subject-token-file"),
             );
         };
         let Some(found) = written.profiles.remove(&name) else {
@@ -127,6 +127,12 @@ impl Folders {
         })
     }
 
+    /// Whether somebody has signed in to it once.
+    pub(in crate::cli) fn knows(&self, profile: &Profile) -> bool {
+        let written = self.read();
+        written.is_ok_and(|written| written.profiles.contains_key(&profile.name))
+    }
+
     /// Keeps a profile, and makes it the default.
     pub(in crate::cli) fn keep(&self, profile: &Profile) -> Result<(), Fault> {
         let mut written = self.read()?;
@@ -147,6 +153,18 @@ impl Folders {
         let file = self.config.join(format!("{profile}.ca.pem"));
         write_private(&file, &pem)?;
         Ok(file)
+    }
+}
+
+impl Profile {
+    /// An edge that nobody has to have signed in to.
+    pub(in crate::cli) fn of_edge(edge: &str) -> Result<Self, Fault> {
+        let edge = edge_url(edge)?;
+        Ok(Self {
+            name: edge.host_str().unwrap_or_default().to_owned(),
+            edge,
+            ca_file: None,
+        })
     }
 }
 

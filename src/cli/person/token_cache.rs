@@ -103,7 +103,8 @@ impl Kept {
         now().saturating_add(more) < self.expires_at
     }
 
-    fn is_good(&self) -> bool {
+    /// Whether it can be used for a request.
+    pub(in crate::cli) fn is_good(&self) -> bool {
         now() + SLACK < self.expires_at
     }
 }

@@ -299,6 +299,36 @@ async fn one_object_is_edited_and_everything_else_stays() {
 }
 
 #[tokio::test]
+async fn a_service_account_is_written_and_shown() {
+    let stage = Stage::begun(0).await;
+    let admin = stage.sign_in("admin").await;
+    let editor = stage
+        .open("/console/edit?kind=service_account", &admin)
+        .await;
+    assert_eq!(editor.status, 200, "{}", editor.text);
+    let object = "name: backup\ngroups: [ops]\njwks: { keys: [{ kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo }] }\n";
+    let new = [
+        ("kind", "service_account"),
+        ("revision", "1"),
+        ("side", "yaml"),
+        ("yaml", object),
+        ("do", "apply"),
+        ("message", "a host of its own"),
+    ];
+    let saved = stage.post("/console/edit/save", &admin, &new).await;
+    assert_eq!(saved.status, 303, "{}", saved.text);
+    let list = stage.open("/console/service-accounts", &admin).await;
+    let page = stage.open("/console/service-accounts/backup", &admin).await;
+    for shown in [list, page] {
+        // RFC 8037 appendix A.3.
+        let thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+        for part in ["backup", thumbprint, "in the groups ops"] {
+            assert!(shown.text.contains(part), "no {part}: {}", shown.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_preview_says_who_would_lose_access() {
     let stage = Stage::begun(0).await;
     let admin = stage.sign_in("admin").await;

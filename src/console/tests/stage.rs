@@ -74,7 +74,7 @@ impl Refresher for Nobody {
         Box::pin(async { Err(RefreshFault::Unavailable) })
     }
 
-    fn is_configured(&self, _provider: &str, _issuer: &str) -> bool {
+    fn vouches_for(&self, _principal: &Principal, _until: Timestamp) -> bool {
         true
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::policy::accounts::ServiceAccount;
 use crate::policy::json::{Fields, conditions, names};
 use crate::policy::machines::{IssuerKeys, TrustedIssuer};
 
@@ -34,5 +35,16 @@ pub(super) fn trusted_issuer(issuer: &TrustedIssuer) -> Value {
             names(Some(&issuer.claims).filter(|claims| !claims.is_empty())),
         )
         .with_some("at_most", at_most.map(|at_most| at_most.to_string()))
+        .end()
+}
+
+pub(super) fn service_account(account: &ServiceAccount) -> Value {
+    let groups = Some(&account.groups).filter(|groups| !groups.is_empty());
+    Fields::default()
+        .with("name", &*account.name)
+        .with_some("description", account.description.as_deref())
+        .with("jwks", account.keys.clone())
+        .with_some("groups", names(groups))
+        .with_some("until", account.until.map(|until| until.to_string()))
         .end()
 }

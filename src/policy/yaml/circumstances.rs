@@ -174,7 +174,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 /// A moment, or a day, which it is until the end of in UTC.
-fn moment(text: &str) -> Result<Timestamp, &'static str> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, &'static str> {
     const FORM: &str = "it must be a day like 2027-01-31 (to its end, in UTC) or a moment like 2027-01-31T18:00:00Z";
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Ok(moment);

@@ -77,7 +77,7 @@ fn some<T, E: std::fmt::Display>(
     Some(read)
 }
 
-fn plain(text: &str) -> Result<String, &'static str> {
+pub(super) fn plain(text: &str) -> Result<String, &'static str> {
     if text.is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
         return Err("it has 1 to 500 characters, none of them a control character");
     }
@@ -127,7 +127,7 @@ fn keys(reader: &mut Reader, fields: &Fields<'_>) -> Option<IssuerKeys> {
 }
 
 /// A JWK set, as a mapping or as the text of one.
-fn written_keys(reader: &mut Reader, at: &At<'_>) -> Option<Value> {
+pub(super) fn written_keys(reader: &mut Reader, at: &At<'_>) -> Option<Value> {
     let keys = match &at.node.value {
         tree::Value::Text(text) => serde_json::from_str(text).ok(),
         _ => json(&at.node.value),

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use crate::policy::model::{Policy, RouteGroup};
 use crate::policy::yaml::reader::{At, Fields, Reader};
 use crate::policy::yaml::tree::{Node, Value};
-use crate::policy::yaml::{machines, routes, rules, trials};
+use crate::policy::yaml::{accounts, machines, routes, rules, trials};
 
 /// The parts of a policy document, as its keys are called.
-pub const PARTS: [&str; 8] = [
+pub const PARTS: [&str; 9] = [
     "routes",
     "route_groups",
     "people",
     "mappings",
     "rules",
     "trusted_issuers",
+    "service_accounts",
     "role_bindings",
     "tests",
 ];
@@ -44,6 +45,12 @@ pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
             .map(Arc::new)
             .collect(),
         trusted_issuers: part(reader, &fields, "trusted_issuers", machines::trusted_issuer),
+        service_accounts: part(
+            reader,
+            &fields,
+            "service_accounts",
+            accounts::service_account,
+        ),
         role_bindings: part(reader, &fields, "role_bindings", rules::role_binding),
         tests: part(reader, &fields, "tests", trials::test),
     }

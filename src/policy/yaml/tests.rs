@@ -772,6 +772,7 @@ fn the_published_schema_has_the_keys_that_are_read() {
         ("people: [{ zz: 1 }]", "/$defs/people"),
         ("mappings: [{ zz: 1 }]", "/$defs/mapping"),
         ("trusted_issuers: [{ zz: 1 }]", "/$defs/trusted_issuer"),
+        ("service_accounts: [{ zz: 1 }]", "/$defs/service_account"),
         ("role_bindings: [{ zz: 1 }]", "/$defs/role_binding"),
         ("rules: [{ zz: 1 }]", "/$defs/rule"),
         ("rules: [{ from: [{ zz: 1 }] }]", "/$defs/source"),
@@ -787,8 +788,7 @@ fn the_published_schema_has_the_keys_that_are_read() {
     ] {
         let faults = parse(document).unwrap_err();
         let unknown = faults.iter().find(|fault| fault.key.ends_with("zz"));
-        let message = &unknown.unwrap().message;
-        let (_, known) = message.split_once("known are ").unwrap();
+        let (_, known) = unknown.unwrap().message.split_once("known are ").unwrap();
         let mut known: Vec<&str> = known.split(", ").collect();
         known.sort_unstable();
         let properties = at(&format!("{pointer}/properties")).as_object().unwrap();

@@ -4,7 +4,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
@@ -46,7 +46,8 @@ impl Prover {
         &self.pkcs8
     }
 
-    fn key(&self) -> EcKey {
+    /// The public key.
+    pub fn key(&self) -> EcKey {
         EcKey::of_point(self.pair.public_key().as_ref())
     }
 
@@ -73,6 +74,11 @@ impl Prover {
         if let Some(token) = token {
             claims["ath"] = URL_SAFE_NO_PAD.encode(sha256(token.as_bytes())).into();
         }
+        self.signed(&header, &claims)
+    }
+
+    /// A JWT that it signs with ES256, which its header has to say.
+    pub fn signed(&self, header: &Value, claims: &Value) -> Result<String, KeyError> {
         let [header, claims] =
             [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
         let message = format!("{header}.{claims}");

@@ -53,11 +53,7 @@ impl Key {
         token: Option<&str>,
         change: impl FnOnce(&mut Value),
     ) -> String {
-        let point = self.pair.public_key().as_ref();
-        let coordinate = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
-        let jwk =
-            json!({"kty": "EC", "crv": "P-256", "x": coordinate(1..33), "y": coordinate(33..65)});
-        let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk});
+        let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk()});
         let mut claims = json!({
             "jti": hex::encode(wayleave::secret::random::<16>()), "htm": method, "htu": url,
             "iat": self.clock.now().seconds(),
@@ -66,8 +62,20 @@ impl Key {
             claims["ath"] = hash(token).into();
         }
         change(&mut claims);
+        self.signed(&header, &claims)
+    }
+
+    /// Its public half.
+    pub(crate) fn jwk(&self) -> Value {
+        let point = self.pair.public_key().as_ref();
+        let coordinate = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
+        json!({"kty": "EC", "crv": "P-256", "x": coordinate(1..33), "y": coordinate(33..65)})
+    }
+
+    /// A JWT that it signs.
+    pub(crate) fn signed(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(&header), part(&claims));
+        let message = format!("{}.{}", part(header), part(claims));
         let signature = self.pair.sign(&SystemRandom::new(), message.as_bytes());
         format!(
             "{message}.{}",

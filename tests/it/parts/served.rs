@@ -79,6 +79,16 @@ impl Parties {
 
     /// Starts a second edge on ports of its own; gives the port of its plain front door.
     pub(crate) async fn serve_second(&self) -> (Program, u16) {
+        self.serve_beside(|_| String::new()).await
+    }
+
+    /// The same of one that has the first one's name, as behind a load balancer.
+    pub(crate) async fn serve_replica(&self) -> (Program, u16) {
+        self.serve_beside(|first| format!("\nexternal_port = {first}"))
+            .await
+    }
+
+    async fn serve_beside(&self, more: impl Fn(u16) -> String) -> (Program, u16) {
         let [http, https, admin] = free_ports();
         let Ports {
             http: old_http,
@@ -90,8 +100,13 @@ impl Parties {
             .read("wayleave.toml")
             .replace("access.log", "second.log")
             .replace("[log]", "[audit]\nspool = \"second-spool\"\n\n[log]");
-        for (from, to) in [(old_http, http), (old_https, https), (old_admin, admin)] {
-            text = text.replace(&format!("127.0.0.1:{from}\""), &format!("127.0.0.1:{to}\""));
+        for (from, to, more) in [
+            (old_http, http, more(old_http)),
+            (old_https, https, more(old_https)),
+            (old_admin, admin, String::new()),
+        ] {
+            let to = format!("127.0.0.1:{to}\"{more}");
+            text = text.replace(&format!("127.0.0.1:{from}\""), &to);
         }
         let file = self.stage.path("second.toml");
         std::fs::write(&file, text).unwrap();

@@ -1,0 +1,111 @@
+//! Programs that no issuer vouches for: a service account of the policy proves its key (RFC 7523 §2.2) and gets a token for one route (RFC 6749 §4.4).
+//!
+//! What it gets is a session, as every program's. There is no refresh token, since the program can sign another assertion.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::oauth::fault::OAuthFault;
+use crate::oauth::machines::Given;
+use crate::oauth::{Asked, OAuth};
+use crate::policy::accounts::KEY_CLAIM;
+use crate::secret::TokenHash;
+use crate::session::{Arrival, Session, SessionId};
+use crate::token::client_assertion::{ASSERTION_TYPE, AssertionFault, VerifiedClient};
+
+/// What is kept of an assertion that was shown: that it was.
+const SHOWN: &str = "client_assertion";
+/// Where the session is kept that an account has with one of its keys.
+const SESSION_OF: &str = "service_account";
+/// How long a session lasts: what is under way, such as a tunnel, may go on for so long.
+const SESSION: Duration = Duration::from_secs(3600);
+
+impl OAuth {
+    /// A token for a service account.
+    pub(super) async fn by_service_account(&self, asked: &Asked) -> Result<Value, OAuthFault> {
+        let client = self.authenticated(asked).await?;
+        let target = self.route_target(asked)?;
+        let key = self.proven_key(asked)?;
+        let key_thumbprint = self.wanted_binding(asked, key)?;
+        self.check_provider(&asked.info, &target, &client.principal)?;
+        let session = self.session_of_account(asked, client).await?;
+        let given = Given {
+            until: session.expires_at,
+            session,
+            key_thumbprint,
+            target,
+            how: "client_credentials",
+        };
+        self.given_to_program(asked, given).await
+    }
+
+    /// Who asks. Whatever comes of it, their assertion is used up, on every edge.
+    async fn authenticated(&self, asked: &Asked) -> Result<VerifiedClient, OAuthFault> {
+        let refused = OAuthFault::ClientAssertion;
+        if asked.form.one("client_secret").is_some() {
+            return Err(OAuthFault::InvalidClient);
+        }
+        let assertion = asked.form.one("client_assertion");
+        let assertion = assertion.ok_or(refused(AssertionFault::Missing))?;
+        if asked.form.one("client_assertion_type") != Some(ASSERTION_TYPE) {
+            return Err(refused(AssertionFault::Kind));
+        }
+        let (issuer, id) = (self.issuer(&asked.info), asked.form.one("client_id"));
+        let now = self.clock.now();
+        let client = self.accounts.verify(assertion, id, &issuer, now);
+        let client = client.map_err(refused)?;
+        let _first = asked.verified.set(Arc::new(client.principal.clone()));
+        let is_new = self
+            .store
+            .put_once(SHOWN, client.id, &[], client.remembered)
+            .await?;
+        match is_new {
+            true => Ok(client),
+            false => Err(refused(AssertionFault::Replayed)),
+        }
+    }
+
+    /// The session that the account has with this key, for as long as that has time for another token; else a new one. Of two who ask at the same moment each may get one.
+    async fn session_of_account(
+        &self,
+        asked: &Asked,
+        client: VerifiedClient,
+    ) -> Result<Arc<Session>, OAuthFault> {
+        let now = self.clock.now();
+        let until = now.plus(SESSION);
+        let until = client.until.map_or(until, |over| over.min(until));
+        let proven = client.principal.claims.get(KEY_CLAIM);
+        let place = format!("{}\n{proven:?}", client.principal.subject);
+        let place = TokenHash::of(place.as_bytes());
+        let wanted = now.plus(self.config.lifetime).min(until);
+        if let Some(id) = self.store.peek_once(SESSION_OF, place).await? {
+            let id = String::from_utf8(id).map_err(|_| OAuthFault::State)?;
+            let session = self.sessions.load_by_id(&SessionId(id.into())).await?;
+            let lasts = |session: &Arc<Session>| {
+                session.expires_at >= wanted && *session.principal == client.principal
+            };
+            if let Some(session) = session.filter(lasts) {
+                return Ok(session);
+            }
+            self.store.take_once(SESSION_OF, place).await?;
+        }
+        let arrival = Arrival {
+            host: asked.info.origin.host.as_str(),
+            peer: Some(asked.info.client),
+            browser: None,
+            replaces: None,
+        };
+        let begun = self
+            .sessions
+            .start_for_program(client.principal, until, arrival);
+        let session = begun.await?;
+        let id = session.id.0.as_bytes();
+        let _first = self
+            .store
+            .put_once(SESSION_OF, place, id, session.expires_at)
+            .await?;
+        Ok(session)
+    }
+}
