@@ -24,6 +24,8 @@ pub mod explain;
 pub mod forward;
 pub mod init;
 pub mod keys;
+pub mod kube_credential;
+pub mod kubeconfig;
 pub mod login;
 pub mod logout;
 pub mod man;
@@ -84,6 +86,10 @@ enum Command {
     Curl(curl::CurlArguments),
     /// Reach a TCP route (a database, SSH) by a port on this machine.
     Forward(forward::ForwardArguments),
+    /// Tell kubectl of a cluster behind the edge.
+    Kubeconfig(kubeconfig::KubeconfigArguments),
+    /// Print a credential for kubectl, which runs this by itself.
+    KubeCredential(kube_credential::KubeCredentialArguments),
     /// Run a command with a token and the URL of one route in its environment.
     Env(env::EnvArguments),
     /// Make a key for a program that no issuer vouches for.
@@ -169,6 +175,8 @@ pub fn run() -> ExitCode {
         Command::Curl(arguments) => Ok(curl::run(&arguments)),
         Command::Forward(arguments) => Ok(forward::run(&arguments)),
         Command::ServiceAccount(arguments) => Ok(service_account::run(&arguments)),
+        Command::Kubeconfig(arguments) => Ok(kubeconfig::run(&arguments)),
+        Command::KubeCredential(arguments) => Ok(kube_credential::run(&arguments)),
         Command::Svid(arguments) => Ok(svid::run(&arguments)),
         Command::Env(arguments) => Ok(env::run(&arguments)),
         Command::Completions { shell } => Ok(completions::run(shell, &mut Arguments::command())),
@@ -249,6 +257,8 @@ mod tests {
             "wayleave forward postgres 5432 --listen 0.0.0.0 --http1 --profile corp",
             "wayleave forward bastion --stdio",
             "wayleave env grafana -- printenv WAYLEAVE_URL",
+            "wayleave kubeconfig prod --kubeconfig config --name corp --use --profile corp",
+            "wayleave kube-credential prod --profile corp",
             "wayleave svid /run/me --watch --new-key --output json",
             "wayleave svid --jwt vault --profile corp",
             "wayleave request --svid x509 -m why --for 1h",
@@ -261,6 +271,10 @@ mod tests {
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_no_command_does_not() {
         for line in [
             "wayleave check x.toml",
             "wayleave demo --port 99999",
@@ -289,6 +303,8 @@ mod tests {
             "wayleave forward postgres 5432 --stdio",
             "wayleave forward postgres --stdio --listen ::1",
             "wayleave env grafana",
+            "wayleave kubeconfig",
+            "wayleave kube-credential",
             "wayleave completions nosh",
         ] {
             assert!(

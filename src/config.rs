@@ -6,6 +6,7 @@
 mod agents;
 mod audit;
 pub mod checked;
+mod clusters;
 pub mod environment;
 pub mod faults;
 mod issuers;

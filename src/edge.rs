@@ -2,8 +2,8 @@
 //!
 //! Read [`request`] first: the life of one request from top to bottom. The steps, in order: [`normalise`], [`route`] (and [`own`], our pages),
 //! [`authenticate`], [`authorize`], [`headers`], [`forward`] (or [`tunnel`], or [`tcp`]), [`respond`], [`access_log`]; [`streams`] looks at what is under way until it ends.
-//! [`framing`] judges raw HTTP/1 heads before all that, [`tls`] knows which certificate answers for which name, [`body`] carries responses, and
-//! [`worker`] is the contract between a connection and whoever answers its requests.
+//! [`framing`] judges raw HTTP/1 heads before all that, [`tls`] knows which certificate answers for which name, [`body`] carries responses,
+//! [`kubernetes`] knows what API servers need, and [`worker`] is the contract between a connection and whoever answers its requests.
 //!
 //! Invariants: only [`authorize`] makes a permit and only a permit is forwarded; no identity-like header of a client passes; a request travels
 //! with its own caller's SVID; no lock and no database on the way of a request whose session is known.
@@ -18,6 +18,7 @@ use crate::address::host::Host;
 use crate::audit::spool::Spool;
 use crate::clock::SharedClock;
 use crate::config::checked::{Limits, WhenFull};
+use crate::edge::kubernetes::Clusters;
 use crate::edge::metrics::EdgeMetrics;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
@@ -39,6 +40,7 @@ pub mod connection;
 pub mod forward;
 pub mod framing;
 pub mod headers;
+pub mod kubernetes;
 pub mod listen;
 pub mod local;
 pub mod metrics;
@@ -79,6 +81,8 @@ pub struct Edge {
     pub home_router: Router,
     /// Our pages on hosts of routes.
     pub route_router: Router,
+    /// Kubernetes clusters, and what they know us by.
+    pub clusters: Arc<Clusters>,
     /// Sizes and deadlines.
     pub limits: Limits,
     /// The time.

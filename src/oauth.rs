@@ -21,6 +21,7 @@ use crate::oauth::fault::OAuthFault;
 use crate::oauth::rate::Rates;
 use crate::oauth::refused::Untold;
 use crate::oidc::Providers;
+use crate::policy::kubernetes::Cluster;
 use crate::secret::TokenHash;
 use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Session, SessionError, Sessions};
@@ -82,6 +83,8 @@ pub struct OAuth {
     pub(crate) clock: SharedClock,
     pub(crate) config: TokensConfig,
     pub(crate) agents: AgentsConfig,
+    /// Kubernetes clusters that the edge has a credential for.
+    pub(crate) clusters: Vec<Cluster>,
     pub(crate) home_host: Host,
     pub(crate) rates: Rates,
     /// Refused exchanges of which no event tells.

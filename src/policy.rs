@@ -4,7 +4,7 @@
 //! an absent field means "no condition" while an empty list matches nothing.
 //!
 //! In reading order: [`model`] (policy as data), [`yaml`] and [`json`] (its two texts, one reader), [`check`] (what holds between its parts),
-//! [`compile`] and [`decide`] (the hot path), [`reach`] (what somebody may open), [`svids`] (what goes into their own hands), [`when`] (what may change from one request to the next), [`explain`] (the same question answered slowly and in words),
+//! [`compile`] and [`decide`] (the hot path), [`reach`] (what somebody may open), [`svids`] (what goes into their own hands), [`kubernetes`] (who they are in a cluster), [`when`] (what may change from one request to the next), [`explain`] (the same question answered slowly and in words),
 //! [`istio`] (the same for the workload's own proxy), and [`roles`], who may look after all this.
 
 pub mod accounts;
@@ -21,6 +21,7 @@ pub mod hours;
 mod index;
 pub mod istio;
 pub mod json;
+pub mod kubernetes;
 pub mod lint;
 pub mod machines;
 pub mod matcher;

@@ -13,6 +13,7 @@ use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Shadow};
 use crate::policy::draft::DraftId;
 use crate::policy::explain::Explanation;
+use crate::policy::kubernetes::Impersonation;
 use crate::policy::model::{Policy, Revision, Rule};
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml::{Asking, PolicyFault, Question};
@@ -40,6 +41,8 @@ pub struct Found {
     pub shadow: Option<Shadow>,
     /// The SPIFFE ID that it would go under, or why there is none.
     pub mesh_identity: Result<String, String>,
+    /// Whom the cluster would take the caller for, or why for nobody; `None` where the route leads to none.
+    pub kubernetes: Option<Result<Impersonation, String>>,
 }
 
 /// Why there is no answer.
@@ -216,9 +219,12 @@ fn granted(rule: &std::sync::Arc<str>) -> Grant {
 fn found(policy: &CompiledPolicy, facts: &Facts<'_>) -> Found {
     let explanation = policy.explain(facts);
     let identity = policy.mesh_identity(facts.principal);
+    let told = identity.as_ref().ok();
+    let told = told.and_then(|identity| facts.route.impersonation(facts.principal, identity));
     Found {
         route: facts.route.route.name.to_string(),
         shadow: policy.shadow(facts, &explanation.verdict),
+        kubernetes: told.map(|told| told.map_err(|why| why.to_string())),
         mesh_identity: identity
             .map(|identity| identity.to_string())
             .map_err(|why| why.to_string()),

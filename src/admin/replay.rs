@@ -14,7 +14,8 @@ use crate::audit::decision::Decided;
 use crate::audit::event::actor;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
-use crate::policy::compile::CompiledPolicy;
+use crate::identity::spiffe_id::MeshIdentity;
+use crate::policy::compile::{CompiledPolicy, CompiledRoute};
 use crate::policy::decide::{Facts, Grant, Verdict};
 use crate::policy::model::{Policy, Revision};
 use crate::snapshot::{NOTHING, SnapshotError, load_revision};
@@ -36,7 +37,7 @@ pub struct Window {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     /// It goes on, under this mesh identity.
-    Allowed(Arc<str>),
+    Allowed(MeshIdentity),
     /// Its caller has to sign in, or to do so again.
     SignIn,
     /// Somebody else has to approve.
@@ -236,7 +237,7 @@ fn change(before: &Outcome, after: &Outcome) -> Option<Change> {
 struct Side<'a> {
     policy: &'a CompiledPolicy,
     /// By the principal's place in memory: [`KnownPrincipals`] holds each for as long as this lives.
-    identities: HashMap<Option<usize>, Option<Arc<str>>>,
+    identities: HashMap<Option<usize>, Option<MeshIdentity>>,
 }
 
 impl<'a> Side<'a> {
@@ -249,23 +250,33 @@ impl<'a> Side<'a> {
     fn outcome(&mut self, asked: &Asked<'_>) -> Outcome {
         let facts = asked.facts(self.policy);
         match facts.map(|facts| self.policy.decide(&facts)) {
-            Some(Verdict::Allow { .. }) => match self.identity(asked.principal) {
-                Some(identity) => Outcome::Allowed(identity),
-                None => Outcome::Refused,
-            },
+            Some(Verdict::Allow { .. }) => {
+                let principal = asked.principal;
+                let identity = self.identity(principal);
+                let is_somebody = |identity: &MeshIdentity| {
+                    let told = asked.route(self.policy).and_then(|route| {
+                        route.impersonation(principal.map(AsRef::as_ref), identity)
+                    });
+                    told.is_none_or(|told| told.is_ok())
+                };
+                match identity.filter(is_somebody) {
+                    Some(identity) => Outcome::Allowed(identity),
+                    None => Outcome::Refused,
+                }
+            }
             Some(Verdict::SignIn | Verdict::StepUp { .. }) => Outcome::SignIn,
             Some(Verdict::Ask { .. }) => Outcome::Asks,
             Some(Verdict::Deny(_)) | None => Outcome::Refused,
         }
     }
 
-    fn identity(&mut self, principal: Option<&Arc<Principal>>) -> Option<Arc<str>> {
+    fn identity(&mut self, principal: Option<&Arc<Principal>>) -> Option<MeshIdentity> {
         let known = self
             .identities
             .entry(principal.map(|known| Arc::as_ptr(known).addr()));
         let identity = known.or_insert_with(|| {
             let identity = self.policy.mesh_identity(principal.map(AsRef::as_ref));
-            identity.ok().map(|identity| identity.as_str().into())
+            identity.ok()
         });
         identity.clone()
     }
@@ -320,11 +331,16 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Where it leads under a policy.
+    fn route<'f>(&self, policy: &'f CompiledPolicy) -> Option<&'f Arc<CompiledRoute>> {
+        policy.route(self.host?, self.path)
+    }
+
     /// What a policy has to decide; `None`: no route of it leads there.
     pub(super) fn facts<'f>(&'f self, policy: &'f CompiledPolicy) -> Option<Facts<'f>> {
         Some(Facts {
             principal: self.principal.map(AsRef::as_ref),
-            route: policy.route(self.host?, self.path)?,
+            route: self.route(policy)?,
             method: self.method,
             path: self.path,
             now: self.at.to_jiff(),

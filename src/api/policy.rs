@@ -325,6 +325,11 @@ fn explained(answer: &explain::Answer) -> Value {
         "rule": rule,
         "mesh_identity": found.mesh_identity.as_ref().ok(),
         "no_mesh_identity": found.mesh_identity.as_ref().err(),
+        "kubernetes": match &found.kubernetes {
+            Some(Ok(told)) => json!({ "user": told.user, "groups": told.groups }),
+            Some(Err(why)) => json!({ "nobody": why }),
+            None => Value::Null,
+        },
         "shadow": shadow,
         "considered": found.explanation.considered.iter().map(considered).collect::<Vec<_>>(),
     })

@@ -33,6 +33,7 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
 use crate::console::live::Live;
 use crate::edge::Edge;
+use crate::edge::kubernetes::Clusters;
 use crate::edge::listen::BoundListener;
 use crate::edge::metrics::EdgeMetrics;
 use crate::edge::tls::certificates::{CertificateFault, Certificates};
@@ -47,6 +48,8 @@ use crate::oauth::rate::Rates;
 use crate::oauth::refused::Untold;
 use crate::oidc::Providers;
 use crate::policy::check::Known;
+use crate::policy::kubernetes::Cluster;
+use crate::policy::model::Transport;
 use crate::policy::yaml::PolicyFault;
 use crate::portal::Portal;
 use crate::session::Sessions;
@@ -218,6 +221,7 @@ pub async fn start(
             providers: parts.providers,
             sessions: parts.sessions,
             bearer: parts.bearer,
+            clusters: parts.clusters,
             clock: foundation.clock,
         },
     })
@@ -314,8 +318,23 @@ pub fn policy_rules(config: &Config) -> PolicyRules {
             providers: config.provider_names(),
             issuers: config.issuers(),
             claims: config.claim_names(),
+            clusters: clusters(config),
         },
     }
+}
+
+/// The clusters of the configuration, as policies know them.
+fn clusters(config: &Config) -> Vec<Cluster> {
+    let configured = config.kubernetes.iter();
+    let clusters = configured.map(|cluster| Cluster {
+        name: cluster.name.clone(),
+        transport: Transport::Tls {
+            server_name: cluster.server_name.clone(),
+            ca_file: { cluster.ca_file.as_ref() }.map(|file| file.display().to_string()),
+        },
+        bearer_tokens: cluster.bearer_tokens,
+    });
+    clusters.collect()
 }
 
 /// Loads the policy file's content of now, and gives it.
@@ -375,6 +394,7 @@ struct Parts {
     api: Arc<Api>,
     attention: Arc<Attention>,
     inspector: Arc<Inspector>,
+    clusters: Arc<Clusters>,
 }
 
 /// What serves TLS in front and behind.
@@ -453,11 +473,13 @@ impl Parts {
                 clock: clock(),
                 config: config.tokens,
                 agents: config.agents,
+                clusters: clusters(config),
                 home_host: config.home_host.clone(),
                 rates: Rates::new(config.tokens.requests_per_second),
                 untold: Untold::default(),
             }),
             proofs,
+            clusters: Clusters::new(clusters(config), &config.kubernetes),
             sign_in: Arc::new(SignIn {
                 home_host: config.home_host.clone(),
                 store: store(),
@@ -526,6 +548,7 @@ impl Parts {
                 .clone()
                 .route_router()
                 .merge(self.oauth.clone().route_router()),
+            clusters: self.clusters.clone(),
             limits: config.limits,
             clock: base.clock.clone(),
             freshness: base.freshness.clone(),

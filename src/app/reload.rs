@@ -7,6 +7,7 @@ use crate::app::inspect::Inspector;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::checked::{Listener, MeshConfig};
+use crate::edge::kubernetes::Clusters;
 use crate::edge::tls::certificates::Certificates;
 use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
@@ -26,6 +27,7 @@ pub struct Reloading {
     pub(in crate::app) providers: Arc<Providers>,
     pub(in crate::app) sessions: Arc<Sessions>,
     pub(in crate::app) bearer: Arc<BearerVerifier>,
+    pub(in crate::app) clusters: Arc<Clusters>,
     pub(in crate::app) clock: SharedClock,
 }
 
@@ -69,7 +71,7 @@ impl Reloading {
         tracing::info!("the configuration was reloaded");
     }
 
-    /// Reads certificates, the mesh's authority and its bundle again.
+    /// Reads certificates, the mesh's authority and its bundle, and clusters' tokens again.
     pub fn files(&self) {
         let now = self.clock.now();
         let listeners = self.running.listeners.iter().zip(&self.certificates);
@@ -84,6 +86,7 @@ impl Reloading {
                 }
             }
         }
+        self.clusters.reload(&self.running.kubernetes);
         // It reports what is wrong by itself.
         let _reloaded = self.svids.reload(&self.running.mesh, now);
     }
@@ -96,6 +99,8 @@ impl Reloading {
             .flat_map(|pair| [pair.chain.as_path(), pair.key.as_path()])
             .collect();
         files.extend(self.running.mesh.files());
+        let clusters = self.running.kubernetes.iter();
+        files.extend(clusters.map(|cluster| cluster.token_file.as_path()));
         files
     }
 
@@ -116,6 +121,7 @@ impl Reloading {
             identity_providers: _,
             trusted_issuers: _,
             policy_issuers: _,
+            kubernetes,
             mesh,
             operator_token,
             policy,
@@ -150,6 +156,7 @@ impl Reloading {
                 self.known != known,
             ),
             ("agents", old.agents != *agents),
+            ("kubernetes", old.kubernetes != *kubernetes),
             ("policy", old.policy != *policy),
             ("limits", old.limits != *limits),
             ("audit", old.audit != *audit),

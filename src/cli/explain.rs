@@ -191,6 +191,20 @@ fn text(answer: &Value) -> String {
         (None, Some(why)) => line(format!("In the mesh nobody: {why}")),
         (None, None) => {}
     }
+    let cluster = &answer["kubernetes"];
+    match (cluster["user"].as_str(), cluster["nobody"].as_str()) {
+        (Some(user), _) => {
+            let groups = cluster["groups"].as_array().into_iter().flatten();
+            let groups: Vec<&str> = groups.filter_map(Value::as_str).collect();
+            let groups = match groups.as_slice() {
+                [] => "in no group".to_owned(),
+                groups => format!("in {}", groups.join(", ")),
+            };
+            line(format!("In the cluster: {user}, {groups}"));
+        }
+        (None, Some(why)) => line(format!("In the cluster nobody: {why}")),
+        (None, None) => {}
+    }
     if let Some(rule) = answer["shadow"]["rule"].as_str() {
         let would = answer["shadow"]["would"].as_str().unwrap_or_default();
         line(format!("Rule {rule}, in shadow mode, would {would} it."));

@@ -1,6 +1,6 @@
 //! What the commands of people share: which edge, who they are there, and what goes wrong.
 //!
-//! `login`, `logout`, `whoami`, `routes`, `token`, `curl`, `forward`, `env`, `svid` speak to the home host of an edge with tokens that are kept on this machine, by profile.
+//! `login`, `logout`, `whoami`, `routes`, `token`, `curl`, `forward`, `kubeconfig`, `kube-credential`, `env`, `svid` speak to the home host of an edge with tokens that are kept on this machine, by profile.
 
 pub(in crate::cli) mod access;
 pub(in crate::cli) mod caller;

@@ -60,6 +60,7 @@ fn next(route: &Route) -> String {
     match &route.why_not {
         Some(why) => why.clone(),
         None if route.is_tcp() => format!("wayleave forward {name}"),
+        None if route.is_kubernetes() => format!("wayleave kubeconfig {name}"),
         None => route.url.clone(),
     }
 }
@@ -80,6 +81,7 @@ mod tests {
         let said = text(&[
             route("lines", "tcp", None),
             route("grafana", "http", None),
+            route("prod", "kubernetes", None),
             route("console", "http", Some("approval_required")),
             route("db", "tcp", Some("approval_required")),
             route("payroll", "http", Some("no_rule")),
@@ -88,6 +90,7 @@ mod tests {
 You may open:
   lines    wayleave forward lines
   grafana  https://it.example/
+  prod     wayleave kubeconfig prod
 You may ask for:
   console  wayleave request console -m WHY
   db       wayleave request db -X POST -m WHY

@@ -39,6 +39,8 @@ pub struct Config {
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
     /// How the trusted issuers that the policy has may be reached.
     pub policy_issuers: IssuerReach,
+    /// Kubernetes clusters that the edge has a credential for.
+    pub kubernetes: Vec<ClusterConfig>,
     /// The mesh behind the edge.
     pub mesh: MeshConfig,
     /// The token by which operators use the API of the admin listener; `None` when nobody may.
@@ -131,6 +133,21 @@ impl StoreConfig {
             && self.connections == other.connections
             && self.key.is_same(&other.key)
     }
+}
+
+/// A Kubernetes cluster that the edge has a credential for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// What routes of the policy call it.
+    pub name: String,
+    /// The name that its API server proves; the credential goes nowhere else.
+    pub server_name: String,
+    /// Roots of the API server's certificate, PEM; `None` for the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Holds the bearer token that the API server knows the edge by; read again when it changes.
+    pub token_file: PathBuf,
+    /// Whether tokens of people for its routes may be bound to no key.
+    pub bearer_tokens: bool,
 }
 
 /// Lifetimes of sessions.

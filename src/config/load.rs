@@ -12,7 +12,8 @@ use crate::config::faults::ConfigFault;
 use crate::config::secrets::SecretKeys;
 use crate::config::section::{Reading, Section};
 use crate::config::{
-    agents, audit, issuers, limits, listeners, mesh, providers, raw, session, store, tokens,
+    agents, audit, clusters, issuers, limits, listeners, mesh, providers, raw, session, store,
+    tokens,
 };
 use crate::identity::principal::SERVICE_ACCOUNTS;
 use crate::secret::{ExposeSecret, SecretString};
@@ -90,6 +91,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
             "there is neither an identity provider nor a trusted issuer; nobody could be known",
         );
     }
+    let kubernetes = clusters::read(root);
     let mesh = mesh::read(&root.section("mesh"));
     let policy = policy(&root.section("policy"));
     let limits = limits::read(&root.section("limits"));
@@ -109,6 +111,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         identity_providers: identity_providers?,
         trusted_issuers: trusted_issuers?,
         policy_issuers: policy_issuers?,
+        kubernetes: kubernetes?,
         mesh: mesh?,
         policy: policy?,
         limits: limits?,

@@ -137,6 +137,9 @@ fn the_example_in_full_loads_and_says_the_defaults() {
     let folder = Folder::new();
     folder.write("okta-ca.pem", "file");
     folder.write("ci-ca.pem", "file");
+    folder.write("cluster-ca.pem", "file");
+    folder.write("cluster.token", "file");
+    folder.mode("cluster.token", 0o600);
     let full = folder
         .load(&example_in_full())
         .map_err(|faults| shown(&faults))
@@ -155,6 +158,30 @@ fn the_example_in_full_loads_and_says_the_defaults() {
         full.trusted_issuers[0].required_claims["repository_owner"],
         "corp"
     );
+    let [cluster] = full.kubernetes.as_slice() else {
+        panic!("{:?}", full.kubernetes);
+    };
+    assert_eq!(cluster.token_file, folder.path("cluster.token"));
+    assert!(!cluster.bearer_tokens && short.kubernetes.is_empty());
+}
+
+#[test]
+fn the_token_of_a_cluster_is_nobody_elses_to_read_and_clusters_have_names_of_their_own() {
+    let folder = Folder::new();
+    folder.write("cluster.token", "token");
+    folder.mode("cluster.token", 0o600);
+    let cluster = "[[kubernetes]]\nname = \"prod\"\nserver_name = \"k.example\"\ntoken_file = \"cluster.token\"\n";
+    folder.load(&format!("{EXAMPLE}\n{cluster}")).unwrap();
+    let told = |text: &str| shown(&folder.load(&format!("{EXAMPLE}\n{text}")).unwrap_err());
+    let twice = told(&format!("{cluster}{cluster}"));
+    assert!(twice.contains("kubernetes[1].name"), "{twice}");
+    let odd = told(&cluster.replace("prod", "a b"));
+    assert!(odd.contains("kubernetes[0].name"), "{odd}");
+    let nowhere = told(&cluster.replace("server_name", "# server_name"));
+    assert!(nowhere.contains("kubernetes[0].server_name"), "{nowhere}");
+    folder.mode("cluster.token", 0o644);
+    let open = told(cluster);
+    assert!(open.contains("can be read by others"), "{open}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::console::{Console, cursor};
 use crate::identity::principal::{Groups, Principal};
 use crate::policy::decide::{DenyReason, Shadow, Verdict};
 use crate::policy::draft::DraftId;
+use crate::policy::kubernetes::Impersonation;
 use crate::policy::model::{Action, Mode, Revision};
 use crate::policy::roles::Permission;
 use crate::policy::yaml;
@@ -146,6 +147,8 @@ struct Outcome {
     person: Vec<(&'static str, String)>,
     route: Option<String>,
     identity: Option<Result<String, String>>,
+    /// The user of a cluster, with their groups.
+    cluster: Option<Result<Impersonation, String>>,
     shadow: Option<String>,
     considered: Vec<Considered>,
     /// What would have to be different.
@@ -254,6 +257,7 @@ async fn answer(console: &Console, asked: &Asked) -> Result<Result<Outcome, Vec<
             person,
             route: None,
             identity: None,
+            cluster: None,
             shadow: None,
             considered: Vec::new(),
             hints: vec!["A route for this host and path.".to_owned()],
@@ -351,6 +355,7 @@ fn outcome(found: Found, person: Vec<(&'static str, String)>, of: String) -> Out
             .collect(),
         route: Some(found.route),
         identity: Some(found.mesh_identity),
+        cluster: found.kubernetes,
         shadow,
         of,
     }
@@ -452,6 +457,10 @@ pub(super) fn sample(text: &str) -> impl Template + use<> {
             person: vec![("Who", own())],
             route: Some(own()),
             identity: Some(Ok(own())),
+            cluster: Some(Ok(Impersonation {
+                user: own(),
+                groups: vec![own()],
+            })),
             shadow: Some(own()),
             considered: vec![Considered {
                 rule: own(),

@@ -27,6 +27,7 @@ use crate::edge::worker::ConnectionInfo;
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::policy::decide::Shadow;
 use crate::telemetry::access_log::{AccessLog, Line};
+use crate::web::audience::Audience;
 use crate::web::resource_metadata;
 
 /// A buffer of this many bytes is handed over at once.
@@ -175,6 +176,21 @@ impl Entry {
         let route = &routed.route().route;
         let origin = &routed.request().origin;
         (!route.is_tcp()).then(|| resource_metadata::address(origin, &route.prefix))
+    }
+
+    /// Who reads an answer of ours, once it is known where the request leads: what speaks to an API server understands what such a server answers.
+    pub fn audience(&self, asking: Audience) -> Audience {
+        let routed = self.routed.as_ref();
+        let cluster = routed.filter(|routed| routed.route().route.kubernetes.is_some());
+        match (asking, cluster) {
+            (Audience::Program | Audience::Grpc, Some(routed)) => {
+                match routed.request().path.as_str() {
+                    "/api" | "/apis" => Audience::KubernetesDiscovery,
+                    _ => Audience::Kubernetes,
+                }
+            }
+            (asking, _) => asking,
+        }
     }
 
     /// How the client reached us.

@@ -18,6 +18,7 @@ use crate::identity::principal::Requirement;
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::policy::compile::MapFault;
 use crate::policy::decide::{DenyReason, Facts, Grant, Shadow, Verdict};
+use crate::policy::kubernetes::{Impersonation, ImpersonationFault};
 use crate::snapshot::grants::Grants;
 
 /// What the rules say of an authenticated request.
@@ -66,6 +67,8 @@ struct Opener(Option<HeaderValue>);
 pub struct Permit {
     allowed: Allowed,
     identity: MeshIdentity,
+    /// Set where an API server has to be told whom the request is for.
+    impersonation: Option<Impersonation>,
 }
 
 /// A denial.
@@ -86,6 +89,8 @@ pub enum Denial {
     },
     /// No identity mapping gives the caller a mesh identity.
     NoMeshIdentity(MapFault),
+    /// There is nobody whom the cluster could take the caller for.
+    NoClusterUser(ImpersonationFault),
     /// A page of another origin wants to open a tunnel with the visitor's session.
     ForeignPage,
 }
@@ -110,7 +115,9 @@ impl Denial {
             }
             Self::Rules(DenyReason::Agent) => Remedy::Nothing,
             Self::ApprovalRequired { .. } => Remedy::AskForAccess,
-            Self::NoMeshIdentity(MapFault::NoMapping) => Remedy::AnotherAccount,
+            Self::NoMeshIdentity(MapFault::NoMapping) | Self::NoClusterUser(_) => {
+                Remedy::AnotherAccount
+            }
             Self::NoMeshIdentity(MapFault::Invalid { .. }) | Self::ForeignPage => Remedy::Nothing,
         }
     }
@@ -121,6 +128,7 @@ impl Denial {
             Self::Rules(reason) => reason.code(),
             Self::ApprovalRequired { .. } => "approval_required",
             Self::NoMeshIdentity(fault) => fault.code(),
+            Self::NoClusterUser(fault) => fault.code(),
             Self::ForeignPage => "foreign_page",
         }
     }
@@ -145,6 +153,7 @@ impl Denied {
             }
             Denial::Rules(DenyReason::NoRule | DenyReason::Provider | DenyReason::Agent)
             | Denial::NoMeshIdentity(_)
+            | Denial::NoClusterUser(_)
             | Denial::ForeignPage => None,
         }
     }
@@ -157,7 +166,7 @@ pub fn decide(authenticated: Authenticated, grants: &Grants, now: Timestamp) -> 
     let facts = Facts {
         principal: authenticated.principal(),
         route: routed.route(),
-        method: request.method.as_str(),
+        method: routed.method_for_rules(),
         path: &request.path,
         now: now.to_jiff(),
         peer: Some(request.peer),
@@ -221,17 +230,31 @@ impl Allowed {
         })
     }
 
-    /// Finds the mesh identity that the request travels under.
+    /// Finds the mesh identity that the request travels under, and whom a cluster is to take its caller for.
     pub fn map(self) -> Result<Permit, Denied> {
-        let policy = &self.authenticated.routed().view().policy;
-        match self.authenticated.caller().mesh_identity(policy) {
-            Ok(identity) => Ok(Permit {
+        let routed = self.authenticated.routed();
+        let identity = self
+            .authenticated
+            .caller()
+            .mesh_identity(&routed.view().policy);
+        let found = identity
+            .map_err(Denial::NoMeshIdentity)
+            .and_then(|identity| {
+                let told = routed
+                    .route()
+                    .impersonation(self.authenticated.principal(), &identity);
+                let told = told.transpose().map_err(Denial::NoClusterUser)?;
+                Ok((identity, told))
+            });
+        match found {
+            Ok((identity, impersonation)) => Ok(Permit {
                 allowed: self,
                 identity,
+                impersonation,
             }),
-            Err(fault) => Err(Denied {
+            Err(reason) => Err(Denied {
                 authenticated: self.authenticated,
-                reason: Denial::NoMeshIdentity(fault),
+                reason,
             }),
         }
     }
@@ -241,6 +264,11 @@ impl Permit {
     /// The mesh identity that the request travels under.
     pub fn identity(&self) -> &MeshIdentity {
         &self.identity
+    }
+
+    /// Whom an API server is to take the request for, where it leads to one.
+    pub fn impersonation(&self) -> Option<&Impersonation> {
+        self.impersonation.as_ref()
     }
 
     /// The rule that allows the request.
@@ -269,7 +297,8 @@ impl Permit {
     }
 
     /// The permit that the newest policy gives for what is under way, to a caller whose proof was looked at again; `None` if it
-    /// gives none, or none to the page that opened the tunnel, or one that leads to another upstream or under another mesh identity.
+    /// gives none, or none to the page that opened the tunnel, or one that leads to another upstream, under another mesh identity or as another user of
+    /// a cluster.
     pub fn again(
         &self,
         view: &Rc<PolicyView>,
@@ -290,7 +319,9 @@ impl Permit {
                     None => allowed,
                 };
                 let permit = allowed.map().ok()?;
-                (permit.identity == self.identity).then_some(permit)
+                let is_same =
+                    permit.identity == self.identity && permit.impersonation == self.impersonation;
+                is_same.then_some(permit)
             }
             Decision::SignIn(_) | Decision::StepUp(_) | Decision::Deny(_) => None,
         }

@@ -18,7 +18,7 @@ use crate::address::path::{after, examine_path};
 use crate::edge::access_log::Entry;
 use crate::edge::authorize::Permit;
 use crate::edge::body::{BoxError, EdgeBody, StreamWatch};
-use crate::edge::headers::{self, Statement, UpgradeTo};
+use crate::edge::headers::{self, Statement, Told, UpgradeTo};
 use crate::edge::local::Worker;
 use crate::edge::metrics::Outcome;
 use crate::edge::normalise::{Normalised, RequestFault};
@@ -87,6 +87,13 @@ pub async fn prepare<U: Upstreams>(
     head.uri = upstream_target(route, request)?;
     let caller = permit.caller();
     let origin = &request.origin;
+    let kubernetes = match permit.impersonation() {
+        Some(impersonation) => Some(Told {
+            impersonation,
+            credential: worker.edge.clusters.credential(route)?,
+        }),
+        None => None,
+    };
     let statement = Statement {
         origin,
         client: entry.client(),
@@ -104,6 +111,7 @@ pub async fn prepare<U: Upstreams>(
         plain: route.identity_headers,
         host: route.upstream_host.as_deref(),
         upgrade,
+        kubernetes,
     };
     headers::rewrite_request(&mut head.headers, caller.came_with_a_token(), &statement)?;
     // What the listener and the server put there is not for the upstream's connection.

@@ -16,11 +16,13 @@ use crate::session::cookie;
 use crate::token::assertion;
 
 mod caching;
+mod impersonation;
 mod names;
 mod trace;
 mod trailers;
 
 pub(in crate::edge) use caching::keep_out_of_shared_caches;
+pub use impersonation::Told;
 pub use trace::TraceContext;
 pub(in crate::edge) use trailers::without_identity;
 
@@ -66,6 +68,8 @@ pub struct Statement<'a> {
     pub host: Option<&'a str>,
     /// The protocol to change to.
     pub upgrade: Option<&'a UpgradeTo>,
+    /// What an API server is told instead of the assertion.
+    pub kubernetes: Option<Told<'a>>,
 }
 
 /// Says which programs act for the caller, the one that asks first; absent where nothing does.
@@ -177,6 +181,10 @@ pub fn rewrite_request(
     if let Some(UpgradeTo(protocol)) = statement.upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
+    }
+    if let Some(told) = &statement.kubernetes {
+        // It passes requests on to pods, which have no business with an assertion.
+        return impersonation::set(headers, told, &statement.request_id, statement.principal);
     }
     if let Some(assertion) = &statement.assertion {
         headers.insert(assertion::HEADER, assertion.clone());

@@ -14,6 +14,7 @@ use crate::address::host::{Host, HostFault};
 use crate::address::origin::Origin;
 use crate::address::path::{PathFault, check_query, examine_path};
 use crate::edge::framing::head::{FramingFault, METHODS};
+use crate::edge::headers::upgrade_to;
 use crate::edge::worker::ConnectionInfo;
 use crate::policy::when::RequestHeaders;
 
@@ -30,6 +31,8 @@ pub struct Normalised {
     pub query: Option<String>,
     /// To be refused with [`PathFault::PathParameter`] unless the route allows them.
     pub has_path_parameters: bool,
+    /// Whether it asks to change protocols.
+    pub is_upgrade: bool,
     /// The connection's other end.
     pub peer: IpAddr,
     /// The headers that rules of the policy in force look at.
@@ -137,6 +140,7 @@ pub fn normalise(
         path: request.uri.path().to_owned(),
         query: request.uri.query().map(str::to_owned),
         has_path_parameters: shape.has_path_parameters,
+        is_upgrade: upgrade_to(request.version, &request.headers).is_some(),
         peer: connection.peer.ip(),
         headers: RequestHeaders::read(header_names, |name| {
             let lines = request.headers.get_all(name).into_iter();

@@ -67,7 +67,7 @@ impl<U: Upstreams> Worker<U> {
             revision: routed.view().policy.revision.0,
             route: &routed.route().route.name,
             host: request.origin.host.as_str(),
-            method: request.method.as_str(),
+            method: routed.method_for_rules(),
             path: &request.path,
             peer: request.peer,
             mesh_identity: outcome.mesh_identity,

@@ -24,7 +24,7 @@ use crate::edge::route::{Routed, own_pages};
 use crate::edge::streams::Cut;
 use crate::edge::upstream::Upstreams;
 use crate::edge::worker::{ConnectionInfo, Handler};
-use crate::edge::{own, tcp, tunnel};
+use crate::edge::{kubernetes, own, tcp, tunnel};
 use crate::sign_in::pending::StepUp;
 use crate::web::audience::Audience;
 
@@ -54,6 +54,7 @@ impl<U: Upstreams> Handler for Worker<U> {
         let ending = self
             .answer(&connection, (head, body), client, audience, &mut entry)
             .await;
+        let audience = entry.audience(audience);
         let response = match ending {
             Ok(Ending::Own(response)) => response,
             Ok(Ending::Denied(denied)) => {
@@ -137,12 +138,14 @@ impl<U: Upstreams> Worker<U> {
         entry.routed(&routed);
         let wants_tcp = tcp::is_asked_for(&head, client.as_ref().map(|(to, _)| to));
         tcp::check(&routed, wants_tcp)?;
+        kubernetes::check(&routed, audience)?;
         if self.is_stale(entry.started()) {
             return Err(Refused::Stale);
         }
 
         let authenticated = authenticate(self, routed, &head.headers, entry.started()).await?;
         entry.authenticated(authenticated.caller());
+        kubernetes::check_caller(authenticated.routed(), authenticated.caller())?;
 
         let decided = decide(authenticated, &self.edge.grants.current(), entry.started());
         entry.shadowed(decided.shadow);
@@ -184,10 +187,12 @@ impl<U: Upstreams> Worker<U> {
             return Ok(Ending::Tcp(Box::new(opened), client));
         }
         let upgrade = client.as_ref().map(|(to, _)| to);
+        let routed = permit.routed().clone();
         let departure = prepare(self, permit, head, upgrade, entry).await?;
         entry.sent();
         let answer = forward(self, departure, body, client.is_some(), entry).await?;
         entry.answered(answer.sent.connected);
+        kubernetes::check_answer(&routed, &answer.sent.response)?;
         match client {
             Some((to, client)) if answer.is_switching() => Ok(Ending::Tunnel(answer, client, to)),
             // Nobody asked for a tunnel, or not for this one.
@@ -218,9 +223,14 @@ impl<U: Upstreams> Worker<U> {
                     .await
                     .map(Ending::Own)
             }
-            (Audience::Navigation | Audience::Program | Audience::Grpc, _) => {
-                Err(Refused::StepUpRequired(unmet.require.clone()))
-            }
+            (
+                Audience::Navigation
+                | Audience::Program
+                | Audience::Grpc
+                | Audience::Kubernetes
+                | Audience::KubernetesDiscovery,
+                _,
+            ) => Err(Refused::StepUpRequired(unmet.require.clone())),
         }
     }
 
@@ -240,7 +250,10 @@ impl<U: Upstreams> Worker<U> {
                     .await
                     .map(Ending::Own)
             }
-            Audience::Program | Audience::Grpc => Err(Refused::SignInRequired),
+            Audience::Program
+            | Audience::Grpc
+            | Audience::Kubernetes
+            | Audience::KubernetesDiscovery => Err(Refused::SignInRequired),
         }
     }
 }

@@ -88,6 +88,15 @@ pub enum Refused {
     /// A tunnel is asked for where HTTP is spoken.
     #[error("the route carries no TCP")]
     NoTunnels,
+    /// What leads to an API server is for programs.
+    #[error("the route leads to a Kubernetes API server, and a browser asks")]
+    OnlyKubectl,
+    /// There is nothing that the API server would know us by.
+    #[error("there is no credential for this Kubernetes API server")]
+    NoCredential,
+    /// The API server does not know us.
+    #[error("the Kubernetes API server does not accept the edge's credential")]
+    CredentialRefused,
     /// The decision cannot be written down.
     #[error("the decision cannot be recorded")]
     NotRecorded,
@@ -133,6 +142,27 @@ const NO_TUNNELS: Words = words(
     "no_tunnels",
     "This route carries no TCP",
     "It speaks HTTP: open it in a browser, or use `wayleave curl`.",
+);
+
+const ONLY_KUBECTL: Words = words(
+    StatusCode::MISDIRECTED_REQUEST,
+    "only_kubectl",
+    "This is not for a browser",
+    "A Kubernetes API server is here. Reach it with kubectl: `wayleave kubeconfig` sets it up.",
+);
+
+const NO_CREDENTIAL: Words = words(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "no_cluster_credential",
+    "The cluster cannot be reached at the moment",
+    "The proxy has no credential for this cluster's API server. Please tell your administrators.",
+);
+
+const CREDENTIAL_REFUSED: Words = words(
+    StatusCode::BAD_GATEWAY,
+    "cluster_credential_refused",
+    "The cluster does not know the proxy",
+    "The API server does not accept the proxy's own credential. Signing in again does not help; please tell your administrators.",
 );
 
 impl Refused {
@@ -228,15 +258,21 @@ impl Refused {
             ),
             Self::OnlyTunnels => ONLY_TUNNELS,
             Self::NoTunnels => NO_TUNNELS,
+            Self::OnlyKubectl => ONLY_KUBECTL,
+            Self::NoCredential => NO_CREDENTIAL,
+            Self::CredentialRefused => CREDENTIAL_REFUSED,
             Self::Cut(cut) => cut_off(*cut),
         }
     }
 
     fn outcome(&self) -> Outcome {
         match self {
-            Self::Fault(_) | Self::Loop | Self::NoRoute | Self::OnlyTunnels | Self::NoTunnels => {
-                Outcome::Rejected
-            }
+            Self::Fault(_)
+            | Self::Loop
+            | Self::NoRoute
+            | Self::OnlyTunnels
+            | Self::NoTunnels
+            | Self::OnlyKubectl => Outcome::Rejected,
             Self::SignInRequired
             | Self::StepUpRequired(_)
             | Self::BadToken(_)
@@ -254,6 +290,8 @@ impl Refused {
             | Self::Value(_)
             | Self::Send(_)
             | Self::WrongProtocol
+            | Self::NoCredential
+            | Self::CredentialRefused
             | Self::OwnPage => Outcome::Failed,
         }
     }
@@ -287,6 +325,9 @@ impl Refused {
             | Self::WrongProtocol
             | Self::OnlyTunnels
             | Self::NoTunnels
+            | Self::OnlyKubectl
+            | Self::NoCredential
+            | Self::CredentialRefused
             | Self::Cut(_)
             | Self::OwnPage => None,
         }

@@ -75,6 +75,15 @@ impl Routed {
         &self.request
     }
 
+    /// The method as access rules see it. What opens a way into a cluster's pods, as `kubectl exec` does, is a `POST` to them, also where WebSockets make a
+    /// `GET` of it: whoever may only read may not do that.
+    pub fn method_for_rules(&self) -> &str {
+        if self.request.is_upgrade && self.route.route.kubernetes.is_some() {
+            return "POST";
+        }
+        self.request.method.as_str()
+    }
+
     /// The revision that the route belongs to.
     pub fn view(&self) -> &Rc<PolicyView> {
         &self.view

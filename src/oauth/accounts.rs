@@ -28,7 +28,7 @@ impl OAuth {
         let client = self.authenticated(asked).await?;
         let target = self.route_target(asked)?;
         let key = self.proven_key(asked)?;
-        let key_thumbprint = self.wanted_binding(asked, key)?;
+        let key_thumbprint = self.wanted_binding(asked, &target, key)?;
         self.check_provider(&asked.info, &target, &client.principal)?;
         let session = self.session_of_account(asked, client).await?;
         let given = Given {

@@ -64,7 +64,11 @@ pub(super) async fn routes(
                 "name": &*route.name,
                 "url": format!("{origin}{}", route.prefix),
                 "resource": origin.to_string(),
-                "protocol": if route.is_tcp() { "tcp" } else { "http" },
+                "protocol": match route.kubernetes {
+                    Some(_) => "kubernetes",
+                    None if route.is_tcp() => "tcp",
+                    None => "http",
+                },
                 "open": Reach::is_open(reach),
                 "reason": why_not.as_ref().map(|(code, _)| code),
                 "why_not": why_not.as_ref().map(|(_, why)| why),

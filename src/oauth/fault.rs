@@ -56,7 +56,9 @@ pub enum OAuthFault {
     #[error("programs do not register themselves here (agents.registration)")]
     NoRegistration,
     /// Tokens without a key are not given.
-    #[error("this edge gives no tokens that are bound to no key (tokens.allow_unbound)")]
+    #[error(
+        "this edge gives no tokens that are bound to no key (tokens.allow_unbound; for kubectl bearer_tokens of its [[kubernetes]])"
+    )]
     Unbound,
     /// Nobody has approved it yet.
     #[error("nobody has approved it yet")]

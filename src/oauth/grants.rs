@@ -324,7 +324,7 @@ impl OAuth {
         let granted = granted.ok_or(SESSION_ENDED)?;
         let _first = asked.verified.set(Arc::clone(&granted.session.principal));
         self.check_provider(&asked.info, &target, &granted.session.principal)?;
-        let key_thumbprint = self.wanted_binding(asked, key)?;
+        let key_thumbprint = self.wanted_binding(asked, &target, key)?;
         if let Some(actor) = actor {
             return self
                 .delegated(asked, actor, &subject, &granted, key_thumbprint)
@@ -347,6 +347,7 @@ impl OAuth {
     pub(crate) fn wanted_binding(
         &self,
         asked: &Asked,
+        target: &Target,
         key: Option<String>,
     ) -> Result<Option<String>, OAuthFault> {
         let wants_bound = match asked.form.one("bound") {
@@ -356,7 +357,9 @@ impl OAuth {
         };
         let key = key.filter(|_| wants_bound);
         match key {
-            None if !self.config.allow_unbound => Err(OAuthFault::Unbound),
+            None if !self.config.allow_unbound && !self.is_for_kubectl(asked, target) => {
+                Err(OAuthFault::Unbound)
+            }
             key => Ok(key),
         }
     }

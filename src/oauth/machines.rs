@@ -47,7 +47,7 @@ impl OAuth {
             asked.own_client()?;
         }
         let key = self.proven_key(asked)?;
-        let key_thumbprint = self.wanted_binding(asked, key)?;
+        let key_thumbprint = self.wanted_binding(asked, &target, key)?;
         let jwt = asked.required("subject_token")?;
         let verified = self.bearer.verify(jwt).await;
         let verified = verified.map_err(OAuthFault::SubjectToken)?;

@@ -10,6 +10,7 @@ use crate::identity::principal::Principal;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::{Asked, OAuth};
 use crate::policy::decide::{DenyReason, Verdict};
+use crate::policy::kubernetes::Cluster;
 use crate::web::request_info::RequestInfo;
 
 /// The one audience of a token.
@@ -86,6 +87,24 @@ impl OAuth {
             "url": format!("{origin}{}", route.prefix),
             "protocol": if route.is_tcp() { "tcp" } else { "http" },
         }))
+    }
+
+    /// Whether all that a token would be good for is API servers that kubectl reaches, which can prove no key, and the configuration lets them be reached so.
+    pub(crate) fn is_for_kubectl(&self, asked: &Asked, target: &Target) -> bool {
+        let Target::Route(origin) = target else {
+            return false;
+        };
+        let policy = self.snapshots.current();
+        let routes = policy.routes().iter().map(|route| &route.route);
+        let mut routes = routes.filter(|route| {
+            let own = asked.info.origin.at_host(route.host.clone());
+            own.to_string() == *origin
+        });
+        // A policy gives an API server a host of its own.
+        routes.next().is_some_and(|route| {
+            let cluster = Cluster::of(&self.clusters, route);
+            cluster.is_some_and(|cluster| cluster.bearer_tokens)
+        }) && routes.next().is_none()
     }
 
     fn target_named(&self, info: &RequestInfo, text: &str) -> Result<Target, OAuthFault> {

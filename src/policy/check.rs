@@ -6,8 +6,11 @@ use std::sync::Arc;
 use crate::address::host::Host;
 use crate::identity::principal::{SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_ISSUER};
 use crate::policy::accounts::KEY_CLAIM;
+use crate::policy::kubernetes::{Cluster, Kubernetes};
 use crate::policy::machines::TrustedIssuer;
-use crate::policy::model::{IdentityHeaders, Policy, Route, Rule, Source, Transport};
+use crate::policy::model::{
+    IdentityHeaders, Policy, Route, Rule, Source, Transport, UpstreamProtocol,
+};
 use crate::policy::template::IdentityTemplate;
 use crate::policy::yaml::PolicyFault;
 
@@ -240,6 +243,8 @@ pub struct Known {
     pub issuers: Vec<String>,
     /// Claims that any of them keeps.
     pub claims: Vec<String>,
+    /// Kubernetes clusters that the edge has a credential for.
+    pub clusters: Vec<Cluster>,
 }
 
 impl Known {
@@ -296,6 +301,7 @@ pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     }
     faults.extend(unknown_claims(policy, known));
     faults.extend(home_routes(policy, known));
+    faults.extend(strange_clusters(policy, known));
     faults.extend(unsigned_mappings(policy, known));
     faults
 }
@@ -328,6 +334,38 @@ fn home_routes(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let faults = at_home.map(|(index, _)| {
         let message = "this is the edge's own host (`home_host` of the configuration), which leads to no upstream";
         fault(format!("routes[{index}].host"), message.to_owned())
+    });
+    faults.collect()
+}
+
+/// The credential of a cluster goes to its own API server and to nobody else, whatever a policy says.
+fn strange_clusters(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
+    let routes = policy.routes.iter().enumerate();
+    let faults = routes.filter_map(|(index, route)| {
+        let name = route.kubernetes.as_ref()?.cluster.as_ref()?;
+        let mut clusters = known.clusters.iter();
+        let Some(cluster) = clusters.find(|cluster| *cluster.name == **name) else {
+            let message = format!("no [[kubernetes]] of the configuration is called {name}");
+            return Some(fault(format!("routes[{index}].kubernetes.cluster"), message));
+        };
+        if cluster.is_at(route) {
+            return None;
+        }
+        let wanted = match &cluster.transport {
+            Transport::Tls {
+                server_name,
+                ca_file,
+            } => {
+                let roots = ca_file.as_ref();
+                let roots = roots.map_or_else(String::new, |file| format!(", ca_file: {file}"));
+                format!("tls: {{ server_name: {server_name}{roots} }}")
+            }
+            Transport::Mtls { .. } => "mtls".to_owned(),
+        };
+        let message = format!(
+            "the credential of {name} is for the API server that the configuration names, so the upstream has to have `{wanted}`"
+        );
+        Some(fault(format!("routes[{index}].upstream"), message))
     });
     faults.collect()
 }
@@ -435,6 +473,15 @@ fn routes(faults: &mut Vec<PolicyFault>, routes: &[Route]) {
                 fault(format!("routes[{index}].{field}"), message)
             }));
         }
+        if let Some(kubernetes) = &route.kubernetes {
+            let shares = { routes.iter().enumerate() }
+                .any(|(other, with)| other != index && with.host == route.host);
+            let found = cluster_faults(route, kubernetes, shares);
+            let found = found.map(|(field, message)| {
+                fault(format!("routes[{index}].{field}"), message.to_owned())
+            });
+            faults.extend(found);
+        }
         if route.upstream.addresses.is_empty() {
             let message = "there must be an address".to_owned();
             faults.push(fault(
@@ -443,6 +490,51 @@ fn routes(faults: &mut Vec<PolicyFault>, routes: &[Route]) {
             ));
         }
     }
+}
+
+/// What a route to an API server cannot have. Its tokens are mostly bound to no key and good for an origin, so nothing else may be there.
+fn cluster_faults<'a>(
+    route: &'a Route,
+    kubernetes: &'a Kubernetes,
+    shares: bool,
+) -> impl Iterator<Item = (String, &'static str)> + 'a {
+    let is_mtls = matches!(route.upstream.transport, Transport::Mtls { .. });
+    let own = [
+        (
+            "host",
+            shares,
+            "a Kubernetes API server needs a host of its own",
+        ),
+        (
+            "prefix",
+            route.prefix != "/",
+            "a Kubernetes API server needs a host of its own",
+        ),
+        (
+            "identity_headers",
+            route.identity_headers != IdentityHeaders::Assertion,
+            "an API server is told by impersonation headers who asks",
+        ),
+        (
+            "upstream.protocol",
+            route.upstream.protocol == UpstreamProtocol::Http2,
+            "kubectl exec and port-forward need HTTP/1.1; leave it out",
+        ),
+        (
+            "kubernetes.cluster",
+            kubernetes.cluster.is_none() && !is_mtls,
+            "outside of the mesh the edge needs a credential: name a [[kubernetes]] of the configuration",
+        ),
+        (
+            "kubernetes.cluster",
+            kubernetes.cluster.is_some() && is_mtls,
+            "in the mesh the certificate of the mesh identity is the credential; leave it out",
+        ),
+    ];
+    let own = own.into_iter().filter(|(_, is_wrong, _)| *is_wrong);
+    let own = own.map(|(field, _, message)| (field.to_owned(), message));
+    let names = kubernetes.faults().into_iter();
+    own.chain(names.map(|(field, message)| (format!("kubernetes.{field}"), message)))
 }
 
 /// The fields of a route that are set and about HTTP.
@@ -460,6 +552,7 @@ fn http_fields(route: &Route) -> impl Iterator<Item = &'static str> {
             route.timeouts.response_head.is_some(),
         ),
         ("allow_path_parameters", route.allow_path_parameters),
+        ("kubernetes", route.kubernetes.is_some()),
     ];
     let set = fields.into_iter().filter(|(_, is_set)| *is_set);
     set.map(|(field, _)| field)

@@ -8,6 +8,7 @@ use crate::identity::principal::Principal;
 use crate::identity::spiffe_id::{MeshIdentity, TrustDomain};
 use crate::policy::check;
 use crate::policy::compile::rules::CompiledRules;
+use crate::policy::kubernetes::{Impersonation, ImpersonationFault};
 use crate::policy::model::{Policy, Revision, Route, Rule};
 use crate::policy::roles::CompiledBinding;
 use crate::policy::source::{self, CompiledSource};
@@ -215,6 +216,18 @@ impl CompiledPolicy {
                 mapping: mapping.name.clone(),
                 why: why.to_string(),
             })
+    }
+}
+
+impl CompiledRoute {
+    /// Whom an API server takes a caller for; `None` where the route leads to none.
+    pub fn impersonation(
+        &self,
+        principal: Option<&Principal>,
+        identity: &MeshIdentity,
+    ) -> Option<Result<Impersonation, ImpersonationFault>> {
+        let kubernetes = self.route.kubernetes.as_ref()?;
+        Some(kubernetes.impersonation(principal, identity.as_str()))
     }
 }
 

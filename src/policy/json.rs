@@ -11,6 +11,7 @@ use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::policy::accounts::ServiceAccount;
 use crate::policy::check;
 use crate::policy::json::machines::{service_account, trusted_issuer};
+use crate::policy::kubernetes::Kubernetes;
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{
@@ -266,6 +267,18 @@ fn route(route: &Route) -> Value {
             Some(timeouts.end()).filter(|value| value != &json!({})),
         )
         .with_flag("allow_path_parameters", route.allow_path_parameters)
+        .with_some("kubernetes", route.kubernetes.as_ref().map(kubernetes))
+        .end()
+}
+
+fn kubernetes(kubernetes: &Kubernetes) -> Value {
+    let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    Fields::default()
+        .with_some("cluster", kubernetes.cluster.as_deref())
+        .with_some("user", unusual(kubernetes.user, yaml::USER_NAMES))
+        .with_some("user_prefix", said(&kubernetes.user_prefix))
+        .with_some("groups", texts(kubernetes.groups.as_ref()))
+        .with_some("group_prefix", said(&kubernetes.group_prefix))
         .end()
 }
 

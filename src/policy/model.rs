@@ -12,6 +12,7 @@ use crate::identity::principal::{Principal, PrincipalKind, Requirement};
 use crate::identity::spiffe_id::SpiffeId;
 use crate::policy::accounts::ServiceAccount;
 use crate::policy::hours::Hours;
+use crate::policy::kubernetes::Kubernetes;
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::roles::Role;
@@ -149,6 +150,8 @@ pub struct Route {
     pub timeouts: RouteTimeouts,
     /// Whether `;` in paths is passed on (matrix parameters); refused otherwise.
     pub allow_path_parameters: bool,
+    /// Set where it leads to a Kubernetes API server: who callers are there.
+    pub kubernetes: Option<Kubernetes>,
 }
 
 impl Route {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::identity::principal::{Groups, Principal};
 use crate::policy::compile::{CompiledPolicy, CompiledRoute, MapFault};
 use crate::policy::decide::{DenyReason, Facts, Grant, Verdict};
+use crate::policy::kubernetes::ImpersonationFault;
 
 /// What becomes of somebody who opens a route.
 pub struct Reach<'a> {
@@ -14,6 +15,8 @@ pub struct Reach<'a> {
     pub verdict: Verdict,
     /// Why there is no mesh identity to travel under.
     pub unmapped: Option<MapFault>,
+    /// Why they are nobody in the cluster that it leads to.
+    pub unnamed: Option<ImpersonationFault>,
 }
 
 impl Reach<'_> {
@@ -25,7 +28,7 @@ impl Reach<'_> {
     /// The rule that opens it, and whether only after another sign-in.
     pub fn opened_by(&self) -> Option<(&str, bool)> {
         match &self.verdict {
-            _ if self.unmapped.is_some() => None,
+            _ if self.unmapped.is_some() || self.unnamed.is_some() => None,
             Verdict::Allow { rule, .. } => Some((rule, false)),
             Verdict::StepUp { rule, .. } => Some((rule, true)),
             Verdict::SignIn | Verdict::Ask { .. } | Verdict::Deny(_) => None,
@@ -39,7 +42,9 @@ impl Reach<'_> {
             (Verdict::SignIn, _) => Some(("sign_in_required", "Signing in is needed.".to_owned())),
             (Verdict::Ask { rule, .. }, _) => Some(("approval_required", needs_approval(rule))),
             (_, Some(fault)) => Some((fault.code(), fault.why())),
-            (Verdict::Allow { .. } | Verdict::StepUp { .. }, None) => None,
+            (Verdict::Allow { .. } | Verdict::StepUp { .. }, None) => {
+                self.unnamed.map(|fault| (fault.code(), fault.why()))
+            }
         }
     }
 }
@@ -53,7 +58,7 @@ impl CompiledPolicy {
         peer: Option<IpAddr>,
         grants: &[Grant],
     ) -> Vec<Reach<'_>> {
-        let unmapped = self.mesh_identity(Some(principal)).err();
+        let identity = self.mesh_identity(Some(principal));
         let routes = self.routes().iter();
         let reach = routes.map(|route| {
             let facts = Facts {
@@ -69,7 +74,11 @@ impl CompiledPolicy {
             Reach {
                 route,
                 verdict: self.decide(&facts),
-                unmapped: unmapped.clone(),
+                unmapped: identity.as_ref().err().cloned(),
+                unnamed: identity.as_ref().ok().and_then(|identity| {
+                    let told = route.impersonation(Some(principal), identity);
+                    told.and_then(Result::err)
+                }),
             }
         });
         reach.collect()

@@ -165,6 +165,7 @@ fn nowhere(kind: SvidKind) -> Route {
         upstream_host: None,
         timeouts: RouteTimeouts::default(),
         allow_path_parameters: false,
+        kubernetes: None,
     }
 }
 

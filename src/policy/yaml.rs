@@ -22,6 +22,8 @@
 //!     upstream_host: grafana.internal    # optional; the public host
 //!     timeouts: { response_head: 30s, idle: 5m }           # optional, each
 //!     allow_path_parameters: false       # optional; false
+//!     # kubernetes: { cluster: prod, user: email, user_prefix: "corp:", groups: [sre, "team-*"], group_prefix: "corp:" }
+//!     # of a Kubernetes API server with a host of its own, each key optional; user is email, subject or mesh_identity
 //! route_groups:                          # optional; routes that rules name together
 //!   - { name: tools, routes: [grafana] }
 //! people:                                # optional; callers that rules and mappings name together
@@ -99,7 +101,7 @@ mod tree;
 mod trials;
 
 pub use parts::PARTS;
-pub(super) use routes::{IDENTITY_HEADERS, PROTOCOLS};
+pub(super) use routes::{IDENTITY_HEADERS, PROTOCOLS, USER_NAMES};
 pub(super) use rules::KINDS;
 pub use trials::{Asking, Question, question};
 

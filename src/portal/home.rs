@@ -208,9 +208,11 @@ impl App {
             tone: route.name.bytes().map(u32::from).sum::<u32>() % TONES,
             address,
             href: format!("{origin}{}", route.prefix),
-            command: route
-                .is_tcp()
-                .then(|| format!("wayleave forward {}", route.name)),
+            command: match route.kubernetes {
+                Some(_) => Some(format!("wayleave kubeconfig {}", route.name)),
+                None if route.is_tcp() => Some(format!("wayleave forward {}", route.name)),
+                None => None,
+            },
             steps_up: false,
             until: None,
             waiting: None,
@@ -265,9 +267,10 @@ impl App {
 
 /// What lets a program in at this edge, and examples with what there is for this person.
 fn commands(edge: &Origin, apps: &[App], askable: &[App]) -> Vec<Command> {
-    let first = |is_tcp: bool| {
-        let mut fitting = apps.iter().filter(|app| app.command.is_some() == is_tcp);
-        fitting.next().map(|app| &app.name)
+    let mut opened = apps.iter().filter(|app| app.command.is_none());
+    let commanded = |command: &str| {
+        let mut lines = apps.iter().filter_map(|app| app.command.clone());
+        lines.find(|line| line.starts_with(command))
     };
     let login = format!("wayleave login --edge {edge}");
     let lines = [
@@ -279,12 +282,15 @@ fn commands(edge: &Origin, apps: &[App], askable: &[App]) -> Vec<Command> {
         ("What you may open", Some("wayleave routes".to_owned())),
         (
             "Call it",
-            first(false).map(|name| format!("wayleave curl {name}/")),
+            opened
+                .next()
+                .map(|app| format!("wayleave curl {}/", app.name)),
         ),
         (
             "Give it a port of your machine",
-            first(true).map(|name| format!("wayleave forward {name}")),
+            commanded("wayleave forward "),
         ),
+        ("Set kubectl up", commanded("wayleave kubeconfig ")),
         (
             "Ask for access",
             askable

@@ -1,4 +1,4 @@
-//! Who will read an answer of ours: a person in a browser, a program, or a gRPC client.
+//! Who will read an answer of ours: a person in a browser, a program, a gRPC client, or kubectl.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method};
@@ -16,6 +16,10 @@ pub enum Audience {
     Program,
     /// gRPC: status in trailers-only form.
     Grpc,
+    /// What speaks to a Kubernetes API server: `Status` objects. No request says so; where it leads does.
+    Kubernetes,
+    /// The same where such a server says what it serves. Of an answer there that is no such list kubectl prints the text, and nothing of an object.
+    KubernetesDiscovery,
 }
 
 impl Audience {

@@ -69,6 +69,10 @@ impl Problem {
             Audience::Navigation => self.page(),
             Audience::Program => self.json(),
             Audience::Grpc => self.grpc(),
+            Audience::Kubernetes => self.status_object(),
+            Audience::KubernetesDiscovery => {
+                typed(self.status, "text/plain; charset=utf-8", self.sentences())
+            }
         };
         let headers = response.headers_mut();
         if audience != Audience::Grpc
@@ -116,6 +120,43 @@ impl Problem {
         typed(self.status, "application/problem+json", members.to_string())
     }
 
+    /// All that is said of it, in a line for people.
+    fn sentences(&self) -> String {
+        let mut said = self.detail.clone();
+        if let Some(decision) = &self.decision {
+            said.push_str(&format!(" {}", decision.why));
+        }
+        if let Some(url) = &self.ask_url {
+            said.push_str(&format!(" Ask for access at {url}"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            said.push_str(" Sign in with `wayleave login`.");
+        }
+        said.push_str(&format!(" (request {})", self.request_id));
+        said
+    }
+
+    /// What kubectl reads, and prints the message of.
+    fn status_object(&self) -> Response<Body> {
+        let mut details = json!({
+            "causes": [{ "reason": self.code, "message": self.title }],
+        });
+        if let Some(seconds) = self.retry_after {
+            details["retryAfterSeconds"] = json!(seconds);
+        }
+        let status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.sentences(),
+            "reason": status_reason(self.status),
+            "details": details,
+            "code": self.status.as_u16(),
+        });
+        typed(self.status, "application/json", status.to_string())
+    }
+
     /// Trailers-only: the status stands in the headers of an answer without a body.
     fn grpc(&self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
@@ -143,6 +184,22 @@ fn typed(status: StatusCode, kind: &'static str, text: String) -> Response<Body>
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// Kubernetes' word for a status (`metav1.StatusReason`); empty where it has none.
+const fn status_reason(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        413 => "RequestEntityTooLarge",
+        429 => "TooManyRequests",
+        500 => "InternalError",
+        503 => "ServiceUnavailable",
+        408 | 504 => "Timeout",
+        _ => "",
+    }
 }
 
 /// The canonical code for a status (gRPC status codes; 2 is UNKNOWN).
@@ -201,6 +258,30 @@ mod tests {
         let text = String::from_utf8_lossy(&body);
         assert!(!text.contains("<svg") && !text.contains("</script>"));
         assert_eq!(text.matches("alert(1)").count(), 9);
+    }
+
+    #[tokio::test]
+    async fn kubectl_gets_a_status_object_that_says_whom_to_ask() {
+        let mut refused = problem();
+        refused.detail = "Not this.".to_owned();
+        refused.request_id = "7".to_owned();
+        refused.ask_url = Some("https://home/ask".to_owned());
+        let plain = refused.clone().into_response(Audience::KubernetesDiscovery);
+        let response = refused.into_response(Audience::Kubernetes);
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body = axum::body::to_bytes(response.into_body(), 100_000).await;
+        let status: serde_json::Value =
+            serde_json::from_slice(&body.expect("a body")).expect("JSON");
+        let said = ["kind", "apiVersion", "status", "reason"].map(|name| status[name].as_str());
+        let expected = ["Status", "v1", "Failure", "Forbidden"].map(Some);
+        assert_eq!((said, status["code"].as_u64()), (expected, Some(403)));
+        let message = format!("Not this. {CANARY} Ask for access at https://home/ask (request 7)");
+        assert_eq!(status["message"], message);
+        let text = axum::body::to_bytes(plain.into_body(), 100_000).await;
+        assert_eq!(text.expect("a body"), message);
+        assert_eq!(status["details"]["causes"][0]["reason"], "not_allowed");
+        assert_eq!(status["details"]["retryAfterSeconds"], 3);
     }
 
     #[test]

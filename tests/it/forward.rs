@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use wayleave::demo::workload::{lines, server_config};
@@ -16,7 +16,7 @@ use wayleave::demo::workload::{lines, server_config};
 use crate::parts::beside;
 use crate::parts::desk::Desk;
 use crate::parts::envoy::Envoy;
-use crate::parts::program::{PATIENCE, Program, eventually};
+use crate::parts::program::{PATIENCE, Program, eventually, free_ports};
 use crate::parts::served::{Parties, end};
 use crate::parts::visitor::Visitor;
 
@@ -120,19 +120,162 @@ where
     });
 }
 
-/// A sidecar before the tests' PostgreSQL, that lets Alice in.
-async fn postgres(parties: &Parties, folder: &std::path::Path) -> Envoy {
+/// A sidecar before something on this machine, that lets Alice in.
+async fn sidecar(parties: &Parties, folder: &std::path::Path, port: u16) -> Envoy {
     let issued = parties.stage.authority.workload(lines::SPIFFE_ID).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("svid.pem", &issued.chain);
     write("svid.key", &issued.key);
     write("bundle.pem", &parties.stage.authority.mesh_bundle());
-    #[expect(clippy::disallowed_methods, reason = "where the test's server is")]
-    let server = std::env::var("WAYLEAVE_TEST_POSTGRES").unwrap();
-    let port = server.parse::<url::Url>().unwrap().port().unwrap();
     let envoy = Envoy::start_tcp(folder, ALICE, port).await;
     lead_to(parties, envoy.port);
     envoy
+}
+
+/// One before the tests' PostgreSQL.
+async fn postgres(parties: &Parties, folder: &std::path::Path) -> Envoy {
+    #[expect(clippy::disallowed_methods, reason = "where the test's server is")]
+    let server = std::env::var("WAYLEAVE_TEST_POSTGRES").unwrap();
+    let port = server.parse::<url::Url>().unwrap().port().unwrap();
+    sidecar(parties, folder, port).await
+}
+
+/// A server that is started here, as soon as it listens.
+async fn listening(mut command: Command, port: u16) -> Child {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+    let child = command.stderr(Stdio::null()).kill_on_drop(true).spawn();
+    let listens = async || TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+    eventually("a server that listens", listens).await;
+    child.unwrap()
+}
+
+/// What a program prints that has done what was asked, with this on its standard input.
+async fn says_of(mut command: Command, input: &[u8]) -> Vec<u8> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let (sent, done) = tokio::join!(
+        async move {
+            stdin.write_all(input).await.unwrap();
+            stdin.shutdown().await
+        },
+        tokio::time::timeout(PATIENCE, child.wait_with_output())
+    );
+    sent.unwrap();
+    let done = done.expect("it ends").unwrap();
+    let err = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{err}");
+    done.stdout
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_cli_works_through_a_tunnel_and_a_sidecar() {
+    let parties = Parties::gather().await;
+    let folder = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let mut redis = Command::new("redis-server");
+    redis.args([
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--port",
+        &port.to_string(),
+    ]);
+    let _redis = listening(redis, port).await;
+    let _envoy = sidecar(&parties, folder.path(), port).await;
+    let scene = Scene::of(parties, "alice").await;
+    let (_forward, at) = scene.forward(&[]).await;
+    let (_, local) = at.rsplit_once(':').unwrap();
+    let cli = |arguments: &[&str]| {
+        let mut command = Command::new("redis-cli");
+        command
+            .args(["-h", "127.0.0.1", "-p", local])
+            .args(arguments);
+        command
+    };
+    assert_eq!(says_of(cli(&["PING"]), b"").await, b"PONG\n");
+    let much = vec![b'x'; 4 * 1024 * 1024];
+    assert_eq!(says_of(cli(&["-x", "SET", "much"]), &much).await, b"OK\n");
+    let said = says_of(cli(&["STRLEN", "much"]), b"").await;
+    assert_eq!(said, format!("{}\n", much.len()).as_bytes());
+    // What it is told later comes at once, through a tunnel that stays open.
+    let mut listens = cli(&["SUBSCRIBE", "news"]);
+    listens.stdout(Stdio::piped()).kill_on_drop(true);
+    let mut listens = listens.spawn().unwrap();
+    let mut heard = BufReader::new(listens.stdout.take().unwrap()).lines();
+    let mut hears = async |wanted: &str| {
+        let hears = async { while heard.next_line().await.unwrap().unwrap() != wanted {} };
+        tokio::time::timeout(PATIENCE, hears).await.expect(wanted);
+    };
+    hears("1").await;
+    assert_eq!(
+        says_of(cli(&["PUBLISH", "news", "hello"]), b"").await,
+        b"1\n"
+    );
+    hears("hello").await;
+    scene.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ssh_works_through_a_proxy_command_and_a_sidecar() {
+    let parties = Parties::gather().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for key in ["host", "own"] {
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-f", &path(key)]);
+        says_of(keygen, b"").await;
+    }
+    let [port] = free_ports();
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n",
+        path("host"),
+        path("own.pub")
+    );
+    std::fs::write(path("sshd.conf"), config).unwrap();
+    // As root it wants this folder, which its package makes when it starts; anybody else's does without.
+    let _made = std::fs::create_dir("/run/sshd");
+    #[expect(clippy::disallowed_methods, reason = "where the peer is")]
+    let sshd = std::env::var("WAYLEAVE_TEST_SSHD").unwrap();
+    let mut server = Command::new(sshd);
+    server.args(["-D", "-f", &path("sshd.conf")]);
+    let _sshd = listening(server, port).await;
+    let _envoy = sidecar(&parties, folder.path(), port).await;
+    let scene = Scene::of(parties, "alice").await;
+
+    let user = says_of(Command::new("whoami"), b"").await;
+    let user = String::from_utf8(user).unwrap();
+    let known = format!(
+        "lines {}",
+        std::fs::read_to_string(path("host.pub")).unwrap()
+    );
+    std::fs::write(path("known"), known).unwrap();
+    let proxy = format!(
+        "ProxyCommand={} forward lines --stdio",
+        env!("CARGO_BIN_EXE_wayleave")
+    );
+    let known = format!("UserKnownHostsFile={}", path("known"));
+    let ssh = |command: &str| {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-i", &path("own"), "-o", &proxy, "-o", &known]);
+        ssh.args([
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-l",
+            user.trim(),
+        ]);
+        ssh.args(["lines", command]).envs(scene.desk.environment());
+        ssh
+    };
+    assert_eq!(says_of(ssh("echo from there"), b"").await, b"from there\n");
+    let much = vec![b'x'; 4 * 1024 * 1024];
+    let back = says_of(ssh("cat"), &much).await;
+    assert!(back == much, "{} of {}", back.len(), much.len());
+    scene.leave().await;
 }
 
 async fn psql(at: &str, statement: &str) -> std::process::Output {

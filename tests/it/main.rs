@@ -28,6 +28,7 @@ mod exhaustion;
 mod forward;
 mod istio;
 mod keys;
+mod kubernetes;
 mod login;
 mod machines;
 mod mesh;

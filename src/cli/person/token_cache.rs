@@ -12,8 +12,8 @@ use crate::clock::{Clock, SystemClock};
 /// Its name among a profile's files.
 pub(in crate::cli) const FILE: &str = "tokens.json";
 
-/// What is left of a token's life has to suffice for a request.
-const SLACK: i64 = 20;
+/// What is left of a token's life has to suffice for a request, in seconds.
+pub(in crate::cli) const SLACK: i64 = 20;
 /// How long the list of routes is believed, in seconds.
 const ROUTES: i64 = 300;
 
@@ -45,7 +45,7 @@ pub(in crate::cli) struct Route {
     pub(in crate::cli) url: String,
     pub(in crate::cli) resource: String,
     pub(in crate::cli) open: bool,
-    /// `http` or `tcp`; an edge of an earlier release does not say.
+    /// `http`, `tcp` or `kubernetes`; an edge of an earlier release does not say.
     #[serde(default)]
     pub(in crate::cli) protocol: Option<String>,
     /// Why it is not open, as a code and in words.
@@ -59,6 +59,20 @@ impl Route {
     /// Whether it is reached with `wayleave forward` and nothing else.
     pub(in crate::cli) fn is_tcp(&self) -> bool {
         self.protocol.as_deref() == Some("tcp")
+    }
+
+    /// Whether it is reached with kubectl.
+    pub(in crate::cli) fn is_kubernetes(&self) -> bool {
+        self.protocol.as_deref() == Some("kubernetes")
+    }
+
+    /// Refuses what kubectl can do nothing with.
+    pub(in crate::cli) fn expect_kubernetes(&self) -> Result<(), Fault> {
+        if self.is_kubernetes() {
+            return Ok(());
+        }
+        let message = format!("{} leads to no Kubernetes API server", self.name);
+        Err(Fault::usage(message).next("wayleave routes"))
     }
 
     /// Whether somebody's approval is all that is missing.

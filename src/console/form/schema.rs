@@ -440,6 +440,47 @@ const ROUTE: &[Section] = &[
             ),
         ],
     ),
+    section(
+        "Kubernetes",
+        "Where the upstream is an API server: who callers are there.",
+        &[
+            rare(
+                "kubernetes.cluster",
+                "Cluster of the configuration",
+                "Whose credential is sent. Left out: the mesh identity's certificate.",
+                Line,
+                Nothing,
+            ),
+            rare(
+                "kubernetes.user",
+                "User is called by",
+                "",
+                Choice(&["email", "subject", "mesh_identity"]),
+                Nothing,
+            ),
+            rare(
+                "kubernetes.user_prefix",
+                "Before the user's name",
+                "Like corp:.",
+                Line,
+                Nothing,
+            ),
+            rare(
+                "kubernetes.groups",
+                "Groups that are told of",
+                "Left out: all. What begins with system: only where it is written out.",
+                Lines,
+                Groups,
+            ),
+            rare(
+                "kubernetes.group_prefix",
+                "Before each group's name",
+                "",
+                Line,
+                Nothing,
+            ),
+        ],
+    ),
 ];
 
 const ROUTE_GROUP: &[Section] = &[section(

@@ -121,15 +121,16 @@ fn is_telling(word: &str) -> bool {
     match word {
         "claim" | "claims" | "entitlements" | "group" | "groups" | "permissions" | "role"
         | "roles" | "scopes" => true,
-        "assertion" | "authenticated" | "behalf" | "email" | "eppn" | "identity"
-        | "impersonate" | "ldap" | "login" | "logon" | "mail" | "nameid" | "oidc" | "principal"
-        | "runas" | "saml" | "spiffe" | "sso" | "subject" | "verified" => true,
+        "assertion" | "authenticated" | "behalf" | "email" | "eppn" | "identity" | "ldap"
+        | "login" | "logon" | "mail" | "nameid" | "oidc" | "principal" | "runas" | "saml"
+        | "spiffe" | "sso" | "subject" | "verified" => true,
         "dn" | "mtls" | "ssl" | "tls" | "xfcc" => true,
         "addr" | "forward" | "forwarded" | "ip" | "realip" | "socketip" => true,
         // `userid`, `username`, `authuser`, `clientcert`, `certificates`, `useremail`, `clientip`.
         _ => {
             word.len() > 3
-                && ((word.starts_with("user") && word != "useragent")
+                && (word.starts_with("impersonat")
+                    || (word.starts_with("user") && word != "useragent")
                     || word.ends_with("user")
                     || word.ends_with("email")
                     || word.starts_with("cert")
@@ -211,6 +212,13 @@ mod tests {
         "wayleave-jwt-assertion",
         "Wayleave_Jwt_Assertion",
         "impersonate-user",
+        "Impersonate_User",
+        "http_impersonate_group",
+        "impersonate-uid",
+        "Impersonate.Extra.Scopes",
+        "impersonate-extra-acme%2Fscopes",
+        "impersonate%2dgroup",
+        "x-impersonated",
         "x-webauth-user",
         "x-user",
         "x-user-id",

@@ -60,6 +60,7 @@ fn rewritten(
         plain,
         host: None,
         upgrade: None,
+        kubernetes: None,
     };
     rewrite_request(&mut headers, false, &statement).unwrap();
     headers
@@ -393,6 +394,103 @@ fn loops_are_seen() {
 }
 
 #[test]
+fn a1_a2_an_api_server_is_told_by_us_alone_whom_a_request_is_for() {
+    let mut given = headers(&[
+        ("authorization", "Basic Y2xpZW50OnNlY3JldA=="),
+        ("impersonate-user", "system:admin"),
+        ("Impersonate-Group", "system:masters"),
+        ("impersonate-uid", "0"),
+        ("impersonate-extra-scopes", "all"),
+        ("impersonate-extra-wayleave-decision", "forged"),
+        ("x-remote-user", "system:admin"),
+        ("x-remote-group", "system:masters"),
+        ("x-remote-extra-scopes", "all"),
+        (
+            "sec-websocket-protocol",
+            "v5.channel.k8s.io, Base64url.bearer.authorization.k8s.io.dG9rZW4",
+        ),
+        (
+            "sec-websocket-protocol",
+            "base64url.bearer.authorization.k8s.io.dG9rZW4,v4.channel.k8s.io",
+        ),
+        ("connection", "impersonate-group, upgrade"),
+        ("kubectl-command", "kubectl exec"),
+    ]);
+    let origin = origin();
+    let agent = crate::identity::principal::Agent {
+        id: "https://agent.example".into(),
+        issuer: "https://home".into(),
+        subject: "client".into(),
+        name: None,
+    };
+    let ada = principal(Some("ada@corp.example")).through(vec![agent]);
+    let impersonation = crate::policy::kubernetes::Impersonation {
+        user: "ada@corp.example".to_owned(),
+        groups: vec!["sre".to_owned(), "größe".to_owned()],
+    };
+    let mut statement = Statement {
+        origin: &origin,
+        client: Ipv4Addr::LOCALHOST.into(),
+        version: Version::HTTP_11,
+        request_id: HeaderValue::from_static("the-id"),
+        trace: TraceContext::of(&given, [7; 24]),
+        principal: Some(&ada),
+        assertion: Some(HeaderValue::from_static("signed")),
+        plain: IdentityHeaders::XForwarded,
+        host: None,
+        upgrade: None,
+        kubernetes: Some(Told {
+            impersonation: &impersonation,
+            credential: Some(HeaderValue::from_static("Bearer ours")),
+        }),
+    };
+    rewrite_request(&mut given, false, &statement).unwrap();
+    let said = |given: &HeaderMap, name: &str| -> Vec<String> {
+        let values = given.get_all(name).iter();
+        values
+            .map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap())
+            .collect()
+    };
+    for (name, expected) in [
+        ("authorization", &["Bearer ours"][..]),
+        ("impersonate-user", &["ada@corp.example"]),
+        ("impersonate-group", &["sre", "größe"]),
+        ("impersonate-extra-wayleave-decision", &["the-id"]),
+        (
+            "impersonate-extra-wayleave-agent",
+            &["https://agent.example"],
+        ),
+        (
+            "sec-websocket-protocol",
+            &["v5.channel.k8s.io, v4.channel.k8s.io"],
+        ),
+        ("kubectl-command", &["kubectl exec"]),
+    ] {
+        assert_eq!(said(&given, name), expected, "{name}");
+    }
+    for name in [
+        "impersonate-uid",
+        "impersonate-extra-scopes",
+        "x-remote-user",
+        "x-remote-group",
+        "x-remote-extra-scopes",
+        "wayleave-jwt-assertion",
+        "wayleave-agent",
+        "x-forwarded-user",
+    ] {
+        assert!(!given.contains_key(name), "{name}");
+    }
+    // Where the connection proves who we are, there is no credential at all.
+    statement.kubernetes = Some(Told {
+        impersonation: &impersonation,
+        credential: None,
+    });
+    let mut given = headers(&[("authorization", "Bearer of the client")]);
+    rewrite_request(&mut given, false, &statement).unwrap();
+    assert!(!given.contains_key("authorization"));
+}
+
+#[test]
 fn the_host_is_the_public_one_unless_the_route_has_another() {
     let origin = origin();
     let mut given = headers(&[("host", "APP.example:8443")]);
@@ -407,6 +505,7 @@ fn the_host_is_the_public_one_unless_the_route_has_another() {
         plain: IdentityHeaders::Assertion,
         host: Some("inner.example"),
         upgrade: None,
+        kubernetes: None,
     };
     rewrite_request(&mut given, false, &statement).unwrap();
     assert_eq!(

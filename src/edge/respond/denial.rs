@@ -57,9 +57,10 @@ pub fn denial(
 
 /// Where a person asks for what was denied.
 fn ask_url(authenticated: &Authenticated, home: &Host) -> String {
-    let request = authenticated.routed().request();
+    let routed = authenticated.routed();
+    let request = routed.request();
     let wanted = Wanted {
-        method: request.method.as_str().to_owned(),
+        method: routed.method_for_rules().to_owned(),
         host: request.origin.host.clone(),
         path: request.path.clone(),
         query: request.query.clone(),
@@ -101,6 +102,7 @@ fn why(reason: &Denial, principal: Option<&Principal>) -> String {
         Denial::Rules(reason) => reason.why(principal),
         Denial::ApprovalRequired { rule } => needs_approval(rule),
         Denial::NoMeshIdentity(fault) => fault.why(),
+        Denial::NoClusterUser(fault) => fault.why(),
         Denial::ForeignPage => {
             "A page of another site tried to open a connection with your session.".to_owned()
         }

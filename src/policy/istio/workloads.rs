@@ -72,6 +72,12 @@ pub(super) fn find<'a>(
             skip("its upstream is outside of the mesh");
             continue;
         };
+        if route.kubernetes.is_some() {
+            skip(
+                "an API server gets no assertion, so its proxy cannot tell what the rules ask for",
+            );
+            continue;
+        }
         for id in spiffe_ids {
             let Some(identity) = placed(id.as_str()) else {
                 skip(&format!(
@@ -218,4 +224,25 @@ fn is_label_value(text: &str) -> bool {
         && [text.bytes().next(), text.bytes().last()]
             .iter()
             .all(|byte| byte.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::spiffe_id::TrustDomain;
+    use crate::policy::model::Revision;
+
+    #[test]
+    fn an_api_server_is_left_to_the_edge() {
+        let text = "routes:\n  - name: k\n    host: k.example\n    upstream: { addresses: [\"k:1\"], mtls: { spiffe_ids: [\"spiffe://td/ns/k/sa/k\"] } }\n";
+        let found = |text: &str| {
+            let policy = crate::policy::yaml::parse(text).unwrap();
+            let own = TrustDomain::parse("td").unwrap();
+            let policy = CompiledPolicy::new(policy, Revision(1), &own).unwrap();
+            let (found, notes) = find(&policy, &Wanted::default()).unwrap();
+            (found.len(), notes.len())
+        };
+        assert_eq!(found(text), (1, 0));
+        assert_eq!(found(&format!("{text}    kubernetes: {{}}\n")), (0, 1));
+    }
 }

@@ -8,6 +8,8 @@ use crate::address::host::Host;
 use crate::address::path::{check_path, reading};
 use crate::identity::email::is_domain;
 use crate::identity::spiffe_id::SpiffeId;
+use crate::policy::kubernetes::{Kubernetes, UserName};
+use crate::policy::matcher::TextMatch;
 use crate::policy::model::{
     IdentityHeaders, Route, RouteTimeouts, Transport, Upstream, UpstreamAddress, UpstreamProtocol,
 };
@@ -31,6 +33,13 @@ pub(in crate::policy) const PROTOCOLS: &[(&str, UpstreamProtocol)] = &[
     ("tcp", UpstreamProtocol::Tcp),
 ];
 
+/// The words of the file for what a user of a cluster is called by.
+pub(in crate::policy) const USER_NAMES: &[(&str, UserName)] = &[
+    ("email", UserName::Email),
+    ("subject", UserName::Subject),
+    ("mesh_identity", UserName::MeshIdentity),
+];
+
 /// Reads a route.
 pub(super) fn route(reader: &mut Reader, at: &At<'_>) -> Option<Route> {
     let fields = reader.fields(
@@ -47,6 +56,7 @@ pub(super) fn route(reader: &mut Reader, at: &At<'_>) -> Option<Route> {
             "upstream_host",
             "timeouts",
             "allow_path_parameters",
+            "kubernetes",
         ],
     )?;
     let route_name = required_name(reader, &fields);
@@ -72,6 +82,9 @@ pub(super) fn route(reader: &mut Reader, at: &At<'_>) -> Option<Route> {
             .and_then(|at| timeouts(reader, &at))
             .unwrap_or_default(),
         allow_path_parameters: flag(reader, &fields, "allow_path_parameters"),
+        kubernetes: fields
+            .field("kubernetes")
+            .and_then(|at| kubernetes(reader, &at)),
     };
     Some(Route {
         name: route_name?,
@@ -85,6 +98,7 @@ pub(super) fn route(reader: &mut Reader, at: &At<'_>) -> Option<Route> {
         upstream_host: optional.upstream_host,
         timeouts: optional.timeouts,
         allow_path_parameters: optional.allow_path_parameters,
+        kubernetes: optional.kubernetes,
     })
 }
 
@@ -97,6 +111,26 @@ struct OptionalRouteFields {
     upstream_host: Option<String>,
     timeouts: RouteTimeouts,
     allow_path_parameters: bool,
+    kubernetes: Option<Kubernetes>,
+}
+
+fn kubernetes(reader: &mut Reader, at: &At<'_>) -> Option<Kubernetes> {
+    let known = ["cluster", "user", "user_prefix", "groups", "group_prefix"];
+    let fields = reader.fields(at, &known)?;
+    let cluster = fields.field("cluster");
+    let cluster = cluster.and_then(|at| reader.parsed(&at, name));
+    let mut prefix = |field| {
+        let at = fields.field(field);
+        let text = at.and_then(|at| reader.text(&at).map(str::to_owned));
+        text.unwrap_or_default()
+    };
+    Some(Kubernetes {
+        user_prefix: prefix("user_prefix"),
+        group_prefix: prefix("group_prefix"),
+        user: choice(reader, &fields, "user", USER_NAMES),
+        groups: reader.texts(&fields, "groups", TextMatch::parse),
+        cluster,
+    })
 }
 
 /// A route's prefix: "/" or the reading of a canonical path, without a slash at its end.
@@ -254,4 +288,140 @@ fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
         return Err(FORM);
     }
     Ok((host.to_ascii_lowercase(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::policy::check::{Known, unknown_names};
+    use crate::policy::json::{Object, from_json, to_json};
+    use crate::policy::kubernetes::{Cluster, Kubernetes, UserName};
+    use crate::policy::matcher::TextMatch;
+    use crate::policy::model::Transport;
+    use crate::policy::yaml::{SCHEMA, parse};
+
+    const TLS: &str = "tls: { server_name: k.svc, ca_file: /ca.pem }";
+
+    fn with(upstream: &str, kubernetes: &str) -> String {
+        format!(
+            "routes:\n  - name: k\n    host: k.example\n    upstream: {{ addresses: [\"k.svc:6443\"], {upstream} }}\n    kubernetes: {kubernetes}\n"
+        )
+    }
+
+    fn keys(text: &str) -> Vec<String> {
+        let faults = parse(text).map_or_else(|faults| faults, |_| Vec::new());
+        faults.into_iter().map(|fault| fault.key).collect()
+    }
+
+    #[test]
+    fn what_is_said_of_a_cluster_is_read_kept_and_published() {
+        let whole = "{ cluster: prod, user: mesh_identity, user_prefix: \"u:\", groups: [sre, \"team-*\"], group_prefix: \"g:\" }";
+        let policy = parse(&with(TLS, whole)).unwrap();
+        let expected = Kubernetes {
+            cluster: Some("prod".into()),
+            user: UserName::MeshIdentity,
+            user_prefix: "u:".to_owned(),
+            groups: Some(vec![
+                TextMatch::parse("sre").unwrap(),
+                TextMatch::parse("team-*").unwrap(),
+            ]),
+            group_prefix: "g:".to_owned(),
+        };
+        assert_eq!(policy.routes[0].kubernetes.as_ref(), Some(&expected));
+        assert_eq!(from_json(to_json(&policy)).unwrap(), policy);
+
+        let mesh = with("mtls: { spiffe_ids: [\"spiffe://td/ns/k/sa/k\"] }", "{}");
+        let mesh = parse(&mesh).unwrap();
+        assert_eq!(mesh.routes[0].kubernetes, Some(Kubernetes::default()));
+        assert_eq!(
+            mesh.routes[0].to_json()["kubernetes"],
+            serde_json::json!({})
+        );
+        assert_eq!(from_json(to_json(&mesh)).unwrap(), mesh);
+
+        let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+        let published = &schema["$defs"]["route"]["properties"]["kubernetes"];
+        assert_eq!(published["additionalProperties"], false);
+        let published = published["properties"].as_object().unwrap();
+        let written = policy.routes[0].to_json()["kubernetes"].clone();
+        let mut published: Vec<&String> = published.keys().collect();
+        let mut written: Vec<&String> = written.as_object().unwrap().keys().collect();
+        published.sort();
+        written.sort();
+        assert_eq!(published, written);
+    }
+
+    #[test]
+    fn what_cannot_be_said_of_a_cluster_is_a_fault() {
+        let mtls = "mtls: { spiffe_ids: [\"spiffe://td/ns/k/sa/k\"] }";
+        let prod = "{ cluster: prod }";
+        let at = |text: &str| keys(text).join(" ");
+        assert_eq!(at(&with(TLS, prod)), "");
+        assert_eq!(at(&with(TLS, "{}")), "routes[0].kubernetes.cluster");
+        assert_eq!(at(&with(mtls, prod)), "routes[0].kubernetes.cluster");
+        let odd = "{ cluster: prod, user_prefix: \"system:\", group_prefix: sys }";
+        assert_eq!(
+            at(&with(TLS, odd)),
+            "routes[0].kubernetes.user_prefix routes[0].kubernetes.group_prefix"
+        );
+        assert_eq!(
+            at(&with(TLS, "{ cluster: prod, user: name, zz: 1 }")),
+            "routes[0].kubernetes.user routes[0].kubernetes.zz"
+        );
+        let http2 = with(&format!("{TLS}, protocol: http2"), prod);
+        assert_eq!(at(&http2), "routes[0].upstream.protocol");
+        let tcp = with(&format!("{TLS}, protocol: tcp"), prod);
+        assert_eq!(at(&tcp), "routes[0].kubernetes");
+        let below =
+            with(TLS, prod).replace("    host: k.example", "    host: k.example\n    prefix: /k");
+        assert_eq!(at(&below), "routes[0].prefix");
+        let beside = format!(
+            "{}  - {{ name: l, host: k.example, prefix: /l, upstream: {{ addresses: [\"l:1\"], {TLS} }} }}\n",
+            with(TLS, prod)
+        );
+        assert_eq!(at(&beside), "routes[0].host");
+        let plain = with(TLS, &format!("{prod}\n    identity_headers: remote"));
+        assert_eq!(at(&plain), "routes[0].identity_headers");
+    }
+
+    #[test]
+    fn j4_a_credential_is_for_the_api_server_that_the_configuration_names() {
+        let known = Known {
+            clusters: vec![Cluster {
+                name: "prod".to_owned(),
+                transport: Transport::Tls {
+                    server_name: "k.svc".to_owned(),
+                    ca_file: Some("/ca.pem".to_owned()),
+                },
+                bearer_tokens: true,
+            }],
+            ..Known::default()
+        };
+        let faults = |upstream: &str, kubernetes: &str| {
+            let policy = parse(&with(upstream, kubernetes)).unwrap();
+            let faults = unknown_names(&policy, &known);
+            let faults = faults
+                .iter()
+                .map(|fault| format!("{}: {}", fault.key, fault.message));
+            faults.collect::<Vec<_>>().join("\n")
+        };
+        let prod = "{ cluster: prod }";
+        assert_eq!(faults(TLS, prod), "");
+        let unknown = faults(TLS, "{ cluster: test }");
+        assert!(
+            unknown.starts_with("routes[0].kubernetes.cluster: "),
+            "{unknown}"
+        );
+        for other in [
+            "tls: { server_name: evil.example, ca_file: /ca.pem }",
+            "tls: { server_name: k.svc, ca_file: /evil.pem }",
+            "tls: { server_name: k.svc }",
+        ] {
+            let said = faults(other, prod);
+            assert!(said.starts_with("routes[0].upstream: "), "{said}");
+            assert!(
+                said.contains("tls: { server_name: k.svc, ca_file: /ca.pem }"),
+                "{said}"
+            );
+        }
+    }
 }

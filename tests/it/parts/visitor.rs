@@ -49,7 +49,7 @@ impl Visitor {
             .tls_certs_merge(roots)
             .no_proxy();
         for host in [
-            "access", "grafana", "payroll", "releases", "lines", "nowhere",
+            "access", "grafana", "payroll", "releases", "lines", "k8s", "nowhere",
         ] {
             builder = builder.resolve(&format!("{host}.localhost"), loopback);
         }

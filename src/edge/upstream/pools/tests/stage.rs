@@ -166,6 +166,7 @@ pub(super) fn route(
         upstream_host: None,
         timeouts: RouteTimeouts::default(),
         allow_path_parameters: false,
+        kubernetes: None,
     };
     Arc::new(CompiledRoute {
         route,
