@@ -44,6 +44,8 @@ pub const SECTIONS: &[Section] = &[
     policy("Named people", "/console/named-people"),
     policy("Route groups", "/console/route-groups"),
     policy("Roles", "/console/roles"),
+    policy("Trusted issuers", "/console/issuers"),
+    policy("Service accounts", "/console/service-accounts"),
     policy("Tests", "/console/tests"),
     change("Drafts", "/console/drafts"),
     change("Revisions", "/console/revisions"),
