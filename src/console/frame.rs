@@ -45,6 +45,7 @@ pub const SECTIONS: &[Section] = &[
     policy("Route groups", "/console/route-groups"),
     policy("Roles", "/console/roles"),
     policy("Trusted issuers", "/console/issuers"),
+    policy("Service accounts", "/console/service-accounts"),
     policy("Tests", "/console/tests"),
     change("Drafts", "/console/drafts"),
     change("Revisions", "/console/revisions"),

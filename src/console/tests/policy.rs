@@ -12,8 +12,10 @@ use crate::audit::decision::{Decided, Decision};
 use crate::console::endpoints::ENDPOINTS;
 use crate::console::tests::HOSTILE;
 use crate::console::tests::stage::{Answered, POLICY, Stage, person};
+use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::model::Revision;
 use crate::secret::Token;
+use crate::snapshot;
 
 /// The policy with comments, which nobody else's edit may lose.
 fn commented() -> String {
@@ -317,6 +319,10 @@ async fn a_service_account_is_written_and_shown() {
     ];
     let saved = stage.post("/console/edit/save", &admin, &new).await;
     assert_eq!(saved.status, 303, "{}", saved.text);
+    // The change feed does so elsewhere.
+    let own = TrustDomain::parse("td").unwrap();
+    let loaded = snapshot::load(&stage.console.store, &own).await.unwrap();
+    stage.console.snapshots.publish(loaded.policy);
     let list = stage.open("/console/service-accounts", &admin).await;
     let page = stage.open("/console/service-accounts/backup", &admin).await;
     for shown in [list, page] {
