@@ -129,7 +129,8 @@ async fn within_time<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout(deadline, work)
+    // Boxed: whoever waits holds a pointer, and futures of whole requests do not nest too deep for the compiler.
+    tokio::time::timeout(deadline, Box::pin(work))
         .await
         .unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
 }
