@@ -222,7 +222,11 @@ impl Sessions {
     /// From memory only; takes no lock that anybody holds across an await, and does not touch the store.
     /// `NotCached` also when the session is due for a refresh that has to be waited for.
     pub fn cached(&self, cookie: TokenHash, host: &str) -> Lookup {
-        let found = self.bound(cookie, host);
+        self.used(self.bound(cookie, host))
+    }
+
+    /// What was found is used.
+    fn used(&self, found: Lookup) -> Lookup {
         if let Lookup::Live(session) = &found {
             session.touch(self.clock.now());
         }
@@ -286,14 +290,20 @@ impl Sessions {
                 },
             },
         };
-        self.up_to_date(session).await
+        self.renewed(session).await
     }
 
-    /// The session once its provider was asked, if that is due.
+    /// The session once its provider was asked, if that is due; its use is recorded.
     async fn up_to_date(
         &self,
         session: Arc<Session>,
     ) -> Result<Option<Arc<Session>>, SessionError> {
+        let session = self.renewed(session).await?;
+        Ok(session.inspect(|session| session.touch(self.clock.now())))
+    }
+
+    /// The same, and no use of the session.
+    async fn renewed(&self, session: Arc<Session>) -> Result<Option<Arc<Session>>, SessionError> {
         match session.refresh_due(self.clock.now()) {
             Due::Now => self.refreshed(&session).await,
             Due::Soon | Due::No => Ok(Some(session)),

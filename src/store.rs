@@ -110,6 +110,22 @@ impl Store {
     }
 }
 
+/// Where a list goes on that is ordered by time, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// What is of before this moment, in microseconds since the Unix epoch,
+    pub at: i64,
+    /// or of then and has a smaller id.
+    pub id: String,
+}
+
+impl After {
+    /// For a query; the beginning where there is none.
+    fn bounds(after: Option<&Self>) -> (i64, &str) {
+        after.map_or((i64::MAX, ""), |after| (after.at, &after.id))
+    }
+}
+
 fn unseal(sealer: &Sealer, purpose: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let sealed = STANDARD_NO_PAD
         .decode(sealed)

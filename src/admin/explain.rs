@@ -6,7 +6,7 @@ use crate::address::host::Host;
 use crate::admin::granted::History;
 use crate::admin::replay::Asked;
 use crate::admin::revisions::{Revisions, RevisionsError};
-use crate::audit::decision::Decided;
+use crate::audit::decision::{Decided, Recorded};
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
@@ -183,7 +183,13 @@ impl Revisions {
         let history = history.map_err(RevisionsError::from)?;
         let grants = history.at(decided.principal.as_deref(), at);
         let host = Host::parse(&decision.host).ok();
-        let asked = Asked::of(&decided, host.as_ref(), (at, &grants));
+        let asked = Asked {
+            principal: decided.principal.as_ref(),
+            recorded: &Recorded::from(decision),
+            host: host.as_ref(),
+            at,
+            grants: &grants,
+        };
         let found = asked.facts(&policy).map(|facts| found(&policy, &facts));
         let answer = Answer {
             revision: policy.revision,

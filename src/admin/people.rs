@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::roles::Permission;
-use crate::store::Store;
-use crate::store::people::{PeopleAfter, PersonId, PersonRecord};
+use crate::store::people::{PersonId, PersonRecord};
+use crate::store::{After, Store};
 
 /// How many recorded decisions tell of somebody's last uses.
 const LOOKED_AT: i64 = 300;
@@ -57,7 +57,7 @@ pub async fn list(
     store: &Store,
     actor: &Actor,
     contains: Option<&str>,
-    after: Option<&PeopleAfter>,
+    after: Option<&After>,
     limit: i64,
 ) -> Result<Vec<PersonRecord>, Failure> {
     actor.check(Permission::ReadSessions)?;

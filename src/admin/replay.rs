@@ -4,18 +4,17 @@
 //! recorded: to both they are unknown, which counts against the caller.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::host::Host;
 use crate::admin::granted::History;
 use crate::admin::revisions::{Revisions, RevisionsError};
-use crate::audit::decision::Decided;
+use crate::audit::decision::Recorded;
 use crate::audit::event::actor;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::identity::spiffe_id::MeshIdentity;
-use crate::policy::compile::{CompiledPolicy, CompiledRoute};
+use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Verdict};
 use crate::policy::model::{Policy, Revision};
 use crate::snapshot::{NOTHING, SnapshotError, load_revision};
@@ -149,8 +148,13 @@ impl Revisions {
                 requests += read.count;
                 let at = Timestamp::from_micros(read.last_at);
                 let grants = granted.at(read.principal.map(AsRef::as_ref), at);
-                let host = hosts.read(&read.recorded.host);
-                let asked = Asked::recorded(&read, host, (at, &grants));
+                let asked = Asked {
+                    principal: read.principal,
+                    recorded: &read.recorded,
+                    host: hosts.read(&read.recorded.host),
+                    at,
+                    grants: &grants,
+                };
                 let (before, after) = (before.outcome(&asked), after.outcome(&asked));
                 let Some(change) = change(&before, &after) else {
                     continue;
@@ -248,25 +252,22 @@ impl<'a> Side<'a> {
 
     /// What a recorded request comes to, at the time when it was last made.
     fn outcome(&mut self, asked: &Asked<'_>) -> Outcome {
-        let facts = asked.facts(self.policy);
-        match facts.map(|facts| self.policy.decide(&facts)) {
-            Some(Verdict::Allow { .. }) => {
-                let principal = asked.principal;
-                let identity = self.identity(principal);
+        let policy = self.policy;
+        let Some(facts) = asked.facts(policy) else {
+            return Outcome::Refused;
+        };
+        match policy.decide(&facts) {
+            Verdict::Allow { .. } => {
                 let is_somebody = |identity: &MeshIdentity| {
-                    let told = asked.route(self.policy).and_then(|route| {
-                        route.impersonation(principal.map(AsRef::as_ref), identity)
-                    });
+                    let told = facts.route.impersonation(facts.principal, identity);
                     told.is_none_or(|told| told.is_ok())
                 };
-                match identity.filter(is_somebody) {
-                    Some(identity) => Outcome::Allowed(identity),
-                    None => Outcome::Refused,
-                }
+                let identity = self.identity(asked.principal).filter(is_somebody);
+                identity.map_or(Outcome::Refused, Outcome::Allowed)
             }
-            Some(Verdict::SignIn | Verdict::StepUp { .. }) => Outcome::SignIn,
-            Some(Verdict::Ask { .. }) => Outcome::Asks,
-            Some(Verdict::Deny(_)) | None => Outcome::Refused,
+            Verdict::SignIn | Verdict::StepUp { .. } => Outcome::SignIn,
+            Verdict::Ask { .. } => Outcome::Asks,
+            Verdict::Deny(_) => Outcome::Refused,
         }
     }
 
@@ -274,77 +275,37 @@ impl<'a> Side<'a> {
         let known = self
             .identities
             .entry(principal.map(|known| Arc::as_ptr(known).addr()));
-        let identity = known.or_insert_with(|| {
-            let identity = self.policy.mesh_identity(principal.map(AsRef::as_ref));
-            identity.ok()
-        });
+        let identity = known
+            .or_insert_with(|| { self.policy.mesh_identity(principal.map(AsRef::as_ref)) }.ok());
         identity.clone()
     }
 }
 
 /// What was asked, with what was granted at a moment.
 pub(super) struct Asked<'a> {
-    principal: Option<&'a Arc<Principal>>,
+    /// Who asked.
+    pub(super) principal: Option<&'a Arc<Principal>>,
+    /// For what.
+    pub(super) recorded: &'a Recorded<'a>,
     /// `None`: what was recorded is no host, and no policy has a route for it.
-    host: Option<&'a Host>,
-    method: &'a str,
-    path: &'a str,
-    peer: IpAddr,
-    at: Timestamp,
-    grants: &'a [Grant],
+    pub(super) host: Option<&'a Host>,
+    /// The moment at which it counts as made.
+    pub(super) at: Timestamp,
+    /// What they could use then.
+    pub(super) grants: &'a [Grant],
 }
 
-impl<'a> Asked<'a> {
-    /// A recorded request, as if it were made at this moment.
-    pub(super) fn of(
-        decided: &'a Decided,
-        host: Option<&'a Host>,
-        (at, grants): (Timestamp, &'a [Grant]),
-    ) -> Self {
-        let decision = &decided.decision;
-        Self {
-            principal: decided.principal.as_ref(),
-            host,
-            method: &decision.method,
-            path: &decision.path,
-            peer: decision.peer,
-            at,
-            grants,
-        }
-    }
-
-    /// The same, as replays read it.
-    fn recorded(
-        read: &'a DecisionRead<'_>,
-        host: Option<&'a Host>,
-        (at, grants): (Timestamp, &'a [Grant]),
-    ) -> Self {
-        let recorded = &read.recorded;
-        Self {
-            principal: read.principal,
-            host,
-            method: &recorded.method,
-            path: &recorded.path,
-            peer: recorded.peer,
-            at,
-            grants,
-        }
-    }
-
-    /// Where it leads under a policy.
-    fn route<'f>(&self, policy: &'f CompiledPolicy) -> Option<&'f Arc<CompiledRoute>> {
-        policy.route(self.host?, self.path)
-    }
-
+impl Asked<'_> {
     /// What a policy has to decide; `None`: no route of it leads there.
     pub(super) fn facts<'f>(&'f self, policy: &'f CompiledPolicy) -> Option<Facts<'f>> {
+        let recorded = self.recorded;
         Some(Facts {
             principal: self.principal.map(AsRef::as_ref),
-            route: self.route(policy)?,
-            method: self.method,
-            path: self.path,
+            route: policy.route(self.host?, &recorded.path)?,
+            method: &recorded.method,
+            path: &recorded.path,
             now: self.at.to_jiff(),
-            peer: Some(self.peer),
+            peer: Some(recorded.peer),
             // Their values are not recorded.
             headers: None,
             grants: self.grants,

@@ -8,10 +8,10 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::roles::Permission;
 use crate::session::{EndReason, FamilyEnd, SessionError, SessionId, SessionRecord, Sessions};
-use crate::store::programs::{Program, ProgramsAfter};
-use crate::store::revoking::{SessionFilter, SessionsAfter};
+use crate::store::programs::Program;
+use crate::store::revoking::SessionFilter;
 use crate::store::token_families::GivenTokens;
-use crate::store::{Store, StoreError};
+use crate::store::{After, Store, StoreError};
 
 /// Sessions that end in one transaction; more take several.
 const AT_ONCE: i64 = 500;
@@ -74,7 +74,7 @@ impl SessionBook {
         &self,
         actor: &Actor,
         contains: Option<String>,
-        after: Option<&SessionsAfter>,
+        after: Option<&After>,
         (now, limit): (Timestamp, i64),
     ) -> Result<Vec<SessionRecord>, Failure> {
         actor.check(Permission::ReadSessions)?;
@@ -89,13 +89,13 @@ impl SessionBook {
     pub async fn programs(
         &self,
         actor: &Actor,
-        contains: Option<String>,
-        after: Option<&ProgramsAfter>,
+        contains: Option<&str>,
+        after: Option<&After>,
         (now, limit): (Timestamp, i64),
     ) -> Result<Vec<Program>, Failure> {
         actor.check(Permission::ReadSessions)?;
         let live = (self.live(now).used_since, limit);
-        let programs = self.store.programs(contains.as_deref(), after, live);
+        let programs = self.store.programs(contains, after, live);
         Ok(programs.await?)
     }
 
@@ -224,13 +224,13 @@ impl SessionBook {
         reason: &EndReason,
     ) -> Result<usize, StoreError> {
         let mut ended = 0;
-        let mut after: Option<SessionsAfter> = None;
+        let mut after: Option<After> = None;
         loop {
             let page = self.store.live_sessions(filter, after.as_ref(), AT_ONCE);
             let page = page.await?;
             let Some(last) = page.last() else { break };
-            after = Some(SessionsAfter {
-                last_seen: last.last_seen.micros(),
+            after = Some(After {
+                at: last.last_seen.micros(),
                 id: last.id.0.to_string(),
             });
             let mut ids: Vec<SessionId> = page.into_iter().map(|session| session.id).collect();

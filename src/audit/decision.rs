@@ -58,6 +58,18 @@ pub struct Recorded<'a> {
     pub peer: IpAddr,
 }
 
+impl<'a> From<&'a Decision> for Recorded<'a> {
+    fn from(decision: &'a Decision) -> Self {
+        Self {
+            host: (&decision.host).into(),
+            method: (&decision.method).into(),
+            path: (&decision.path).into(),
+            template: (&decision.template).into(),
+            peer: decision.peer,
+        }
+    }
+}
+
 /// A decision about somebody; `None` is somebody who was not signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {

@@ -12,7 +12,7 @@ use crate::cli::kubeconfig::merge::{Entries, merged};
 use crate::cli::person::access::Access;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::Home;
-use crate::cli::person::profile::{Profile, write_private};
+use crate::cli::person::profile::{Profile, unusable, write_private};
 use crate::cli::person::token_cache::Route;
 use crate::cli::person::{Output, PersonArguments, wait};
 
@@ -81,10 +81,6 @@ fn write(arguments: &KubeconfigArguments) -> Result<ExitCode, Fault> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn unusable(file: &Path, error: &dyn std::fmt::Display) -> Fault {
-    Fault::failed(format!("{} cannot be used: {error}", file.display()))
 }
 
 /// Where kubectl looks.

@@ -1,6 +1,9 @@
 //! Where a list goes on. A cursor is of a type of its own and read as such: a number stays a number, and nothing of it ever becomes SQL text.
 
 use crate::console::answer::Refused;
+use crate::console::link;
+use crate::store::After;
+use crate::web::parameters::Parameters;
 
 /// Reads a number of a query.
 pub fn number(text: &str) -> Result<i64, Refused> {
@@ -9,15 +12,7 @@ pub fn number(text: &str) -> Result<i64, Refused> {
     parsed.ok_or_else(|| Refused::Unreadable("The place in the list is no number.".to_owned()))
 }
 
-/// A moment and an id: where a list that is ordered by time goes on, although several things have the same time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct After {
-    /// In microseconds since the Unix epoch.
-    pub at: i64,
-    /// Of digits and lower-case letters.
-    pub id: String,
-}
-
+/// A moment and an id, since several things can have the same time; the id is of digits and lower-case letters.
 impl After {
     /// Reads what [`Self::text`] wrote.
     pub fn parse(text: &str) -> Result<Self, Refused> {
@@ -45,6 +40,50 @@ pub fn split<T>(mut found: Vec<T>, page: i64) -> (Vec<T>, bool) {
     let is_more = found.len() > page;
     found.truncate(page);
     (found, is_more)
+}
+
+/// What is asked of a list that is searched, and goes on page by page.
+pub struct Listing {
+    path: &'static str,
+    /// The text that is looked for, as it was typed.
+    pub contains: String,
+    /// Where this page begins.
+    pub after: Option<After>,
+}
+
+impl Listing {
+    /// Reads a query of the list at this path.
+    pub fn of(path: &'static str, query: &Parameters) -> Result<Self, Refused> {
+        Ok(Self {
+            path,
+            contains: query.one("q").unwrap_or_default().to_owned(),
+            after: query.one("after").map(After::parse).transpose()?,
+        })
+    }
+
+    /// The text that is looked for, if there is any.
+    pub fn wanted(&self) -> Option<&str> {
+        Some(self.contains.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// Cuts what was read with one more than a page has: the page, and the address of the next.
+    pub fn page<T>(
+        &self,
+        found: Vec<T>,
+        page: i64,
+        place: impl Fn(&T) -> After,
+    ) -> (Vec<T>, Option<String>) {
+        let (found, is_more) = split(found, page);
+        let last = found.last().filter(|_| is_more);
+        let older = last.map(|last| {
+            let parameters = [
+                ("q", self.contains.as_str()),
+                ("after", &place(last).text()),
+            ];
+            link::with_query(self.path, &parameters)
+        });
+        (found, older)
+    }
 }
 
 #[cfg(test)]

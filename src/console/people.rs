@@ -6,13 +6,13 @@ use axum::extract::State;
 use crate::admin::people;
 use crate::console::Shared;
 use crate::console::answer::{Answer, page};
-use crate::console::cursor::{After, split};
+use crate::console::cursor::Listing;
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Visit};
 use crate::console::link;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
 use crate::policy::compile::CompiledPolicy;
-use crate::store::people::PeopleAfter;
+use crate::store::After;
 use crate::web::moment::Moment;
 
 /// People of one page.
@@ -82,30 +82,12 @@ struct PeoplePage {
 /// `GET /console/people`.
 pub(super) async fn list(State(console): Shared, visit: Visit, Query(query): Query) -> Answer {
     let now = console.clock.now();
-    let contains = query.one("q").unwrap_or_default().to_owned();
-    let after = query.one("after").map(After::parse).transpose()?;
-    let is_first = after.is_none();
-    let after = after.map(|after| PeopleAfter {
-        last_seen: after.at,
-        id: after.id,
-    });
-    let wanted = Some(contains.as_str()).filter(|text| !text.is_empty());
-    let found = people::list(
-        &console.store,
-        &visit.actor,
-        wanted,
-        after.as_ref(),
-        PAGE + 1,
-    );
-    let (shown, is_more) = split(found.await?, PAGE);
-    let last = shown.last().filter(|_| is_more);
-    let older = last.map(|last| {
-        let after = After {
-            at: last.last_seen.micros(),
-            id: last.id.as_str().to_owned(),
-        };
-        let parameters = [("q", contains.as_str()), ("after", &after.text())];
-        link::with_query("/console/people", &parameters)
+    let listing = Listing::of("/console/people", &query)?;
+    let (wanted, after) = (listing.wanted(), listing.after.as_ref());
+    let found = people::list(&console.store, &visit.actor, wanted, after, PAGE + 1);
+    let (shown, older) = listing.page(found.await?, PAGE, |person| After {
+        at: person.last_seen.micros(),
+        id: person.id.as_str().to_owned(),
     });
     let policy = console.snapshots.current();
     let rows = shown.iter().map(|person| Row {
@@ -121,9 +103,9 @@ pub(super) async fn list(State(console): Shared, visit: Visit, Query(query): Que
     page(&PeoplePage {
         frame: Frame::of(&visit, "People"),
         rows: rows.collect(),
-        contains,
+        contains: listing.contains,
         older,
-        is_first,
+        is_first: listing.after.is_none(),
     })
 }
 

@@ -6,12 +6,13 @@ use axum::extract::State;
 use crate::clock::Timestamp;
 use crate::console::Shared;
 use crate::console::answer::{Answer, page};
-use crate::console::cursor::{After, split};
+use crate::console::cursor::Listing;
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Visit};
 use crate::console::link;
+use crate::store::After;
 use crate::store::people::PersonId;
-use crate::store::programs::{Program, ProgramsAfter};
+use crate::store::programs::Program;
 use crate::web::moment::Moment;
 
 /// Programs of one page.
@@ -68,34 +69,22 @@ struct ProgramsPage {
 /// `GET /console/programs`.
 pub(super) async fn list(State(console): Shared, visit: Visit, Query(query): Query) -> Answer {
     let now = console.clock.now();
-    let contains = query.one("q").unwrap_or_default().to_owned();
-    let after = query.one("after").map(After::parse).transpose()?;
-    let is_first = after.is_none();
-    let after = after.map(|after| ProgramsAfter {
-        at: after.at,
-        id: after.id,
-    });
-    let wanted = Some(contains.clone()).filter(|text| !text.is_empty());
+    let listing = Listing::of("/console/programs", &query)?;
+    let after = listing.after.as_ref();
     let found = console
         .book
-        .programs(&visit.actor, wanted, after.as_ref(), (now, PAGE + 1))
+        .programs(&visit.actor, listing.wanted(), after, (now, PAGE + 1))
         .await?;
-    let (shown, is_more) = split(found, PAGE);
-    let last = shown.last().filter(|_| is_more);
-    let older = last.map(|last| {
-        let after = After {
-            at: last.given.at.micros(),
-            id: last.given.family.id.0.to_string(),
-        };
-        let parameters = [("q", contains.as_str()), ("after", &after.text())];
-        link::with_query("/console/programs", &parameters)
+    let (shown, older) = listing.page(found, PAGE, |program| After {
+        at: program.given.at.micros(),
+        id: program.given.family.id.0.to_string(),
     });
     page(&ProgramsPage {
         frame: Frame::of(&visit, "Programs"),
         rows: shown.iter().map(|program| Row::of(program, now)).collect(),
         older,
-        is_first,
-        contains,
+        is_first: listing.after.is_none(),
+        contains: listing.contains,
     })
 }
 

@@ -8,15 +8,15 @@ use crate::clock::Timestamp;
 use crate::console::Console;
 use crate::console::Shared;
 use crate::console::answer::{Answer, Refused, page, see_other};
-use crate::console::cursor::{After, split};
+use crate::console::cursor::Listing;
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
 use crate::console::link;
 use crate::policy::roles::Permission;
 use crate::session::SessionRecord;
 use crate::session::open::Open;
+use crate::store::After;
 use crate::store::people::PersonId;
-use crate::store::revoking::SessionsAfter;
 use crate::web::moment::Moment;
 use crate::web::parameters::Parameters;
 
@@ -107,28 +107,16 @@ struct SessionsPage {
 /// `GET /console/sessions`.
 pub(super) async fn list(State(console): Shared, visit: Visit, Query(query): Query) -> Answer {
     let now = console.clock.now();
-    let contains = query.one("q").unwrap_or_default().to_owned();
-    let after = query.one("after").map(After::parse).transpose()?;
-    let is_first = after.is_none();
-    let after = after.map(|after| SessionsAfter {
-        last_seen: after.at,
-        id: after.id,
-    });
-    let wanted = Some(contains.clone()).filter(|text| !text.is_empty());
+    let listing = Listing::of("/console/sessions", &query)?;
+    let (wanted, after) = (listing.wanted().map(str::to_owned), listing.after.as_ref());
     let found = console
         .book
-        .list(&visit.actor, wanted, after.as_ref(), (now, PAGE + 1))
+        .list(&visit.actor, wanted, after, (now, PAGE + 1))
         .await?;
     let (sessions, people) = console.book.count(&visit.actor, now).await?;
-    let (shown, is_more) = split(found, PAGE);
-    let last = shown.last().filter(|_| is_more);
-    let older = last.map(|last| {
-        let after = After {
-            at: last.last_seen.micros(),
-            id: last.id.0.to_string(),
-        };
-        let parameters = [("q", contains.as_str()), ("after", &after.text())];
-        link::with_query("/console/sessions", &parameters)
+    let (shown, older) = listing.page(found, PAGE, |session| After {
+        at: session.last_seen.micros(),
+        id: session.id.0.to_string(),
     });
     let rows = shown
         .iter()
@@ -137,10 +125,10 @@ pub(super) async fn list(State(console): Shared, visit: Visit, Query(query): Que
         frame: Frame::of(&visit, "Sessions"),
         rows: rows.collect(),
         older,
-        is_first,
+        is_first: listing.after.is_none(),
         sessions,
         people,
-        contains,
+        contains: listing.contains,
         may_end: visit.actor.may(Permission::EndSessions),
     })
 }

@@ -181,7 +181,7 @@ impl Entry {
     /// Who reads an answer of ours, once it is known where the request leads: what speaks to an API server understands what such a server answers.
     pub fn audience(&self, asking: Audience) -> Audience {
         let routed = self.routed.as_ref();
-        let cluster = routed.filter(|routed| routed.route().route.kubernetes.is_some());
+        let cluster = routed.filter(|routed| routed.leads_to_a_cluster());
         match (asking, cluster) {
             (Audience::Program | Audience::Grpc, Some(routed)) => {
                 match routed.request().path.as_str() {

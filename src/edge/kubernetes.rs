@@ -90,17 +90,15 @@ fn credential(cluster: &ClusterConfig) -> Result<HeaderValue, String> {
 /// What an API server serves is for programs. A browser that was signed in there would run scripts of whatever pod is looked at through the server with all
 /// that its person may do.
 pub fn check(routed: &Routed, audience: Audience) -> Result<(), Refused> {
-    let is_cluster = routed.route().route.kubernetes.is_some();
     match audience {
-        Audience::Navigation if is_cluster => Err(Refused::OnlyKubectl),
+        Audience::Navigation if routed.leads_to_a_cluster() => Err(Refused::OnlyKubectl),
         _ => Ok(()),
     }
 }
 
 /// For the same reason no cookie counts there.
 pub fn check_caller(routed: &Routed, caller: &Caller) -> Result<(), Refused> {
-    let is_cluster = routed.route().route.kubernetes.is_some();
-    if is_cluster && caller.rides_on_a_cookie() {
+    if routed.leads_to_a_cluster() && caller.rides_on_a_cookie() {
         return Err(Refused::OnlyKubectl);
     }
     Ok(())
@@ -109,10 +107,9 @@ pub fn check_caller(routed: &Routed, caller: &Caller) -> Result<(), Refused> {
 /// That an API server knows nobody is about the edge: nothing of the client's proves anything there. Passed on, it would make kubectl ask its user to sign in
 /// again. What a pod behind the API server's own proxy says is another matter.
 pub fn check_answer<B>(routed: &Routed, answer: &Response<B>) -> Result<(), Refused> {
-    let is_cluster = routed.route().route.kubernetes.is_some();
     let is_unknown = answer.status() == StatusCode::UNAUTHORIZED;
-    let is_of_a_pod = routed.request().path.split('/').any(|part| part == "proxy");
-    if is_cluster && is_unknown && !is_of_a_pod {
+    let is_of_a_pod = || routed.request().path.split('/').any(|part| part == "proxy");
+    if routed.leads_to_a_cluster() && is_unknown && !is_of_a_pod() {
         return Err(Refused::CredentialRefused);
     }
     Ok(())

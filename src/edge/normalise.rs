@@ -14,7 +14,6 @@ use crate::address::host::{Host, HostFault};
 use crate::address::origin::Origin;
 use crate::address::path::{PathFault, check_query, examine_path};
 use crate::edge::framing::head::{FramingFault, METHODS};
-use crate::edge::headers::upgrade_to;
 use crate::edge::worker::ConnectionInfo;
 use crate::policy::when::RequestHeaders;
 
@@ -105,11 +104,12 @@ fn framing_status(fault: FramingFault) -> StatusCode {
     }
 }
 
-/// Reads a request in the only way, or says why there is none. `header_names` are those that rules look at.
+/// Reads a request in the only way, or says why there is none. `header_names` are those that rules look at; whether it is an upgrade was found out before.
 pub fn normalise(
     connection: &ConnectionInfo,
     request: &Parts,
     header_names: &[Arc<str>],
+    is_upgrade: bool,
 ) -> Result<Normalised, RequestFault> {
     if !METHODS.contains(&request.method.as_str()) || request.method == Method::CONNECT {
         return Err(RequestFault::Method);
@@ -140,7 +140,7 @@ pub fn normalise(
         path: request.uri.path().to_owned(),
         query: request.uri.query().map(str::to_owned),
         has_path_parameters: shape.has_path_parameters,
-        is_upgrade: upgrade_to(request.version, &request.headers).is_some(),
+        is_upgrade,
         peer: connection.peer.ip(),
         headers: RequestHeaders::read(header_names, |name| {
             let lines = request.headers.get_all(name).into_iter();
@@ -233,7 +233,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        normalise(&connection, &parts, &[])
+        normalise(&connection, &parts, &[], false)
             .map_or_else(|fault| fault.status(), |_| StatusCode::OK)
             .as_u16()
     }
@@ -300,7 +300,7 @@ mod tests {
             let request = Request::get("/").header("host", "app.example");
             let request = request.header(name, value).body(()).unwrap();
             let connection = connection(Version::HTTP_11);
-            normalise(&connection, &request.into_parts().0, read)
+            normalise(&connection, &request.into_parts().0, read, false)
                 .map_or_else(|fault| fault.status(), |_| StatusCode::OK)
                 .as_u16()
         };

@@ -120,7 +120,8 @@ impl<U: Upstreams> Worker<U> {
     ) -> Result<Ending, Refused> {
         let policy = self.policy();
         let rules_read = policy.policy.header_names();
-        let normalised = Rc::new(normalise(connection, &head, rules_read)?);
+        let is_upgrade = client.is_some();
+        let normalised = Rc::new(normalise(connection, &head, rules_read, is_upgrade)?);
         entry.normalised(&normalised);
         if headers::has_looped(&head.headers) {
             return Err(Refused::Loop);

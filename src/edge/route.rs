@@ -75,10 +75,15 @@ impl Routed {
         &self.request
     }
 
+    /// Whether it leads to a Kubernetes API server.
+    pub fn leads_to_a_cluster(&self) -> bool {
+        self.route.route.kubernetes.is_some()
+    }
+
     /// The method as access rules see it. What opens a way into a cluster's pods, as `kubectl exec` does, is a `POST` to them, also where WebSockets make a
     /// `GET` of it: whoever may only read may not do that.
     pub fn method_for_rules(&self) -> &str {
-        if self.request.is_upgrade && self.route.route.kubernetes.is_some() {
+        if self.request.is_upgrade && self.leads_to_a_cluster() {
             return "POST";
         }
         self.request.method.as_str()

@@ -46,26 +46,19 @@ impl OAuth {
             return Err(OAuthFault::TooManyRequests);
         }
         let asked = Asked::read(info, request).await?;
-        match asked.required("grant_type")? {
-            CLIENT_CREDENTIALS => {
-                let given = self.by_service_account(&asked).await;
-                if let Err(fault) = &given {
-                    self.tell_refused(&asked, fault).await;
-                }
-                given
-            }
+        let grant = asked.required("grant_type")?;
+        let given = match grant {
             "authorization_code" => self.by_code(&asked).await,
             "refresh_token" => self.by_refresh(&asked).await,
             DEVICE_GRANT => self.by_device(&asked).await,
-            EXCHANGE_GRANT => {
-                let exchanged = self.by_exchange(&asked).await;
-                if let Err(fault) = &exchanged {
-                    self.tell_refused(&asked, fault).await;
-                }
-                exchanged
-            }
+            CLIENT_CREDENTIALS => self.by_service_account(&asked).await,
+            EXCHANGE_GRANT => self.by_exchange(&asked).await,
             _ => Err(OAuthFault::UnsupportedGrantType),
+        };
+        if let (CLIENT_CREDENTIALS | EXCHANGE_GRANT, Err(fault)) = (grant, &given) {
+            self.tell_refused(&asked, fault).await;
         }
+        given
     }
 }
 

@@ -122,11 +122,8 @@ impl Sessions {
         let Some(family) = self.families.known(id) else {
             return Lookup::NotCached;
         };
-        match self.judged(family.session.newest()) {
-            Lookup::Live(session) => {
-                session.touch(self.clock.now());
-                Lookup::Live(Granted { family, session })
-            }
+        match self.used(self.judged(family.session.newest())) {
+            Lookup::Live(session) => Lookup::Live(Granted { family, session }),
             Lookup::None => Lookup::None,
             Lookup::NotCached => Lookup::NotCached,
         }
@@ -153,7 +150,6 @@ impl Sessions {
         let session = self.up_to_date(session).await?;
         Ok(session
             .filter(|_| !family.has_ended())
-            .inspect(|session| session.touch(self.clock.now()))
             .map(|session| Granted { family, session }))
     }
 
@@ -171,10 +167,7 @@ impl Sessions {
             return Ok(None);
         };
         match self.admitted(record).await? {
-            Some(session) => {
-                let session = self.up_to_date(session).await?;
-                Ok(session.inspect(|session| session.touch(self.clock.now())))
-            }
+            Some(session) => self.up_to_date(session).await,
             None => Ok(None),
         }
     }

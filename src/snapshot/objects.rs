@@ -118,9 +118,8 @@ pub fn to_text(objects: &[PolicyObject], policy: &Policy) -> String {
 pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
     let mut sorted: Vec<&PolicyObject> = objects.iter().collect();
     sorted.sort_by_key(|object| (object.kind, object.position));
-    let (rules, others): (Vec<_>, Vec<_>) = { sorted.iter().copied() }
-        .filter(|object| object.kind != ObjectKind::Part)
-        .partition(|object| object.kind == ObjectKind::Rule);
+    let are_rules = |object: &&PolicyObject| object.kind == ObjectKind::Rule;
+    let (rules, others): (Vec<_>, Vec<_>) = sorted.iter().copied().partition(are_rules);
     let json = json_of(&others)?;
     match read_rules(&rules)? {
         Some(rules) => json::from_json_with(json, rules).map_err(SnapshotError::Faults),

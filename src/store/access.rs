@@ -140,11 +140,9 @@ impl Store {
                 &asked.reason,
                 asked.lasting.as_secs(),
             );
-            transaction.tell(&[event], asked.at).await?;
             transaction
-                .append(&[Change::RequestsChanged], asked.at)
+                .commit_with(&[event], Change::RequestsChanged, asked.at)
                 .await?;
-            transaction.commit().await?;
             Ok(Opened::Waits(asked.id.clone()))
         })
         .await
@@ -172,11 +170,9 @@ impl Store {
             transaction.insert_grant(granted).await?;
             let until = granted.until.rfc3339();
             let event = Event::access_granted(about(asked, session), &granted.by, &until);
-            transaction.tell(&[event], granted.at).await?;
             transaction
-                .append(&[Change::GrantsChanged], granted.at)
+                .commit_with(&[event], Change::GrantsChanged, granted.at)
                 .await?;
-            transaction.commit().await?;
             Ok(true)
         })
         .await
@@ -222,11 +218,7 @@ impl Store {
                 &asked.reason,
                 &granted.until.rfc3339(),
             );
-            transaction.tell(&[event], granted.at).await?;
-            transaction
-                .append(&[Change::GrantsChanged], granted.at)
-                .await?;
-            transaction.commit().await?;
+            transaction.commit_with(&[event], Change::GrantsChanged, granted.at).await?;
             Ok(Taken::Granted(asked.id.clone()))
         })
         .await
@@ -273,11 +265,9 @@ impl Store {
             if !transaction.close_request(closing).await? {
                 return Ok(false);
             }
-            transaction.tell(&[event], closing.at).await?;
             transaction
-                .append(&[Change::RequestsChanged], closing.at)
+                .commit_with(&[event], Change::RequestsChanged, closing.at)
                 .await?;
-            transaction.commit().await?;
             Ok(true)
         })
         .await
@@ -305,9 +295,9 @@ impl Store {
                 return Ok(false);
             }
             let event = Event::access_ended(of_grant(grant, session), Some(by), how.as_str());
-            transaction.tell(&[event], now).await?;
-            transaction.append(&[Change::GrantsChanged], now).await?;
-            transaction.commit().await?;
+            transaction
+                .commit_with(&[event], Change::GrantsChanged, now)
+                .await?;
             Ok(true)
         })
         .await
@@ -335,9 +325,9 @@ impl Store {
                 return Ok(false);
             }
             let event = Event::access_reviewed(of_grant(grant, session), by, note);
-            transaction.tell(&[event], now).await?;
-            transaction.append(&[Change::RequestsChanged], now).await?;
-            transaction.commit().await?;
+            transaction
+                .commit_with(&[event], Change::RequestsChanged, now)
+                .await?;
             Ok(true)
         })
         .await

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::audit::event::Event;
 use crate::clock::Timestamp;
 use crate::policy::model::Revision;
 use crate::session::{FamilyId, SessionId};
@@ -152,6 +153,18 @@ impl Transaction {
             self.announce().await?;
         }
         Ok(())
+    }
+
+    /// Ends with what tells of it: its events, and the change that every replica hears of.
+    pub(in crate::store) async fn commit_with(
+        mut self,
+        events: &[Event],
+        change: Change,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.tell(events, at).await?;
+        self.append(&[change], at).await?;
+        self.commit().await
     }
 }
 

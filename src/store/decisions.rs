@@ -98,16 +98,21 @@ fn read_line<'a>(
             "-" => None,
             id => Some(known.0.get(id).ok_or_else(|| not_whole(line))?),
         },
-        recorded: recorded.map_err(|fault| senseless(line, &fault))?,
+        recorded: recorded.map_err(|fault| senseless(named(line), &fault))?,
         count,
         last_at,
     })
 }
 
+/// What a fault says of a line: everything but the decision itself.
+fn named(line: &str) -> &str {
+    line.split(" {").next().unwrap_or_default()
+}
+
 fn not_whole(line: &str) -> StoreError {
     StoreError::Inconsistent {
         table: "decisions",
-        id: line.to_owned(),
+        id: named(line).to_owned(),
         what: "the row is not whole".to_owned(),
     }
 }

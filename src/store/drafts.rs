@@ -222,9 +222,7 @@ impl Store {
             let event = told(id, 1, content.parent, &content.text, |about| {
                 Event::draft(DraftStep::Saved, doer, about)
             });
-            transaction.tell(&[event], now).await?;
-            transaction.append(&[Change::DraftsChanged], now).await?;
-            transaction.commit().await?;
+            transaction.commit_with(&[event], Change::DraftsChanged, now).await?;
             Ok(Some(id))
         })
         .await
@@ -265,9 +263,7 @@ impl Store {
             let event = told(seen.id, version, content.parent, &content.text, |about| {
                 Event::draft(step, doer, about)
             });
-            transaction.tell(&[event], now).await?;
-            transaction.append(&[Change::DraftsChanged], now).await?;
-            transaction.commit().await?;
+            transaction.commit_with(&[event], Change::DraftsChanged, now).await?;
             Ok(true)
         })
         .await
@@ -295,9 +291,9 @@ impl Store {
                     .await?;
             }
             let event = seen.tell(|about| Event::draft(step, doer, about));
-            transaction.tell(&[event], now).await?;
-            transaction.append(&[Change::DraftsChanged], now).await?;
-            transaction.commit().await?;
+            transaction
+                .commit_with(&[event], Change::DraftsChanged, now)
+                .await?;
             Ok(true)
         })
         .await

@@ -5,7 +5,7 @@ use crate::identity::principal::{Groups, Principal};
 use crate::secret::sha256;
 use crate::store::audit::escaped;
 use crate::store::dialect::{Transaction, args};
-use crate::store::{Store, StoreError, within};
+use crate::store::{After, Store, StoreError, within};
 
 /// Identifies a person, who is (issuer, subject), in addresses and rows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,25 +82,16 @@ impl TryFrom<PersonRow> for PersonRecord {
     }
 }
 
-/// Where a list of people goes on.
-#[derive(Clone, Debug)]
-pub struct PeopleAfter {
-    /// Those seen before this, or then and with a smaller id.
-    pub last_seen: i64,
-    /// See above.
-    pub id: String,
-}
-
 impl Store {
     /// People whose names, groups or provider contain a text, those seen last first.
     pub async fn people(
         &self,
         contains: Option<&str>,
-        after: Option<&PeopleAfter>,
+        after: Option<&After>,
         limit: i64,
     ) -> Result<Vec<PersonRecord>, StoreError> {
         let pattern = contains.map(|text| format!("%{}%", escaped(&text.to_lowercase())));
-        let (at, id) = after.map_or((i64::MAX, ""), |after| (after.last_seen, &after.id));
+        let (at, id) = After::bounds(after);
         let rows: Vec<PersonRow> = within(self.database.fetch(
             "SELECT id, principal, first_seen, last_seen FROM people \
              WHERE (last_seen, id) < ($1, $2) \

@@ -375,10 +375,8 @@ impl Store {
             {
                 return Ok(Written::Overtaken);
             }
-            transaction.tell(&new.events(revision), at).await?;
             let change = Change::PolicyRevision(revision);
-            transaction.append(&[change], at).await?;
-            transaction.commit().await?;
+            transaction.commit_with(&new.events(revision), change, at).await?;
             Ok(Written::Revision(revision))
         })
         .await

@@ -7,7 +7,7 @@ use crate::store::changes::Change;
 use crate::store::dialect::args;
 use crate::store::people::PersonId;
 use crate::store::sessions::{SessionRow, sessions_that};
-use crate::store::{Store, StoreError, within};
+use crate::store::{After, Store, StoreError, within};
 
 /// Which live sessions are wanted; all that is present must fit.
 #[derive(Clone, Debug)]
@@ -34,15 +34,6 @@ impl SessionFilter {
     }
 }
 
-/// Where a list of sessions goes on.
-#[derive(Clone, Debug)]
-pub struct SessionsAfter {
-    /// Those used before this, or then and with a smaller id.
-    pub last_seen: i64,
-    /// See above.
-    pub id: String,
-}
-
 /// The filter's conditions, from the third placeholder on.
 macro_rules! live_that {
     ($rest:literal) => {
@@ -61,10 +52,10 @@ impl Store {
     pub async fn live_sessions(
         &self,
         filter: &SessionFilter,
-        after: Option<&SessionsAfter>,
+        after: Option<&After>,
         limit: i64,
     ) -> Result<Vec<SessionRecord>, StoreError> {
-        let (at, id) = after.map_or((i64::MAX, ""), |after| (after.last_seen, &after.id));
+        let (at, id) = After::bounds(after);
         let [contains, issuer, subject, label] = conditions(filter);
         let rows: Vec<SessionRow> = within(self.database.fetch(
             sessions_that!(live_that!(

@@ -281,10 +281,8 @@ impl Store {
             let Some(event) = transaction.end_row(id, &reason, now).await? else {
                 return Ok(false);
             };
-            transaction.tell(&[event], now).await?;
             let change = Change::SessionEnded(id.clone());
-            transaction.append(&[change], now).await?;
-            transaction.commit().await?;
+            transaction.commit_with(&[event], change, now).await?;
             Ok(true)
         })
         .await

@@ -122,7 +122,13 @@ impl Store {
                 return Ok(false);
             }
             self.insert_key(&mut transaction, key).await?;
-            finish(transaction, std::slice::from_ref(event), key.created_at).await?;
+            transaction
+                .commit_with(
+                    std::slice::from_ref(event),
+                    Change::SigningKeys,
+                    key.created_at,
+                )
+                .await?;
             Ok(true)
         })
         .await
@@ -156,7 +162,7 @@ impl Store {
             if self.succeed(&mut transaction, successor).await? {
                 events.push(made_event);
             }
-            finish(transaction, &events, now).await?;
+            transaction.commit_with(&events, Change::SigningKeys, now).await?;
             Ok(true)
         })
         .await
@@ -280,14 +286,4 @@ impl Transaction {
             .await?;
         Ok(newest.into_iter().next().map(|(kid,)| kid))
     }
-}
-
-async fn finish(
-    mut transaction: Transaction,
-    events: &[Event],
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    transaction.tell(events, at).await?;
-    transaction.append(&[Change::SigningKeys], at).await?;
-    transaction.commit().await
 }

@@ -137,10 +137,25 @@ const OF_REFRESH_TOKEN: &str = "SELECT f.id, f.session, f.client, f.key_thumbpri
      JOIN token_families f ON f.id = r.family JOIN sessions s ON s.id = f.session \
      WHERE r.hash = $1 AND f.ended_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2";
 
+/// Reads [`GivenRow`]s, and whose they are, of families that are still good; `$rest` has its placeholders from the third on, behind the time and `used_since`.
+macro_rules! given_that {
+    ($rest:literal) => {
+        concat!(
+            "SELECT f.id, f.session, f.client, f.key_thumbprint, f.acting, f.how, f.peer, f.created_at, \
+             (SELECT MAX(r.created_at) FROM refresh_tokens r WHERE r.family = f.id) AS renewed_at, s.principal \
+             FROM token_families f JOIN sessions s ON s.id = f.session \
+             WHERE f.ended_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $1 AND s.last_seen >= $2 ",
+            $rest
+        )
+    };
+}
+
+pub(in crate::store) use given_that;
+
 #[derive(sqlx::FromRow)]
 pub(in crate::store) struct GivenRow {
     id: String,
-    pub(in crate::store) session: String,
+    session: String,
     client: String,
     key_thumbprint: Option<String>,
     acting: Option<String>,
@@ -370,12 +385,10 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<GivenTokens>, StoreError> {
         let rows: Vec<GivenRow> = within(self.database.fetch(
-            "SELECT f.id, f.session, f.client, f.key_thumbprint, f.acting, f.how, f.peer, f.created_at, \
-             (SELECT MAX(r.created_at) FROM refresh_tokens r WHERE r.family = f.id) AS renewed_at \
-             FROM token_families f JOIN sessions s ON s.id = f.session \
-             WHERE s.issuer = $1 AND s.subject = $2 AND f.ended_at IS NULL AND s.ended_at IS NULL \
-             AND s.expires_at > $3 AND s.last_seen >= $4 ORDER BY f.created_at DESC, f.id LIMIT $5",
-            args![issuer, subject, self.clock.now(), used_since, limit],
+            given_that!(
+                "AND s.issuer = $3 AND s.subject = $4 ORDER BY f.created_at DESC, f.id LIMIT $5"
+            ),
+            args![self.clock.now(), used_since, issuer, subject, limit],
         ))
         .await?;
         rows.into_iter().map(GivenRow::given).collect()

@@ -24,10 +24,10 @@ use wayleave::store::audit::EventFilter;
 use wayleave::store::changes::{Change, FeedPoint};
 use wayleave::store::decisions::{DecisionCursor, KnownPrincipals};
 use wayleave::store::edges::EdgeRecord;
-use wayleave::store::people::{PeopleAfter, PersonId};
+use wayleave::store::people::PersonId;
 use wayleave::store::policy::{ObjectKind, PolicyObject, Written};
-use wayleave::store::revoking::{SessionFilter, SessionsAfter};
-use wayleave::store::{Store, StoreError};
+use wayleave::store::revoking::SessionFilter;
+use wayleave::store::{After, Store, StoreError};
 use wayleave::token::access::AccessToken;
 use wayleave::token::assertion::Minter;
 
@@ -1093,8 +1093,8 @@ async fn people_and_counts_are_kept_where_they_happen(place: Place) {
     };
     assert_eq!(alice.id, PersonId::of(&principal()));
     assert_eq!(store.people(Some("subject"), None, 10).await.unwrap(), []);
-    let after = PeopleAfter {
-        last_seen: alice.last_seen.micros(),
+    let after = After {
+        at: alice.last_seen.micros(),
         id: alice.id.as_str().to_owned(),
     };
     assert_eq!(store.people(None, Some(&after), 10).await.unwrap(), []);
@@ -1119,7 +1119,7 @@ async fn sessions_are_listed_and_revoked(place: Place) {
     place.clock.advance(Duration::from_secs(1));
     let (two, _) = session(&store, &place.clock, "two").await;
     let all = SessionFilter::since(one.created_at);
-    let ids = async |filter: &SessionFilter, after: Option<&SessionsAfter>| {
+    let ids = async |filter: &SessionFilter, after: Option<&After>| {
         let found = store.live_sessions(filter, after, 10).await.unwrap();
         found
             .into_iter()
@@ -1128,8 +1128,8 @@ async fn sessions_are_listed_and_revoked(place: Place) {
     };
     assert_eq!(ids(&all, None).await, [two.id.clone(), one.id.clone()]);
     assert_eq!(store.count_sessions(&all).await.unwrap(), (2, 1));
-    let after = SessionsAfter {
-        last_seen: two.last_seen.micros(),
+    let after = After {
+        at: two.last_seen.micros(),
         id: two.id.0.to_string(),
     };
     assert_eq!(ids(&all, Some(&after)).await, std::slice::from_ref(&one.id));

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::cli::client::Refusal;
 use crate::cli::person::fault::Fault;
-use crate::cli::person::profile::{Profile, is_loopback};
+use crate::cli::person::profile::{self, Profile, is_loopback};
 use crate::clock::{Clock, SystemClock};
 use crate::token::dpop::prover::Prover;
 
@@ -203,7 +203,7 @@ fn builder(profile: &Profile, host: &Url) -> Result<ClientBuilder, Fault> {
     }
     if let Some(file) = &profile.ca_file {
         let unusable = |why: &dyn std::fmt::Display| {
-            Fault::failed(format!("{} cannot be used: {why}", file.display()))
+            profile::unusable(file, why)
                 .next("give another with --ca-file FILE: a person with `wayleave login`")
         };
         let pem = std::fs::read(file).map_err(|error| unusable(&error))?;

@@ -168,7 +168,8 @@ impl Profile {
     }
 }
 
-fn unusable(file: &Path, error: &dyn std::fmt::Display) -> Fault {
+/// A file that cannot be read or written, or is not what it should be.
+pub(in crate::cli) fn unusable(file: &Path, error: &dyn std::fmt::Display) -> Fault {
     Fault::failed(format!("{} cannot be used: {error}", file.display()))
 }
 

@@ -97,9 +97,7 @@ impl Store {
             }
             let step = DraftStep::Approved(message);
             let event = seen.tell(|about| Event::draft(step, doer, about));
-            transaction.tell(&[event], now).await?;
-            transaction.append(&[Change::DraftsChanged], now).await?;
-            transaction.commit().await?;
+            transaction.commit_with(&[event], Change::DraftsChanged, now).await?;
             Ok(Approved::Kept)
         })
         .await
@@ -141,9 +139,9 @@ impl Store {
                 return Ok(None);
             };
             let event = seen.tell(|about| Event::draft_commented(doer, about, number));
-            transaction.tell(&[event], now).await?;
-            transaction.append(&[Change::DraftsChanged], now).await?;
-            transaction.commit().await?;
+            transaction
+                .commit_with(&[event], Change::DraftsChanged, now)
+                .await?;
             Ok(Some(number))
         })
         .await
