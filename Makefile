@@ -44,8 +44,9 @@ bench: parts
 	cargo build --locked --release
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/run.py
 
-# What rules cost the RBAC filter of a real Envoy, to set beside `cargo bench --bench policy`; some 2 minutes. Needs wrk.
+# What rules cost the RBAC filter of a real Envoy and Cedar's engine, to set beside `cargo bench --bench policy`; some 2 minutes after the builds. Needs wrk.
 bench-decisions: parts
+	cargo run --locked --release --manifest-path bench/cedar/Cargo.toml --target-dir target/cedar
 	tests/parts/with-parts.sh target/parts/python/bin/python bench/decide.py
 
 # System calls per request and per connection, whatever else the machine does; needs strace besides. ARGS="--instructions FOLDER" counts instructions with valgrind.
