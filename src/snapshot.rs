@@ -105,15 +105,18 @@ async fn load_whole(
     trust_domain: &TrustDomain,
 ) -> Result<Loaded, SnapshotError> {
     let objects = match revision {
-        Some(revision) => store.policy_objects(revision).await?,
+        Some(revision) => store.policy_bodies(revision).await?,
         None => Vec::new(),
     };
     let policy = objects::from_objects(&objects)?;
-    let policy = CompiledPolicy::new(policy, revision.unwrap_or(NOTHING), trust_domain);
     let rules = { objects.iter() }.filter(|object| object.kind == ObjectKind::Rule);
+    let positions = rules.map(|rule| rule.position).collect();
+    // Compiling takes memory of its own.
+    drop(objects);
+    let policy = CompiledPolicy::new(policy, revision.unwrap_or(NOTHING), trust_domain);
     Ok(Loaded {
         policy: policy.map_err(SnapshotError::Faults)?,
-        positions: rules.map(|rule| rule.position).collect(),
+        positions,
     })
 }
 

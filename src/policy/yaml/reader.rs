@@ -216,7 +216,10 @@ impl Reader {
         mut read: impl FnMut(&mut Self, &At<'a>) -> Option<T>,
     ) -> Vec<T> {
         let items = self.list(at).unwrap_or_default();
-        items.iter().filter_map(|item| read(self, item)).collect()
+        // Grown by itself, a list of one takes the memory of four, and a large policy has many of those.
+        let mut all = Vec::with_capacity(items.len());
+        all.extend(items.iter().filter_map(|item| read(self, item)));
+        all
     }
 
     /// A list of texts, or `None` where the field is absent.
