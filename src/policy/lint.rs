@@ -8,11 +8,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::identity::principal::SERVICE_ACCOUNTS;
 use crate::policy::accounts;
 use crate::policy::json;
+use crate::policy::lint::covered::Covering;
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Mapping, Mode, Policy, Rule, Source, Target};
+
+mod covered;
 
 /// How long before its end a rule is told of.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -38,19 +42,23 @@ pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     findings.routes(policy, now, None);
     findings.mappings(&policy.mappings);
-    let shut = denies_everything(policy);
+    let covering = Covering::new(policy, now);
     let mut said: HashMap<String, &str> = HashMap::new();
-    for rule in &policy.rules {
-        findings.rule(rule, shut, now);
+    for (at, rule) in policy.rules.iter().enumerate() {
+        findings.rule(rule, now);
         match said.entry(json::nameless_rule(rule)) {
             Entry::Occupied(first) => findings.same(rule, first.get()),
-            Entry::Vacant(place) => drop(place.insert(&rule.name)),
+            Entry::Vacant(place) => {
+                place.insert(&rule.name);
+                findings.covered(rule, covering.finding(at, rule));
+            }
         }
     }
     for issuer in &policy.trusted_issuers {
         findings.issuer(issuer);
     }
     findings.accounts(policy, now);
+    findings.missing_accounts(policy);
     findings.groups(policy, seen);
     findings.0
 }
@@ -77,15 +85,17 @@ pub fn lint_object(
         "rule" => {
             let at = policy.rules.iter().position(|rule| *rule.name == *name);
             if let Some((rule, at)) = at.and_then(|at| Some((policy.rules.get(at)?, at))) {
-                findings.rule(rule, denies_everything(policy), now);
+                findings.rule(rule, now);
                 let mut earlier = policy.rules.iter().take(at);
-                if let Some(same) = earlier.find(|earlier| is_same(earlier, rule)) {
-                    findings.same(rule, &same.name);
+                match earlier.find(|earlier| is_same(earlier, rule)) {
+                    Some(same) => findings.same(rule, &same.name),
+                    None => findings.covered(rule, covered::finding(policy, at, now)),
                 }
             }
         }
         _ => {}
     }
+    findings.missing_accounts(policy);
     findings.groups(policy, seen);
     let object = format!("{kind} {name}");
     findings.0.retain(|finding| finding.object == object);
@@ -119,9 +129,15 @@ impl Findings {
         self.say("rule", &rule.name, message);
     }
 
+    fn covered(&mut self, rule: &Rule, finding: Option<String>) {
+        if let Some(message) = finding {
+            self.say("rule", &rule.name, message);
+        }
+    }
+
     fn routes(&mut self, policy: &Policy, now: Timestamp, only: Option<&str>) {
         let is_wanted = |name: &str| only.is_none_or(|only| only == name);
-        let counts = |rule: &&Rule| rule.mode == Mode::Enforce && can_apply(rule, now);
+        let counts = |rule: &&Rule| may_decide(rule, now);
         let rules = policy.rules.iter().map(|rule| &**rule);
         let rules: Vec<&Rule> = rules.filter(counts).collect();
         let is_allow = |rule: &Rule| rule.action == Action::Allow;
@@ -168,8 +184,7 @@ impl Findings {
         }
     }
 
-    /// `shut` is the rule that denies everybody everything, if there is one.
-    fn rule(&mut self, rule: &Rule, shut: Option<&Rule>, now: Timestamp) {
+    fn rule(&mut self, rule: &Rule, now: Timestamp) {
         if !can_apply(rule, now) {
             let until = rule.when.as_ref().and_then(|when| when.until);
             let message = match until.filter(|until| *until <= now) {
@@ -199,14 +214,27 @@ impl Findings {
             let message = "everybody who is signed in gets SVIDs, which lead past the edge";
             self.say("rule", &rule.name, message.to_owned());
         }
-        if let Some(deny) = shut
-            && rule.action == Action::Allow
-        {
-            let message = format!(
-                "it changes nothing: rule {} denies everybody everything",
-                deny.name
-            );
-            self.say("rule", &rule.name, message);
+    }
+
+    /// Service accounts that are named exactly, as nothing but such, and that there are not.
+    fn missing_accounts(&mut self, policy: &Policy) {
+        let accounts = policy.service_accounts.iter();
+        let known: HashSet<&str> = accounts.map(|account| &*account.name).collect();
+        for (kind, name, from) in callers(policy) {
+            let is_account = |source: &&Source| {
+                let providers = source.providers.as_deref();
+                matches!(providers, Some([only]) if **only == *SERVICE_ACCOUNTS)
+            };
+            let accounts = { from.iter().filter(is_account) }
+                .flat_map(|source| source.subjects.iter().flatten());
+            for condition in accounts {
+                if let TextMatch::Exact(account) = condition
+                    && !known.contains(account.as_str())
+                {
+                    let message = format!("there is no service account {account}");
+                    self.say(kind, name, message);
+                }
+            }
         }
     }
 
@@ -215,29 +243,7 @@ impl Findings {
         let Some(known) = &seen.groups else {
             return;
         };
-        let people = policy
-            .people
-            .iter()
-            .map(|people| ("people", &people.name, &people.from));
-        let mappings = policy.mappings.iter();
-        let mappings = mappings.map(|mapping| ("mapping", &mapping.name, &mapping.from));
-        let rules = policy
-            .rules
-            .iter()
-            .map(|rule| ("rule", &rule.name, &rule.from));
-        let approvals = policy.rules.iter().filter_map(|rule| {
-            let approval = rule.approval.as_ref()?;
-            Some(("rule", &rule.name, &approval.from))
-        });
-
-        let bindings = policy.role_bindings.iter();
-        let bindings = bindings.map(|binding| ("role_binding", &binding.name, &binding.from));
-        for (kind, name, from) in people
-            .chain(mappings)
-            .chain(rules)
-            .chain(approvals)
-            .chain(bindings)
-        {
+        for (kind, name, from) in callers(policy) {
             let named = from.iter().flat_map(|source| {
                 let groups = source.groups.iter().chain(&source.not_groups);
                 groups.flatten()
@@ -256,6 +262,27 @@ impl Findings {
             }
         }
     }
+}
+
+/// Everything that says whom it is for: kind, name, and the items.
+fn callers(policy: &Policy) -> impl Iterator<Item = (&'static str, &str, &[Source])> {
+    let people = policy.people.iter();
+    let people = people.map(|people| ("people", &*people.name, &*people.from));
+    let mappings = policy.mappings.iter();
+    let mappings = mappings.map(|mapping| ("mapping", &*mapping.name, &*mapping.from));
+    let rules = policy.rules.iter();
+    let rules = rules.map(|rule| ("rule", &*rule.name, &*rule.from));
+    let approvals = policy.rules.iter().filter_map(|rule| {
+        let approval = rule.approval.as_ref()?;
+        Some(("rule", &*rule.name, &*approval.from))
+    });
+    let bindings = policy.role_bindings.iter();
+    let bindings = bindings.map(|binding| ("role_binding", &*binding.name, &*binding.from));
+    people
+        .chain(mappings)
+        .chain(rules)
+        .chain(approvals)
+        .chain(bindings)
 }
 
 /// Some rules of a policy, by the routes that they name.
@@ -317,13 +344,6 @@ impl<'a> ByRoute<'a> {
     }
 }
 
-/// The rule that shuts everything, if there is one.
-fn denies_everything(policy: &Policy) -> Option<&Rule> {
-    let denies =
-        |rule: &&Rule| rule.to.is_none() && rule.mode == Mode::Enforce && denies_everybody(rule);
-    policy.rules.iter().map(|rule| &**rule).find(denies)
-}
-
 fn is_same(a: &Rule, b: &Rule) -> bool {
     let Rule {
         name: _,
@@ -366,6 +386,11 @@ fn denies_everybody(rule: &Rule) -> bool {
         && rule.when.is_none()
         && is_whole
         && rule.from.iter().any(is_everybody)
+}
+
+/// Whether it counts, and there is a request that it could be about.
+fn may_decide(rule: &Rule, now: Timestamp) -> bool {
+    rule.mode == Mode::Enforce && can_apply(rule, now)
 }
 
 /// Whether there is a request that it could be about.
@@ -506,7 +531,10 @@ mod tests {
             ),
             (
                 format!("{staff} }}, {{ name: open, action: allow, from: [{{ anyone: true }}] }}"),
-                &["route a: anyone can reach it, signed in or not: rule open"],
+                &[
+                    "route a: anyone can reach it, signed in or not: rule open",
+                    "rule staff: it adds nothing: rule open allows the same and more",
+                ],
             ),
             (
                 format!(
@@ -518,7 +546,7 @@ mod tests {
                 format!("{staff} }}, {{ name: shut, action: deny, from: [{{ anyone: true }}] }}"),
                 &[
                     "route a: nobody can reach it: rule shut denies everybody",
-                    "rule staff: it changes nothing: rule shut denies everybody everything",
+                    "rule staff: it changes nothing: rule shut denies all that it allows",
                 ],
             ),
             (

@@ -16,6 +16,7 @@ use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{DenyReason, Facts, Shadow, Verdict};
 use crate::policy::json::{from_json, to_json};
+use crate::policy::lint;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{Action, Mode, Revision, Rule, Source, Target};
 use crate::policy::yaml;
@@ -101,6 +102,27 @@ proptest! {
             Some(Shadow::WouldDeny { .. }) => prop_assert!(is_allowed(&verdict) && !is_allowed(&after)),
             Some(Shadow::WouldAllow { .. }) => prop_assert!(!is_allowed(&verdict)),
             None => prop_assert!(is_allowed(&verdict) == is_allowed(&after) || !is_told),
+        }
+    }
+
+    #[test]
+    fn what_a_rule_is_said_to_leave_to_another_it_does(rules in rules(), requests in vec(request(), 1..20)) {
+        let whole = compile(rules.clone());
+        let seen = lint::Seen::default();
+        let findings = lint::lint(whole.policy(), now(), &seen);
+        for (at, rule) in rules.iter().enumerate() {
+            let object = format!("rule {}", rule.name);
+            let of_rule: Vec<_> = findings.iter().filter(|finding| finding.object == object).cloned().collect();
+            prop_assert_eq!(&of_rule, &lint::lint_object(whole.policy(), now(), &seen, "rule", &rule.name));
+            let leaves = |finding: &&lint::Finding| finding.message.contains(": rule ");
+            let Some(finding) = of_rule.iter().find(leaves) else { continue };
+            let mut others = rules.clone();
+            others.remove(at);
+            let others = compile(others);
+            for request in &requests {
+                let [with, without] = [&whole, &others].map(|policy| is_allowed(&policy.decide(&request.facts(policy))));
+                prop_assert_eq!(with, without, "{:?} {:?} {:?}", finding, rule, request);
+            }
         }
     }
 
