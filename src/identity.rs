@@ -8,3 +8,4 @@ pub mod encode;
 pub mod principal;
 pub mod public_keys;
 pub mod spiffe_id;
+pub mod unseen;

@@ -12,7 +12,7 @@ use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::model::Revision;
 use crate::policy::yaml::PolicyFault;
-use crate::store::policy::ObjectKind;
+use crate::store::policy::{ObjectKind, PolicyObject};
 use crate::store::{Store, StoreError};
 
 pub mod follow;
@@ -108,12 +108,27 @@ async fn load_whole(
         Some(revision) => store.policy_bodies(revision).await?,
         None => Vec::new(),
     };
+    let trust_domain = trust_domain.clone();
+    // A large policy computes for seconds, and requests go on meanwhile.
+    let compiling = move || compiled(objects, revision.unwrap_or(NOTHING), &trust_domain);
+    match tokio::task::spawn_blocking(compiling).await {
+        Ok(loaded) => loaded,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(_) => Err(SnapshotError::Deadline),
+    }
+}
+
+fn compiled(
+    objects: Vec<PolicyObject>,
+    revision: Revision,
+    trust_domain: &TrustDomain,
+) -> Result<Loaded, SnapshotError> {
     let policy = objects::from_objects(&objects)?;
     let rules = { objects.iter() }.filter(|object| object.kind == ObjectKind::Rule);
     let positions = rules.map(|rule| rule.position).collect();
     // Compiling takes memory of its own.
     drop(objects);
-    let policy = CompiledPolicy::new(policy, revision.unwrap_or(NOTHING), trust_domain);
+    let policy = CompiledPolicy::new(policy, revision, trust_domain);
     Ok(Loaded {
         policy: policy.map_err(SnapshotError::Faults)?,
         positions,

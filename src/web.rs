@@ -1,5 +1,6 @@
 //! Shared by everything that answers browsers and API clients itself: what is known of a request, problems and their pages, security headers, CSRF.
 
+pub mod apart;
 pub mod ask;
 pub mod audience;
 pub mod authorization;

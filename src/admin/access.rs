@@ -13,6 +13,7 @@ use crate::access::{
 };
 use crate::clock::{SharedClock, Timestamp};
 use crate::identity::principal::{Principal, PrincipalKind};
+use crate::identity::unseen::is_unseen;
 use crate::policy::model::Approval;
 use crate::secret::random;
 use crate::snapshot::Snapshots;
@@ -286,11 +287,11 @@ impl Access {
 
     /// What there is to decide for somebody.
     pub async fn to_decide(&self, principal: &Principal) -> Result<ToDecide, AccessError> {
-        if !self.snapshots.current().approves_anything(principal) {
+        if !self.looks_after_anything(principal) {
             return Ok(ToDecide::default());
         }
         let mut live = self.store.live_grants().await?;
-        live.retain(|grant| self.is_for(principal, &grant.principal, &grant.rule));
+        live.retain(|grant| self.is_looked_after_by(principal, grant));
         Ok(ToDecide {
             open: self.open_for(principal).await?,
             live,
@@ -302,19 +303,27 @@ impl Access {
         let mut open = self.store.open_access_requests().await?;
         open.retain(|request| {
             let asked = request.asked();
-            self.is_for(principal, &asked.principal, &asked.rule)
+            let may = self.may_decide(principal, &asked.principal, &asked.rule);
+            may.is_ok()
         });
         Ok(open)
     }
 
     async fn to_review_for(&self, principal: &Principal) -> Result<Vec<GrantRecord>, AccessError> {
         let mut to_review = self.store.grants_to_review().await?;
-        to_review.retain(|grant| self.is_for(principal, &grant.principal, &grant.rule));
+        to_review.retain(|grant| self.is_looked_after_by(principal, grant));
         Ok(to_review)
     }
 
-    fn is_for(&self, principal: &Principal, whose: &Principal, rule: &str) -> bool {
-        self.may_decide(principal, whose, rule).is_ok()
+    /// Whether there can be anything to decide for them.
+    fn looks_after_anything(&self, principal: &Principal) -> bool {
+        let policy = self.snapshots.current();
+        policy.approves_anything(principal) || policy.reviews(principal)
+    }
+
+    fn is_looked_after_by(&self, principal: &Principal, grant: &GrantRecord) -> bool {
+        let may = self.may_look_after(principal, &grant.principal, &grant.rule);
+        may.is_ok()
     }
 
     /// Somebody's own requests and grants.
@@ -392,7 +401,8 @@ impl Access {
         let request = self.store.access_request(id).await?;
         let request = request.ok_or(AccessError::Unknown)?;
         let asked = request.asked();
-        self.decides(principal, &asked.principal, &asked.rule)
+        let may = Self::may_decide;
+        self.decides(principal, may, &asked.principal, &asked.rule)
             .await?;
         match request {
             Request::Open(open) => Ok(open),
@@ -409,8 +419,9 @@ impl Access {
         id: &AccessId,
     ) -> Result<GrantRecord, AccessError> {
         let grant = self.store.grant(id).await?.ok_or(AccessError::Unknown)?;
-        self.decides(principal, &grant.principal, &grant.rule)
-            .await?;
+        let (whose, rule) = (&grant.principal, &grant.rule);
+        let may = Self::may_look_after;
+        self.decides(principal, may, whose, rule).await?;
         Ok(grant)
     }
 
@@ -418,12 +429,13 @@ impl Access {
     async fn decides(
         &self,
         principal: &Principal,
+        may: May,
         whose: &Principal,
         rule: &str,
     ) -> Result<(), AccessError> {
-        self.may_decide(principal, whose, rule)?;
+        may(self, principal, whose, rule)?;
         let newest = self.store.newest_principal(&principal.person_id()).await?;
-        newest.map_or(Ok(()), |newest| self.may_decide(&newest, whose, rule))
+        newest.map_or(Ok(()), |newest| may(self, &newest, whose, rule))
     }
 
     /// The rule of all deciding.
@@ -433,21 +445,40 @@ impl Access {
         whose: &Principal,
         rule: &str,
     ) -> Result<(), AccessError> {
-        if is_same_person(principal, whose) {
-            return Err(AccessError::Oneself);
-        }
-        // Whoever runs a program could otherwise decide about themselves.
-        let is_person = principal.kind == PrincipalKind::User;
-        if !is_person || !self.snapshots.current().may_approve(principal, rule) {
-            return Err(AccessError::NotApprover);
-        }
-        Ok(())
+        let may = self.snapshots.current().may_approve(principal, rule);
+        judged(principal, whose, may)
+    }
+
+    /// The same of what was granted already, which somebody has to look after also when its rule is gone.
+    fn may_look_after(
+        &self,
+        principal: &Principal,
+        whose: &Principal,
+        rule: &str,
+    ) -> Result<(), AccessError> {
+        let may = self.snapshots.current().may_look_after(principal, rule);
+        judged(principal, whose, may)
     }
 
     /// The present moment, by which requests and grants are judged.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// Who may do something to what another has or wants.
+type May = fn(&Access, &Principal, &Principal, &str) -> Result<(), AccessError>;
+
+fn judged(principal: &Principal, whose: &Principal, may: bool) -> Result<(), AccessError> {
+    if is_same_person(principal, whose) {
+        return Err(AccessError::Oneself);
+    }
+    // Whoever runs a program could otherwise decide about themselves.
+    let is_person = principal.kind == PrincipalKind::User;
+    if !is_person || !may {
+        return Err(AccessError::NotApprover);
+    }
+    Ok(())
 }
 
 fn done(is_done: bool) -> Result<(), AccessError> {
@@ -461,7 +492,7 @@ fn done(is_done: bool) -> Result<(), AccessError> {
 /// Without what is no text around it and in it, so that it takes one line wherever it is shown.
 fn reason(text: &str) -> Result<String, AccessError> {
     let words: Vec<&str> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
+        .split(|c: char| c.is_whitespace() || is_unseen(c))
         .filter(|word| !word.is_empty())
         .collect();
     let text = words.join(" ");

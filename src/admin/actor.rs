@@ -55,6 +55,27 @@ impl Actor {
         }
     }
 
+    /// What tells them from everybody else.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Operator { .. } => String::new(),
+            Self::Person { principal, .. } => {
+                format!("{}\n{}", principal.issuer, principal.subject)
+            }
+        }
+    }
+
+    /// Tells the process's log that they were refused something. Whoever only looks may not know that it is not for them.
+    pub fn told_off(&self, refused: NotPermitted, method: &str, path: &str) {
+        let (actor, permission) = (self.name(), refused.0.as_str());
+        match method {
+            "GET" => {
+                tracing::debug!(%actor, permission, path, "a look at administration was refused")
+            }
+            _ => tracing::warn!(%actor, permission, method, path, "administration was refused"),
+        }
+    }
+
     /// How history and audit log call them.
     pub fn name(&self) -> String {
         match self {

@@ -141,7 +141,7 @@ impl Ownership {
             message: "the first owner, by the server's one-time code".to_owned(),
             is_emergency: false,
         };
-        let outcome = self.revisions.apply(&text, &actor, &writing).await?;
+        let outcome = self.revisions.apply_claim(&text, &actor, &writing).await?;
         // Whoever comes second with the same code is told of the first by the revision; then the code is gone.
         store.take_once(KIND, hash).await?;
         Ok(outcome)

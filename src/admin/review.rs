@@ -25,6 +25,8 @@ pub(super) enum Right<'a> {
     Own(&'a Writing),
     /// They want to, and it cannot wait.
     Emergency(&'a Writing),
+    /// They have the code that the server printed for the first owner, before whom nobody approves of anything.
+    Claim(&'a Writing),
     /// It was drafted.
     Draft(&'a Draft),
 }
@@ -40,14 +42,16 @@ impl<'a> Right<'a> {
 
     pub(super) fn parent(self) -> Option<Revision> {
         match self {
-            Self::Own(writing) | Self::Emergency(writing) => writing.parent,
+            Self::Own(writing) | Self::Emergency(writing) | Self::Claim(writing) => writing.parent,
             Self::Draft(draft) => draft.record.parent,
         }
     }
 
     pub(super) fn message(self) -> &'a str {
         match self {
-            Self::Own(writing) | Self::Emergency(writing) => &writing.message,
+            Self::Own(writing) | Self::Emergency(writing) | Self::Claim(writing) => {
+                &writing.message
+            }
             Self::Draft(draft) => &draft.record.message,
         }
     }
@@ -58,7 +62,7 @@ impl<'a> Right<'a> {
         'a: 'b,
     {
         match self {
-            Self::Own(_) | Self::Emergency(_) => name,
+            Self::Own(_) | Self::Emergency(_) | Self::Claim(_) => name,
             Self::Draft(draft) => &draft.record.author,
         }
     }
@@ -118,7 +122,7 @@ impl<'a> Cleared<'a> {
         'a: 'b,
     {
         match self.right {
-            Right::Own(_) => Ground::Own,
+            Right::Own(_) | Right::Claim(_) => Ground::Own,
             Right::Emergency(_) => Ground::Emergency,
             Right::Draft(draft) => Ground::Draft {
                 draft,
@@ -131,7 +135,7 @@ impl<'a> Cleared<'a> {
     pub(super) fn log(&self, revision: Revision, by: &str, message: &str) {
         let revision = revision.0;
         match self.right {
-            Right::Own(_) => {
+            Right::Own(_) | Right::Claim(_) => {
                 tracing::info!(
                     revision,
                     author = by,
@@ -192,6 +196,7 @@ impl Revisions {
                 self.check_own_right()?;
                 return Ok(cleared(right, Vec::new()));
             }
+            Right::Claim(_) => return Ok(cleared(right, Vec::new())),
             Right::Draft(draft) => draft,
         };
         let standing = self.standing(&draft.record, draft.record.parent).await?;

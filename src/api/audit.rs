@@ -72,7 +72,11 @@ pub(super) async fn events(
 /// `body` is the text that was hashed.
 fn event(entry: &Entry) -> Value {
     let time = Timestamp::from_micros(entry.at).rfc3339();
-    json!({ "seq": entry.seq, "at": entry.at, "time": time, "body": entry.body, "hash": entry.hash })
+    let filed = entry.filed.as_ref();
+    json!({
+        "seq": entry.seq, "at": entry.at, "time": time, "body": entry.body, "hash": entry.hash,
+        "kind": filed.map(|filed| &filed.kind), "actor": filed.map(|filed| &filed.actor),
+    })
 }
 
 pub(super) async fn checkpoints(State(api): Shared) -> Answer {

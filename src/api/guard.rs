@@ -20,7 +20,7 @@ use crate::secret::{ExposeSecret, SecretString, TokenHash};
 use crate::snapshot::Snapshots;
 use crate::web::endpoint::Access;
 use crate::web::request_info::RequestInfo;
-use crate::web::{receive, security_headers};
+use crate::web::{apart, receive, security_headers};
 
 /// Only browsers send it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -49,12 +49,23 @@ async fn permit(
     };
     match checked {
         Ok(()) => {}
-        Err(refused) => return not_permitted(refused),
+        Err(refused) => {
+            actor.told_off(refused, request.method().as_str(), request.uri().path());
+            return not_permitted(refused);
+        }
     }
+    if request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("%00"))
+    {
+        return Unreadable::value("the query has a null byte").refusal();
+    }
+    let who = actor.key();
     // Only of those who may is a body received.
     let (head, body) = request.into_parts();
     match receive::body(body, most).await {
-        Ok(body) => next.run(Request::from_parts(head, body.into())).await,
+        Ok(body) => apart::run(&who, Request::from_parts(head, body.into()), next).await,
         Err(fault) => Unreadable::from(fault).refusal(),
     }
 }
@@ -80,6 +91,10 @@ async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         return problem(StatusCode::FORBIDDEN, "no_operator_token", detail);
     };
     if !is_presented(headers, token) {
+        tracing::warn!(
+            path = request.uri().path(),
+            "somebody without the operator token wanted to use the API"
+        );
         let detail = "The operator token is missing or not the one that is configured.";
         let mut refused = problem(StatusCode::UNAUTHORIZED, "not_an_operator", detail);
         let challenge = axum::http::HeaderValue::from_static("Bearer");

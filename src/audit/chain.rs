@@ -58,6 +58,17 @@ pub struct Entry {
     pub body: String,
     /// Its own, in hexadecimal digits.
     pub hash: String,
+    /// Under what a store has it to be found; `None` of an event that is in no store.
+    pub filed: Option<Filed>,
+}
+
+/// What events are searched by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filed {
+    /// What happened.
+    pub kind: String,
+    /// Who did it.
+    pub actor: String,
 }
 
 /// Where a chain is broken.
@@ -124,6 +135,7 @@ mod tests {
                     at: seq * 10,
                     body: body.clone(),
                     hash: link.to_string(),
+                    filed: None,
                 }
             })
             .collect()

@@ -66,6 +66,8 @@ pub struct Signed {
     pub seq: i64,
     /// Its hash.
     pub link: Link,
+    /// When it was signed, in seconds since the Unix epoch.
+    pub at: i64,
     /// The key was revoked since: somebody else may have had it.
     pub by_revoked: bool,
 }
@@ -87,6 +89,7 @@ pub fn verify(token: &str, keys: &Keys) -> Option<Signed> {
     Some(Signed {
         seq: claims.seq,
         link: Link::parse(&claims.hash)?,
+        at: claims.iat,
         by_revoked: keys.revoked.contains(kid),
     })
 }

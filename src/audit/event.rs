@@ -159,9 +159,9 @@ impl Event {
         Self::new("policy_written", author.to_owned(), details)
     }
 
-    /// Events up to this one were deleted, as the configured retention has it.
-    pub fn pruned(up_to: i64) -> Self {
-        let details = json!({ "up_to": up_to });
+    /// Events up to this one were deleted, which were older than they are kept by the configuration: so many seconds.
+    pub fn pruned(up_to: i64, kept: u64) -> Self {
+        let details = json!({ "up_to": up_to, "kept": kept });
         Self::new(PRUNED, "wayleave".to_owned(), details)
     }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::audit::chain::Entry;
 use crate::clock::Timestamp;
+use crate::identity::unseen::is_unseen;
 
 /// The columns of [`as_csv`].
 pub const CSV_HEADING: &str = "seq,time,kind,actor,event,hash";
@@ -52,7 +53,7 @@ pub fn taken(event: &mut Value, name: &str) -> String {
 /// Names and paths are other people's words: nothing in them may move a terminal's cursor.
 pub fn printable(text: &str) -> String {
     text.chars()
-        .flat_map(|character| match character.is_control() {
+        .flat_map(|character| match is_unseen(character) {
             true => character.escape_default().collect::<Vec<char>>(),
             false => vec![character],
         })

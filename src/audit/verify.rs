@@ -1,25 +1,63 @@
 //! Verifying a whole log: every event follows the one before it, and every signed checkpoint agrees.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::audit::chain::{Break, Entry, Follower, Link, START};
 use crate::audit::checkpoint::{self, Keys, Signed};
 use crate::audit::event::PRUNED;
+use crate::clock::Timestamp;
 
 /// An edge signs ten minutes after an event; longer no log goes on without a checkpoint.
 const UNSIGNED_AT_MOST: i64 = 60 * 60 * 1_000_000;
 
+/// How far the clocks of edges may differ.
+const SKEW: i64 = 60 * 60;
+
+/// What was deleted at the beginning of a log, as it says itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// Events up to this one.
+    pub up_to: i64,
+    /// When, in microseconds since the Unix epoch.
+    pub at: i64,
+    /// How long before, in seconds, the last of them was signed for: the youngest event that is gone was at least so old.
+    pub age: i64,
+}
+
+impl Pruned {
+    /// The same in a sentence, for whoever has to judge whether that was meant.
+    pub fn words(&self) -> String {
+        let seconds = Duration::from_secs(u64::try_from(self.age).unwrap_or_default());
+        let age = humantime::format_duration(seconds);
+        let at = Timestamp::from_micros(self.at).rfc3339();
+        let up_to = self.up_to;
+        format!(
+            "Events up to {up_to} were pruned at {at}, and all of them were at least {age} old."
+        )
+    }
+}
+
+/// What a checkpoint says of its event.
+#[derive(Clone, Copy)]
+struct Said {
+    link: Link,
+    at: i64,
+}
+
 /// Reads a log's events in order.
 pub struct Verifier {
-    signed: BTreeMap<i64, Link>,
+    signed: BTreeMap<i64, Said>,
     /// The end of an older export, and its hash.
     older: Option<(i64, Link)>,
     follower: Option<Follower>,
     events: u64,
     /// The number before the first event that is there.
     begins_after: i64,
-    /// Up to where the log itself says that it was pruned last.
-    pruned_to: i64,
+    /// Up to where the log itself says that it was pruned last, when that was, and how long events are kept by what it says.
+    pruned: Option<(i64, i64, i64)>,
+    /// The latest time of an event that no checkpoint covers yet.
+    latest: i64,
     /// The first event after the last checkpoint, and its time.
     unsigned: Option<(i64, i64)>,
 }
@@ -35,6 +73,8 @@ pub struct Verified {
     pub last: i64,
     /// The last event that a checkpoint covers; what is newer is vouched for by the chain alone.
     pub signed_to: i64,
+    /// What is gone, if the log does not begin with its first event.
+    pub pruned: Option<Pruned>,
 }
 
 impl Verifier {
@@ -49,12 +89,15 @@ impl Verifier {
             let what = "the checkpoint is not signed by a key of this edge, or is another event's";
             let verified = checkpoint::verify(token, keys).filter(|signed| signed.seq == seq);
             let Signed {
-                link, by_revoked, ..
+                link,
+                at,
+                by_revoked,
+                ..
             } = verified.ok_or(Break { seq, what })?;
             if by_revoked {
-                doubtful.push((seq, link));
+                doubtful.push((seq, Said { link, at }));
             } else {
-                signed.insert(seq, link);
+                signed.insert(seq, Said { link, at });
             }
         }
         let good_until = signed.keys().next_back().copied().unwrap_or(0);
@@ -65,7 +108,8 @@ impl Verifier {
             follower: None,
             events: 0,
             begins_after: 0,
-            pruned_to: 0,
+            pruned: None,
+            latest: 0,
             unsigned: None,
         })
     }
@@ -85,11 +129,16 @@ impl Verifier {
             }
         };
         follower.follow(entry)?;
+        if !is_filed_right(entry) {
+            return Err(Break {
+                seq: entry.seq,
+                what: "the store has it under another kind or actor than it says itself, so that a search misses it",
+            });
+        }
         self.events += 1;
         let (seq, link) = follower.at();
-        if let Some(up_to) = pruned_to(entry) {
-            self.pruned_to = up_to;
-        }
+        self.pruned = pruning(entry).or(self.pruned);
+        self.latest = self.latest.max(entry.at);
         if self
             .older
             .is_some_and(|(end, known)| end == seq && known != link)
@@ -98,12 +147,17 @@ impl Verifier {
             return Err(Break { seq, what });
         }
         match self.signed.get(&seq) {
-            Some(signed) if *signed != link => Err(Break {
+            Some(signed) if signed.link != link => Err(Break {
                 seq,
                 what: "a signed checkpoint says that another event was written here",
             }),
+            // Otherwise whoever is at the store could say that something happened long after what was pruned.
+            Some(signed) if self.latest / 1_000_000 > signed.at + SKEW => Err(Break {
+                seq,
+                what: "an event up to here says that it happened after the checkpoint was signed",
+            }),
             Some(_) => {
-                self.unsigned = None;
+                (self.unsigned, self.latest) = (None, 0);
                 Ok(())
             }
             None => {
@@ -129,12 +183,7 @@ impl Verifier {
         if signed_last.max(stated_last).max(known_last) > last {
             return broken(last + 1, "the event is missing");
         }
-        if self.begins_after != self.pruned_to {
-            return broken(
-                1,
-                "the events from here on are gone, and no event says that they were pruned",
-            );
-        }
+        let pruned = self.beginning()?;
         if self.older.is_some() && known_last <= self.begins_after {
             return broken(
                 self.begins_after,
@@ -152,29 +201,60 @@ impl Verifier {
             checkpoints: self.signed.len(),
             last,
             signed_to: signed_last,
+            pruned,
         })
+    }
+
+    /// What is gone at the beginning; a break where the log does not say so, or says that it was to be kept.
+    fn beginning(&self) -> Result<Option<Pruned>, Break> {
+        let (up_to, at, kept) = self.pruned.unwrap_or_default();
+        let broken = |what| Err(Break { seq: 1, what });
+        if self.begins_after != up_to {
+            return broken(
+                "the events from here on are gone, and no event says that they were pruned",
+            );
+        }
+        let Some(signed) = self.signed.get(&up_to).filter(|_| up_to > 0) else {
+            return Ok(None);
+        };
+        let age = at / 1_000_000 - signed.at;
+        if age + SKEW < kept {
+            return broken(
+                "the events from here on are gone, and some were not as old as the log says that they are kept",
+            );
+        }
+        Ok(Some(Pruned { up_to, at, age }))
     }
 }
 
-/// What an event says of events that were pruned.
-fn pruned_to(entry: &Entry) -> Option<i64> {
+fn is_filed_right(entry: &Entry) -> bool {
+    let Some(filed) = &entry.filed else {
+        return true;
+    };
+    let body: serde_json::Value = serde_json::from_str(&entry.body).unwrap_or_default();
+    body["kind"] == *filed.kind && body["actor"] == *filed.actor
+}
+
+/// What an event says of events that were pruned: up to which, when, and how long they were kept, in seconds.
+fn pruning(entry: &Entry) -> Option<(i64, i64, i64)> {
     if !entry.body.contains(PRUNED) {
         return None;
     }
     let body: serde_json::Value = serde_json::from_str(&entry.body).ok()?;
-    (body["kind"] == PRUNED).then(|| body["up_to"].as_i64())?
+    let up_to = body["up_to"].as_i64().filter(|_| body["kind"] == PRUNED)?;
+    Some((up_to, entry.at, body["kept"].as_i64().unwrap_or_default()))
 }
 
-fn first(signed: &BTreeMap<i64, Link>, seq: i64) -> Result<Follower, Break> {
+fn first(signed: &BTreeMap<i64, Said>, seq: i64) -> Result<Follower, Break> {
     if seq == 1 {
         return Ok(Follower::after(0, START));
     }
     let before = signed.get_key_value(&(seq - 1));
-    let (before, link) = before.ok_or(Break {
+    let (before, said) = before.ok_or(Break {
         seq: 1,
         what: "the events from here on are gone, and no signed checkpoint says that they were pruned",
     })?;
-    Ok(Follower::after(*before, *link))
+    Ok(Follower::after(*before, said.link))
 }
 
 #[cfg(test)]
@@ -196,6 +276,7 @@ mod tests {
                     at,
                     body,
                     hash: link.to_string(),
+                    filed: None,
                 }
             })
             .collect()
@@ -232,5 +313,52 @@ mod tests {
         );
         assert_eq!(first_bad(verify(&rewritten, Some(&whole[1]))), 2);
         assert_eq!(first_bad(verify(&whole[..2], Some(&whole[3]))), 3);
+    }
+
+    /// A log that was pruned up to its third event, for which a checkpoint was signed at this minute.
+    fn pruned(signed_at: i64, pruned_at: i64, kept: i64) -> Result<Verified, Break> {
+        let said = |what: &str| format!("{{\"kind\":\"{PRUNED}\",\"up_to\":3,{what}}}");
+        let mut entries = log(&[0, 1, 2, pruned_at], "x");
+        let link = Link::parse(&entries[2].hash).unwrap();
+        entries[3].body = said(&format!("\"kept\":{}", kept * 60));
+        entries[3].hash = link
+            .next(4, pruned_at * MINUTE, &entries[3].body)
+            .to_string();
+        let mut verifier = Verifier::new(std::iter::empty(), &Keys::none())?;
+        let at = signed_at * 60;
+        verifier.signed.insert(3, Said { link, at });
+        let last = Link::parse(&entries[3].hash).unwrap();
+        let at = 10 * 24 * 60 * 60;
+        verifier.signed.insert(4, Said { link: last, at });
+        verifier.event(&entries[3])?;
+        verifier.end(None)
+    }
+
+    #[test]
+    fn k10_what_was_pruned_is_told_and_was_old_enough() {
+        let day = 24 * 60;
+        let gone = pruned(2, 5 * day, 4 * day).unwrap().pruned.unwrap();
+        assert_eq!((gone.up_to, gone.age), (3, 5 * 86400 - 120));
+        assert!(gone.words().contains("4days 23h 58m"), "{}", gone.words());
+        // Younger than it says that events are kept, or pruned later than was signed for.
+        assert_eq!(first_bad(pruned(2, 3 * day, 4 * day)), 1);
+        assert_eq!(first_bad(pruned(2, 12 * day, 4 * day)), 4);
+        // Whoever prunes by hand and says that nothing is kept does not hide it.
+        assert_eq!(pruned(2, 20, 0).unwrap().pruned.unwrap().age, 18 * 60);
+    }
+
+    #[test]
+    fn k10_an_event_under_another_kind_or_actor_is_found() {
+        let mut entries = log(&[0], "x");
+        for (kind, actor, is_whole) in [("x", "a", true), ("y", "a", false), ("x", "b", false)] {
+            let link = START.next(1, 0, "{\"kind\":\"x\",\"actor\":\"a\"}");
+            entries[0].body = "{\"kind\":\"x\",\"actor\":\"a\"}".to_owned();
+            entries[0].hash = link.to_string();
+            entries[0].filed = Some(crate::audit::chain::Filed {
+                kind: kind.to_owned(),
+                actor: actor.to_owned(),
+            });
+            assert_eq!(verify(&entries, None).is_ok(), is_whole, "{kind} {actor}");
+        }
     }
 }

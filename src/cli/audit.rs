@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
-use crate::audit::chain::{Break, Entry, Link};
+use crate::audit::chain::{Break, Entry, Filed, Link};
 use crate::audit::checkpoint::Keys;
 use crate::audit::event::kinds::KINDS;
 use crate::audit::export as lines;
@@ -217,10 +217,19 @@ fn entries(said: &Value) -> anyhow::Result<Vec<Entry>> {
             at: event["at"].as_i64()?,
             body: event["body"].as_str()?.to_owned(),
             hash: event["hash"].as_str()?.to_owned(),
+            filed: filed(event),
         })
     };
     let read: Option<Vec<Entry>> = events.iter().map(read).collect();
     read.context("what the edge says of its events is not as this release knows it")
+}
+
+/// An edge of an earlier release does not say it.
+fn filed(event: &Value) -> Option<Filed> {
+    Some(Filed {
+        kind: event["kind"].as_str()?.to_owned(),
+        actor: event["actor"].as_str()?.to_owned(),
+    })
 }
 
 fn checkpoints(said: &Value) -> impl Iterator<Item = (i64, &str)> {
@@ -322,6 +331,7 @@ fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode
         Ok(verified) => serde_json::json!({
             "is_whole": true, "events": verified.events, "checkpoints": verified.checkpoints, "last": verified.last,
             "signed_to": verified.signed_to,
+            "pruned": verified.pruned.map(|gone| serde_json::json!({ "up_to": gone.up_to, "at": crate::clock::Timestamp::from_micros(gone.at).rfc3339(), "age_seconds": gone.age })),
         }),
         Err(broken) => {
             serde_json::json!({ "is_whole": false, "first_bad": broken.seq, "what": broken.what })
@@ -336,11 +346,15 @@ fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode
             checkpoints,
             last,
             signed_to,
+            pruned,
         }) => {
             if !json {
                 anstream::println!(
                     "The log is whole up to event {last}: {events} events, {checkpoints} signed checkpoints."
                 );
+                if let Some(pruned) = pruned {
+                    anstream::println!("{}", pruned.words());
+                }
                 if signed_to < last {
                     anstream::println!(
                         "Nothing is signed yet after event {signed_to}: whoever has the database could have written what follows. An edge signs after ten minutes."

@@ -200,13 +200,17 @@ fn verified(last: Option<events::Verification>, now: Timestamp) -> Verified {
         };
     };
     let (tone, says) = match &last.outcome {
-        Outcome::Whole(whole) => (
-            "good",
-            format!(
-                "Whole up to event {}: {} events follow one another, {} signed checkpoints agree.",
-                whole.last, whole.events, whole.checkpoints
-            ),
-        ),
+        Outcome::Whole(whole) => {
+            let gone = { whole.pruned.iter() }.map(|pruned| format!(" {}", pruned.words()));
+            let says = format!(
+                "Whole up to event {}: {} events follow one another, {} signed checkpoints agree.{}",
+                whole.last,
+                whole.events,
+                whole.checkpoints,
+                gone.collect::<String>()
+            );
+            ("good", says)
+        }
         Outcome::Broken(broken) => ("bad", format!("Not whole. First bad {broken}.")),
         Outcome::TooLong(seq) => (
             "warn",

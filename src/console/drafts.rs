@@ -18,6 +18,7 @@ use crate::console::{Console, cursor};
 use crate::policy::diff::Change;
 use crate::policy::draft::{DraftId, DraftState};
 use crate::policy::model::Revision;
+use crate::policy::roles::Permission;
 use crate::store::drafts::DraftRecord;
 use crate::web::moment::Moment;
 use crate::web::parameters::Parameters;
@@ -208,6 +209,11 @@ async fn draft_page(
         },
         // What it changed of what it was made against; people decide on it no more.
         (Ok(effect), false) => Preview::past(&effect.changes, effect.tests),
+    };
+    // Replay tells who did what.
+    let preview = match visit.actor.may(Permission::ReadAudit) {
+        true => preview,
+        false => preview.without_replay(),
     };
     let effect = shown.effect.as_ref().ok();
     let steps = revisions.steps(&shown, &visit.actor).await;

@@ -22,6 +22,7 @@ use crate::identity::principal::Principal;
 use crate::secret::TokenHash;
 use crate::session::Session;
 use crate::session::cookie::{PresentedCookie, session_cookie};
+use crate::web::apart;
 use crate::web::audience::Audience;
 use crate::web::csrf::{Protected, form_token};
 use crate::web::endpoint::Access;
@@ -117,8 +118,15 @@ async fn permit(State(access): State<Access>, request: Request, next: Next) -> R
         Access::With(permission) => visit.actor.check(permission),
     };
     match checked {
-        Ok(()) => next.run(request).await,
-        Err(refused) => Refused::from(refused).into_response(),
+        Ok(()) => {
+            let who = visit.actor.key();
+            apart::run(&who, request, next).await
+        }
+        Err(refused) => {
+            let (method, path) = (request.method().as_str(), request.uri().path());
+            visit.actor.told_off(refused, method, path);
+            Refused::from(refused).into_response()
+        }
     }
 }
 

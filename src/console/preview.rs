@@ -43,7 +43,7 @@ pub(super) struct Replay {
     /// In time, and there was something to compare.
     pub(super) is_done: bool,
     pub(super) is_late: bool,
-    /// It is past.
+    /// It is past, or not for whoever looks.
     pub(super) is_over: bool,
     pub(super) requests: i64,
     pub(super) sums: Vec<Sum>,
@@ -95,6 +95,15 @@ impl Preview {
             tests: 0,
             replay: Replay::default(),
         }
+    }
+
+    /// Without what people did.
+    pub(super) fn without_replay(mut self) -> Self {
+        self.replay = Replay {
+            is_over: true,
+            ..Replay::default()
+        };
+        self
     }
 
     /// Of what nobody decides on any more.

@@ -258,7 +258,7 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 }
 
 /// What `Connection` names. Nobody can nominate what a message cannot do without.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     if !headers.contains_key(CONNECTION) {
         return Vec::new();
     }

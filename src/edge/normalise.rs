@@ -14,6 +14,7 @@ use crate::address::host::{Host, HostFault};
 use crate::address::origin::Origin;
 use crate::address::path::{PathFault, check_query, examine_path};
 use crate::edge::framing::head::{FramingFault, METHODS};
+use crate::edge::headers::nominated;
 use crate::edge::worker::ConnectionInfo;
 use crate::policy::when::RequestHeaders;
 
@@ -142,10 +143,20 @@ pub fn normalise(
         has_path_parameters: shape.has_path_parameters,
         is_upgrade,
         peer: connection.peer.ip(),
-        headers: RequestHeaders::read(header_names, |name| {
-            let lines = request.headers.get_all(name).into_iter();
-            lines.map(HeaderValue::as_bytes)
-        }),
+        headers: read_headers(&request.headers, header_names),
+    })
+}
+
+/// What rules look at. A header that `Connection` nominates does not reach the upstream (RFC 9110 §7.6.1), so for rules there is none.
+fn read_headers(headers: &HeaderMap, names: &[Arc<str>]) -> RequestHeaders {
+    let gone = match names.is_empty() {
+        true => Vec::new(),
+        false => nominated(headers),
+    };
+    RequestHeaders::read(names, |name| {
+        let is_gone = gone.iter().any(|gone| gone.as_str() == name);
+        let lines = headers.get_all(name).into_iter();
+        lines.filter(move |_| !is_gone).map(HeaderValue::as_bytes)
     })
 }
 
@@ -223,6 +234,20 @@ mod tests {
             certificate_names: Some(Arc::new(names)),
             http2: version == Version::HTTP_2,
         }
+    }
+
+    #[test]
+    fn a_header_that_does_not_go_on_is_none_for_rules() {
+        let request = Request::builder()
+            .header("connection", "keep-alive, X-Team")
+            .header("x-team", "blue")
+            .header("x-other", "red")
+            .body(())
+            .unwrap();
+        let names = ["x-team", "x-other"].map(Arc::from);
+        let read = super::read_headers(request.headers(), &names);
+        let count = |name: &str| read.lines(name).map(<[_]>::len);
+        assert_eq!((count("x-team"), count("x-other")), (Some(0), Some(1)));
     }
 
     /// 200 stands for accepted.

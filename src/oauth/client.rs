@@ -3,6 +3,7 @@
 use url::{Host, Url};
 
 use crate::identity::principal::Agent;
+use crate::identity::unseen::is_unseen;
 use crate::store::oauth_clients::ClientRecord;
 
 /// The id of the command line, a public client (RFC 6749 §2.1).
@@ -64,10 +65,7 @@ pub fn agent(client: &ClientRecord, redirect_uri: &Url, issuer: &str) -> Agent {
 
 /// What a client calls itself, in one line and bounded, without what would make a page say something else than it does.
 pub fn own_name(text: &str) -> Option<String> {
-    let is_shown = |c: &char| {
-        let is_format = matches!(*c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-        !is_format && (c.is_whitespace() || !c.is_control())
-    };
+    let is_shown = |c: &char| !is_unseen(*c) || (c.is_control() && c.is_whitespace());
     let shown: String = text.chars().filter(is_shown).collect();
     let words: Vec<&str> = shown.split_whitespace().collect();
     let name: String = words.join(" ").chars().take(LONGEST_NAME).collect();

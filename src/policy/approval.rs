@@ -8,6 +8,7 @@ use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::compile::rule::CompiledRule;
 use crate::policy::model::{Action, Approval, Mode};
+use crate::policy::roles::Permission;
 use crate::policy::source::CompiledSource;
 
 impl CompiledPolicy {
@@ -23,6 +24,23 @@ impl CompiledPolicy {
     pub fn may_approve(&self, principal: &Principal, rule: &str) -> bool {
         let mut rules = self.with_approvals();
         rules.any(|(one, _)| *one.rule.name == *rule && approves(one, principal))
+    }
+
+    /// Whether this caller may end and review what was granted of a rule: its approvers, and where there is no such rule any more all whose role reviews.
+    pub fn may_look_after(&self, principal: &Principal, rule: &str) -> bool {
+        let is_there = self
+            .with_approvals()
+            .any(|(one, _)| *one.rule.name == *rule);
+        match is_there {
+            true => self.may_approve(principal, rule),
+            false => self.reviews(principal),
+        }
+    }
+
+    /// Whether a role of theirs reviews.
+    pub fn reviews(&self, principal: &Principal) -> bool {
+        let mut roles = self.roles_of(principal).into_iter();
+        roles.any(|role| role.permits(Permission::ReviewPolicy))
     }
 
     /// Whether there is any rule of whose use this caller may approve.
@@ -100,6 +118,24 @@ mod tests {
         // An empty list is nobody.
         let policy = compiled(&rule(staff, ""));
         assert!(!policy.may_approve(&person(Some(&[])), "r"));
+    }
+
+    #[test]
+    fn what_was_granted_of_a_rule_that_is_gone_is_looked_after_by_all_who_review() {
+        let rule = "{ name: r, action: allow, from: [{ signed_in: true }], require: { approval: { from: [{ groups: [leads] }], at_most: 4h } } }";
+        let bindings =
+            "role_bindings: [{ name: b, role: approver, from: [{ groups: [reviewers] }] }]";
+        let with = |rule: &str| {
+            let policy = format!("rules: [{rule}]\n{bindings}");
+            let policy = crate::policy::yaml::parse(&policy).unwrap();
+            let trust_domain = crate::identity::spiffe_id::TrustDomain::parse("td").unwrap();
+            let revision = crate::policy::model::Revision(1);
+            CompiledPolicy::new(policy, revision, &trust_domain).unwrap()
+        };
+        let looks_after =
+            |rule: &str, group| with(rule).may_look_after(&person(Some(&[group])), "r");
+        assert!(looks_after(rule, "leads") && !looks_after(rule, "reviewers"));
+        assert!(!looks_after("", "leads") && looks_after("", "reviewers"));
     }
 
     #[test]

@@ -205,6 +205,12 @@ impl Findings {
         {
             self.say("rule", &rule.name, format!("it ends soon, at {until}"));
         }
+        let by_address =
+            |source: &Source| source.emails.is_some() || source.email_domains.is_some();
+        if rule.action == Action::Deny && rule.from.iter().any(by_address) {
+            let message = "it does not stop them when their address is not vouched for; name them by `subjects` or `groups` as well";
+            self.say("rule", &rule.name, message.to_owned());
+        }
         let gives_svids = |target: &Target| target.svids.is_some();
         if rule.action == Action::Allow
             && rule.approval.is_none()
@@ -548,6 +554,10 @@ mod tests {
                     "route a: nobody can reach it: rule shut denies everybody",
                     "rule staff: it changes nothing: rule shut denies all that it allows",
                 ],
+            ),
+            (
+                format!("{staff} }}, {{ name: bob, action: deny, from: [{{ emails: [b@c.d] }}] }}"),
+                &["rule bob: it does not stop them when their address is not vouched for"],
             ),
             (
                 format!(

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::address::path::{PathFault, check_path, reading};
+use crate::identity::unseen::is_unseen;
 
 /// A text condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +49,8 @@ pub enum MatchFault {
     /// The star is neither first nor last, or there are two.
     #[error("a `*` may only stand alone, at the beginning or at the end")]
     Star,
-    /// No value can have such a character.
-    #[error("it has a control character")]
+    /// Whoever approves of the text would not see such a character.
+    #[error("it has a character that nobody sees")]
     Control,
     /// Braces are only for templates.
     #[error("the template may have only whole segments `{{*}}` and, once, `{{**}}`")]
@@ -65,7 +66,7 @@ impl TextMatch {
         if text.is_empty() {
             return Err(MatchFault::Empty);
         }
-        if text.chars().any(char::is_control) {
+        if text.chars().any(is_unseen) {
             return Err(MatchFault::Control);
         }
         let (form, rest): (fn(String) -> Self, &str) = if text == "*" {
@@ -266,7 +267,9 @@ mod tests {
             assert_eq!(TextMatch::parse(text), Err(MatchFault::Star), "{text}");
         }
         assert_eq!(TextMatch::parse(""), Err(MatchFault::Empty));
-        assert_eq!(TextMatch::parse("a\n"), Err(MatchFault::Control));
+        for unseen in ["a\n", "staff\u{200b}", "\u{202e}ffats"] {
+            assert_eq!(TextMatch::parse(unseen), Err(MatchFault::Control));
+        }
         for path in [
             "/{foo}",
             "/a{*}",

@@ -178,7 +178,8 @@ impl Store {
         .await
     }
 
-    /// Keeps a grant that nobody was asked for. After a revocation there is none for that person and rule until an approver has looked at it.
+    /// Keeps a grant that nobody was asked for. After a revocation there is none for that person and rule until an approver has looked at that, or, where they had
+    /// looked before or had granted it themselves, until it would have ended.
     pub async fn take_access(
         &self,
         granted: &Granted,
@@ -192,7 +193,8 @@ impl Store {
             let found: Vec<(String, bool)> = transaction
                 .fetch(
                     "SELECT id, ended_at IS NULL FROM grants WHERE issuer = $1 AND subject = $2 AND rule = $3 \
-                     AND break_glass = 1 AND ((ended_at IS NULL AND until > $4) OR (end_reason = 'revoked' AND reviewed_at IS NULL))",
+                     AND ((break_glass = 1 AND ended_at IS NULL AND until > $4) OR (end_reason = 'revoked' AND \
+                     ((break_glass = 1 AND reviewed_at IS NULL) OR (until > $4 AND (reviewed_at IS NULL OR reviewed_at < ended_at)))))",
                     args![
                         &*asked.principal.issuer,
                         &*asked.principal.subject,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::audit::chain::{Entry, Link};
+use crate::audit::chain::{Entry, Filed, Link};
 use crate::audit::event::Event;
 use crate::clock::Timestamp;
 use crate::store::dialect::{Transaction, args};
@@ -41,6 +41,8 @@ pub struct CheckpointRecord {
 struct EventRow {
     seq: i64,
     at: i64,
+    kind: String,
+    actor: String,
     body: String,
     hash: String,
 }
@@ -52,6 +54,10 @@ impl From<EventRow> for Entry {
             at: row.at,
             body: row.body,
             hash: row.hash,
+            filed: Some(Filed {
+                kind: row.kind,
+                actor: row.actor,
+            }),
         }
     }
 }
@@ -80,7 +86,7 @@ impl HeadRow {
 macro_rules! events_that {
     ($rest:literal) => {
         concat!(
-            "SELECT seq, at, body, hash FROM audit_events WHERE ",
+            "SELECT seq, at, kind, actor, body, hash FROM audit_events WHERE ",
             "(CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR actor = $4) ",
             "AND at >= $5 AND at < $6 AND (CAST($7 AS TEXT) IS NULL OR body LIKE $7 ESCAPE '\\') AND ",
             $rest
@@ -276,8 +282,9 @@ impl Store {
             ] {
                 transaction.execute(sql, args![seq]).await?;
             }
-            let event = Event::pruned(seq);
-            transaction.tell(&[event], self.clock.now()).await?;
+            let now = self.clock.now();
+            let event = Event::pruned(seq, now.since(before).as_secs());
+            transaction.tell(&[event], now).await?;
             transaction.commit().await
         })
         .await

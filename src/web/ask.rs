@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn read(query: &str) -> Option<Wanted> {
-        let parameters = Parameters::parse(query.as_bytes(), 8192).unwrap();
+        let parameters = Parameters::parse(query.as_bytes(), 8192).ok()?;
         Wanted::read(&parameters, &home())
     }
 

@@ -17,6 +17,9 @@ pub enum ParameterFault {
     /// The same name twice: one reader would take the first and another the last.
     #[error("a parameter is given twice")]
     Duplicate,
+    /// A byte that no text has, and not every database takes.
+    #[error("a parameter has a null byte")]
+    Null,
 }
 
 impl Parameters {
@@ -27,6 +30,9 @@ impl Parameters {
         }
         let mut all = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(text) {
+            if value.contains('\0') {
+                return Err(ParameterFault::Null);
+            }
             if all.insert(name.into_owned(), value.into_owned()).is_some() {
                 return Err(ParameterFault::Duplicate);
             }
@@ -60,6 +66,10 @@ mod tests {
         assert_eq!(
             Parameters::parse(&[b'a'; 101], 100).err(),
             Some(ParameterFault::TooLong)
+        );
+        assert_eq!(
+            Parameters::parse(b"a=b%00", 100).err(),
+            Some(ParameterFault::Null)
         );
         let good = Parameters::parse(b"a=1&b=&c=x%20y", 100).expect("each once");
         assert_eq!(

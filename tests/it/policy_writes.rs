@@ -1,6 +1,6 @@
 //! Writing policy when everything goes wrong at once, on both databases: the process is killed, fifty people write, and nobody is told what is not so.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,14 +10,17 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use wayleave::admin::actor::Actor;
+use wayleave::admin::ownership::{self, ClaimError, Ownership};
 use wayleave::admin::policy_rules::PolicyRules;
-use wayleave::admin::revisions::{Revisions, Writing};
-use wayleave::clock::{Clock, SystemClock};
+use wayleave::admin::revisions::{Revisions, RevisionsError, Writing};
+use wayleave::clock::{Clock, SharedClock, SystemClock};
 use wayleave::config::checked::StoreConfig;
+use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
 use wayleave::identity::spiffe_id::TrustDomain;
 use wayleave::policy::check::Known;
 use wayleave::policy::document::written;
 use wayleave::policy::model::Revision;
+use wayleave::policy::roles::Role;
 use wayleave::policy::yaml::LARGEST_DOCUMENT;
 use wayleave::secret::{Sealer, random};
 use wayleave::snapshot;
@@ -375,6 +378,69 @@ async fn revisions(url: &str) -> Revisions {
         },
         follows: None,
         approvals: 0,
+    }
+}
+
+fn ada() -> Principal {
+    Principal {
+        kind: PrincipalKind::User,
+        provider: "okta".into(),
+        issuer: "https://okta.example".into(),
+        subject: "ada".into(),
+        email: None,
+        display_name: None,
+        groups: Groups::Missing,
+        claims: BTreeMap::new(),
+        acr: None,
+        auth_time: None,
+        agents: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k8_the_first_owner_is_claimed_also_where_others_approve_of_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}/store.db", folder.path().display());
+    for url in [sqlite, database().await] {
+        let revisions = Revisions {
+            approvals: 1,
+            ..revisions(&url).await
+        };
+        let clock: SharedClock = Arc::new(SystemClock);
+        let code = ownership::offer(&revisions.store, clock.now()).await;
+        let code = code.unwrap();
+        let claiming = Ownership::new(revisions.clone(), clock);
+        let person = Arc::new(ada());
+        assert!(
+            claiming
+                .claim(&person, "00000-00000-00000-00000")
+                .await
+                .is_err()
+        );
+        assert!(claiming.claim(&person, &code).await.unwrap().is_new);
+        let (_, text) = revisions.export(None).await.unwrap();
+        assert!(text.contains("role: owner"), "{text}");
+        let again = claiming.claim(&person, &code).await;
+        assert!(matches!(again, Err(ClaimError::Owned)));
+        let plan = revisions.plan("{}", SystemClock.now()).await.unwrap();
+        let mut findings = plan.findings.iter();
+        assert!(findings.any(|finding| finding.message.starts_with("nobody would be owner")));
+        // What comes after needs others.
+        let (roles, policy) = (BTreeSet::from([Role::Owner]), text + "\nrules: []\n");
+        let owner = Actor::Person {
+            principal: person,
+            roles,
+        };
+        let note = Writing {
+            parent: revisions.store.current_revision().await.unwrap(),
+            message: "more".to_owned(),
+            is_emergency: false,
+        };
+        let refused = revisions.apply(&policy, &owner, &note).await;
+        assert!(
+            matches!(refused, Err(RevisionsError::NeedsApprovals(_))),
+            "{refused:?}"
+        );
     }
 }
 

@@ -1017,6 +1017,24 @@ async fn broken_glass_that_was_taken_away_stays_so_until_it_was_looked_at(place:
     let given = store.end_grant(&live[0], &own, EndOfGrant::GivenBack, None);
     assert!(given.await.unwrap());
     assert_eq!(take("d").await, granted("d"));
+    // Looked at first and taken away then, or granted by an approver and taken away: not again before it would have ended.
+    let live = store.live_grants().await.unwrap();
+    let reviewed = store.review_grant(&live[0], &by, "fine", None);
+    assert!(reviewed.await.unwrap());
+    place.clock.advance(Duration::from_secs(1));
+    let revoked = store.end_grant(&live[0], &by, EndOfGrant::Revoked, None);
+    assert!(revoked.await.unwrap());
+    assert_eq!(take("e").await, Taken::Revoked);
+    place.clock.advance(Duration::from_secs(3600));
+    let approved = opened(&store, &asked(&place, "f", "r")).await;
+    let approved = approved.approve(&by, Duration::from_secs(600), place.clock.now());
+    assert!(store.grant_access(&approved, None).await.unwrap());
+    let live = store.live_grants().await.unwrap();
+    let revoked = store.end_grant(&live[0], &by, EndOfGrant::Revoked, None);
+    assert!(revoked.await.unwrap());
+    assert_eq!(take("g").await, Taken::Revoked);
+    place.clock.advance(Duration::from_secs(600));
+    assert_eq!(take("h").await, granted("h"));
 }
 
 async fn l6_nobody_asks_without_end(place: Place) {

@@ -2,6 +2,7 @@
 //! say, for administrators as for anybody else.
 
 use crate::access::{AccessId, Closed, GrantRecord, Request};
+use crate::admin::access::May;
 use crate::admin::access::{Access, AccessError, Actor};
 use crate::admin::actor;
 use crate::admin::failure::Failure;
@@ -55,7 +56,12 @@ impl Access {
         actor.check(Permission::ReadRequests)?;
         let seen = |grants: Vec<GrantRecord>| -> Vec<Seen<GrantRecord>> {
             let all = grants.into_iter().map(|grant| Seen {
-                hindrance: self.hindrance(actor, &grant.principal, &grant.rule),
+                hindrance: self.hindrance(
+                    actor,
+                    Self::may_look_after,
+                    &grant.principal,
+                    &grant.rule,
+                ),
                 what: grant,
             });
             all.collect()
@@ -64,7 +70,7 @@ impl Access {
         let open = open.into_iter().map(|request| {
             let asked = request.asked();
             Seen {
-                hindrance: self.hindrance(actor, &asked.principal, &asked.rule),
+                hindrance: self.hindrance(actor, Self::may_decide, &asked.principal, &asked.rule),
                 what: request,
             }
         });
@@ -92,7 +98,7 @@ impl Access {
 
     /// How much waits for somebody's decision.
     pub async fn waiting(&self, principal: &Principal) -> Result<Waiting, AccessError> {
-        if !self.snapshots.current().approves_anything(principal) {
+        if !self.looks_after_anything(principal) {
             return Ok(Waiting::default());
         }
         Ok(Waiting {
@@ -101,10 +107,16 @@ impl Access {
         })
     }
 
-    fn hindrance(&self, actor: &actor::Actor, whose: &Principal, rule: &str) -> Option<String> {
+    fn hindrance(
+        &self,
+        actor: &actor::Actor,
+        may: May,
+        whose: &Principal,
+        rule: &str,
+    ) -> Option<String> {
         match actor.principal() {
             Some(principal) => {
-                let judged = self.may_decide(principal, whose, rule);
+                let judged = may(self, principal, whose, rule);
                 judged.err().map(|error| error.to_string())
             }
             None => Some(AccessError::NotApprover.to_string()),

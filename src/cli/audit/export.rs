@@ -48,6 +48,7 @@ pub(super) fn read(line: &str) -> Option<Line> {
         at: line["at"].as_i64()?,
         body: line.get("event")?.to_string(),
         hash: line["hash"].as_str()?.to_owned(),
+        filed: None,
     }))
 }
 
@@ -92,6 +93,7 @@ mod tests {
                 at: 1_800_000_005_123_456,
                 body: body.to_string(),
                 hash: String::new(),
+                filed: None,
             };
             as_text(&[entry])
         };

@@ -134,9 +134,10 @@ async fn k5_k7_senseless_places_and_names_lead_nowhere() {
         ("/console/rules?from=-1", 400),
         ("/console/rules?from=99999", 200),
         (
-            "/console/rules?q=';DROP TABLE rules;--&action=';&mode=%00",
+            "/console/rules?q=';DROP TABLE rules;--&action=';&mode=%01",
             200,
         ),
+        ("/console/rules?q=%00", 400),
         ("/console/revisions?before=1;", 400),
         ("/console/revisions/1'", 404),
         ("/console/revisions/99", 404),
