@@ -29,6 +29,7 @@ use crate::snapshot::Snapshots;
 use crate::snapshot::grants::LiveGrants;
 use crate::store::Store;
 use crate::token::assertion::Minter;
+use crate::token::aws::AwsRoles;
 use crate::token::bearer::BearerVerifier;
 use crate::token::client_assertion::ServiceAccounts;
 use crate::token::dpop::{self, Proofs, Proven};
@@ -41,6 +42,7 @@ pub mod accounts;
 pub mod acting;
 pub mod api;
 pub mod authorize;
+pub mod aws;
 pub mod caller;
 pub mod client;
 pub mod delegation;
@@ -77,6 +79,8 @@ pub struct OAuth {
     pub(crate) svids: Arc<Svids>,
     /// Tokens of trusted issuers, which programs exchange.
     pub(crate) bearer: Arc<BearerVerifier>,
+    /// Roles of AWS, which sign requests.
+    pub(crate) aws: Arc<AwsRoles>,
     /// Programs that prove keys of their own.
     pub(crate) accounts: Arc<ServiceAccounts>,
     pub(crate) proofs: Arc<Proofs>,

@@ -6,6 +6,7 @@
 pub mod access;
 mod act;
 pub mod assertion;
+pub mod aws;
 pub mod bearer;
 pub mod claims;
 pub mod client_assertion;

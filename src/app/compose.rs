@@ -63,6 +63,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::access_log::{AccessLog, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::token::assertion::Minter;
+use crate::token::aws::AwsRoles;
 use crate::token::bearer::BearerVerifier;
 use crate::token::client_assertion::ServiceAccounts;
 use crate::token::dpop::Proofs;
@@ -221,6 +222,7 @@ pub async fn start(
             providers: parts.providers,
             sessions: parts.sessions,
             bearer: parts.bearer,
+            aws: parts.aws,
             clusters: parts.clusters,
             clock: foundation.clock,
         },
@@ -383,6 +385,7 @@ fn home_origin(config: &Config, listeners: &[BoundListener]) -> String {
 struct Parts {
     providers: Arc<Providers>,
     bearer: Arc<BearerVerifier>,
+    aws: Arc<AwsRoles>,
     accounts: Arc<ServiceAccounts>,
     sessions: Arc<Sessions>,
     minter: Arc<Minter>,
@@ -412,13 +415,16 @@ impl Parts {
         let store = || base.store.clone();
         let providers = Providers::new(config.identity_providers.clone(), clock());
         let bearer = BearerVerifier::of(config, clock());
+        let aws = AwsRoles::of(config, clock());
         let accounts = Arc::new(ServiceAccounts::default());
         let current = base.snapshots.current();
         bearer.follow(&current.policy().trusted_issuers);
+        aws.follow(&current.policy().trusted_issuers);
         accounts.follow(&current.policy().service_accounts);
         let vouching = Arc::new(Vouching {
             providers: providers.clone(),
             bearer: bearer.clone(),
+            aws: aws.clone(),
             accounts: accounts.clone(),
         });
         let sessions = Sessions::new(store(), clock(), config.session, vouching);
@@ -458,6 +464,7 @@ impl Parts {
             minter: minter.clone(),
             keys,
             bearer: bearer.clone(),
+            aws: aws.clone(),
             accounts: accounts.clone(),
             oauth: Arc::new(OAuth {
                 store: store(),
@@ -468,6 +475,7 @@ impl Parts {
                 minter: minter.clone(),
                 svids,
                 bearer,
+                aws,
                 accounts,
                 proofs: proofs.clone(),
                 clock: clock(),
@@ -602,6 +610,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
     let following = Following {
         sessions: parts.sessions.clone(),
         bearer: parts.bearer.clone(),
+        aws: parts.aws.clone(),
         accounts: parts.accounts.clone(),
         keys_changed,
         live: base.live.clone(),

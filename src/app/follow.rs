@@ -15,6 +15,7 @@ use crate::session::Sessions;
 use crate::store::changes::Change;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
+use crate::token::aws::AwsRoles;
 use crate::token::bearer::BearerVerifier;
 use crate::token::client_assertion::ServiceAccounts;
 
@@ -30,6 +31,8 @@ pub struct Following {
     pub sessions: Arc<Sessions>,
     /// Whom the policy trusts.
     pub bearer: Arc<BearerVerifier>,
+    /// The roles of AWS among them.
+    pub aws: Arc<AwsRoles>,
     /// The programs that it vouches for itself.
     pub accounts: Arc<ServiceAccounts>,
     /// Signing keys.
@@ -57,8 +60,13 @@ impl Following {
 
     /// Trusts whom a policy trusts before it is in force: once it is seen to be, its issuers' tokens count, and what is trusted no more ends no later than its rules.
     pub fn trust(&self, policy: &Policy) {
-        let others = self.bearer.follow(&policy.trusted_issuers);
-        if self.accounts.follow(&policy.service_accounts) || others {
+        let issuers = &policy.trusted_issuers;
+        let changed = [
+            self.bearer.follow(issuers),
+            self.aws.follow(issuers),
+            self.accounts.follow(&policy.service_accounts),
+        ];
+        if changed.contains(&true) {
             self.sessions.providers_changed();
         }
     }

@@ -13,6 +13,7 @@ use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
 use crate::secret::{ExposeSecret, SecretString, TokenHash};
 use crate::session::Sessions;
+use crate::token::aws::AwsRoles;
 use crate::token::bearer::BearerVerifier;
 
 /// What a reload replaces.
@@ -27,6 +28,7 @@ pub struct Reloading {
     pub(in crate::app) providers: Arc<Providers>,
     pub(in crate::app) sessions: Arc<Sessions>,
     pub(in crate::app) bearer: Arc<BearerVerifier>,
+    pub(in crate::app) aws: Arc<AwsRoles>,
     pub(in crate::app) clusters: Arc<Clusters>,
     pub(in crate::app) clock: SharedClock,
 }
@@ -55,6 +57,7 @@ impl Reloading {
         let providers = config.identity_providers.clone();
         self.providers.replace(providers.clone());
         self.bearer.configure(&config);
+        self.aws.configure(&config);
         self.sessions.providers_changed();
         self.running.identity_providers = providers;
         self.running.trusted_issuers = config.trusted_issuers;

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::oidc::Providers;
 use crate::session::{ProviderTokens, RefreshFault, Refreshed, Refresher};
+use crate::token::aws::AwsRoles;
 use crate::token::bearer::BearerVerifier;
 use crate::token::client_assertion::ServiceAccounts;
 
@@ -15,6 +16,7 @@ use crate::token::client_assertion::ServiceAccounts;
 pub(super) struct Vouching {
     pub(super) providers: Arc<Providers>,
     pub(super) bearer: Arc<BearerVerifier>,
+    pub(super) aws: Arc<AwsRoles>,
     pub(super) accounts: Arc<ServiceAccounts>,
 }
 
@@ -32,6 +34,7 @@ impl Refresher for Vouching {
         let (provider, issuer) = (&principal.provider, &principal.issuer);
         self.providers.vouches_for(principal, until)
             || self.bearer.is_trusted(provider, issuer)
+            || self.aws.vouch_for(principal)
             || self.accounts.vouch_for(principal, until)
     }
 }

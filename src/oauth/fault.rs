@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::token::aws::AwsFault;
 use crate::token::bearer::BearerFault;
 use crate::token::client_assertion::AssertionFault;
 use crate::token::dpop::ProofFault;
@@ -34,6 +35,9 @@ pub enum OAuthFault {
     /// The JWT of whoever is to act is refused, or cannot be judged.
     #[error("the actor_token is refused: {0}")]
     ActorToken(BearerFault),
+    /// The request that a role of AWS signed is refused, or AWS cannot be asked about it.
+    #[error("the subject_token is refused: {0}")]
+    AwsRequest(AwsFault),
     /// No such grant type.
     #[error("this grant type is not supported")]
     UnsupportedGrantType,
@@ -91,12 +95,14 @@ impl OAuthFault {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::SubjectToken(BearerFault::KeysUnavailable)
-            | Self::ActorToken(BearerFault::KeysUnavailable) => "temporarily_unavailable",
+            | Self::ActorToken(BearerFault::KeysUnavailable)
+            | Self::AwsRequest(AwsFault::Unavailable) => "temporarily_unavailable",
             // RFC 8693 §2.2.2.
             Self::InvalidRequest(_)
             | Self::Missing(_)
             | Self::SubjectToken(_)
-            | Self::ActorToken(_) => "invalid_request",
+            | Self::ActorToken(_)
+            | Self::AwsRequest(_) => "invalid_request",
             Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
             Self::InvalidGrant(_) => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
@@ -133,11 +139,13 @@ impl OAuthFault {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::SubjectToken(BearerFault::KeysUnavailable)
-            | Self::ActorToken(BearerFault::KeysUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ActorToken(BearerFault::KeysUnavailable)
+            | Self::AwsRequest(AwsFault::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::InvalidRequest(_)
             | Self::Missing(_)
             | Self::SubjectToken(_)
             | Self::ActorToken(_)
+            | Self::AwsRequest(_)
             | Self::InvalidGrant(_)
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType

@@ -154,6 +154,7 @@ impl OAuth {
         let (provider, issuer) = (&principal.provider, &principal.issuer);
         let is_in_use = self.providers.is_known(provider)
             || self.bearer.is_trusted(provider, issuer)
+            || self.aws.vouch_for(principal)
             || self.accounts.vouch_for(principal, self.clock.now());
         if !is_in_use {
             return Err(OAuthFault::InvalidGrant(

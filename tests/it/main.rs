@@ -11,6 +11,8 @@ mod access_served;
 mod accounts;
 mod agents;
 mod audit;
+mod aws;
+mod aws_programs;
 mod browser;
 mod check;
 mod conditions;

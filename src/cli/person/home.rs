@@ -14,6 +14,7 @@ use crate::cli::person::profile::{Profile, is_loopback};
 use crate::clock::{Clock, SystemClock};
 use crate::token::dpop::prover::Prover;
 
+pub(in crate::cli) mod aws;
 pub(in crate::cli) mod github;
 pub(in crate::cli) mod tunnel;
 

@@ -9,12 +9,15 @@ use zeroize::Zeroizing;
 
 use crate::cli::person::access::{Access, EXCHANGE, Given};
 use crate::cli::person::fault::Fault;
+use crate::cli::person::home::aws;
 use crate::cli::person::home::github::{self, IdTokenRequest};
 use crate::cli::person::home::{Home, TOKEN, TokenRefusal};
 use crate::cli::person::profile::{Folders, Profile};
 use crate::cli::person::token_cache::{Kept, Route};
 use crate::cli::service_account::read_key;
 use crate::clock::{Clock, SystemClock};
+use crate::token::aws::REQUEST_TYPE;
+use crate::token::aws::signing::subject_token;
 use crate::token::client_assertion::{ASSERTION_TYPE, assertion};
 use crate::token::dpop::prover::Prover;
 
@@ -54,6 +57,14 @@ pub(in crate::cli) struct ProgramArguments {
         conflicts_with = "service_account"
     )]
     subject_token_file: Option<PathBuf>,
+    /// The role of AWS that this runs as: of the environment, the container or the instance.
+    #[arg(
+        long,
+        env = "WAYLEAVE_AWS",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        conflicts_with_all = ["service_account", "subject_token_file"]
+    )]
+    aws: bool,
 }
 
 /// What a program shows.
@@ -66,6 +77,8 @@ enum Proof {
     Variable(Zeroizing<String>),
     /// A JWT that GitHub gives a job.
     GitHub(IdTokenRequest),
+    /// A request that the role of AWS signs that this runs as.
+    Aws,
 }
 
 /// A program at an edge.
@@ -92,13 +105,9 @@ impl ProgramArguments {
                 file: file.clone(),
             }),
             (_, _, Some(file)) => Some(Proof::File(file.clone())),
-            _ => None,
+            _ => self.aws.then_some(Proof::Aws),
         };
         let of_platform = || {
-            let variable = |name: &str| {
-                let value = std::env::var_os(name)?.into_string().ok();
-                value.filter(|value| !value.is_empty())
-            };
             found(variable, Path::new(POD_TOKEN).exists()).filter(|_| !self.is_signed_in(profile))
         };
         let Some(proof) = asked_for.or_else(of_platform) else {
@@ -108,7 +117,7 @@ impl ProgramArguments {
         let key = match &proof {
             // Proofs and assertions are told apart by their types, and so whoever holds the key can prove a token by it.
             Proof::ServiceAccount { file, .. } => read_key(file)?,
-            Proof::File(_) | Proof::Variable(_) | Proof::GitHub(_) => {
+            Proof::File(_) | Proof::Variable(_) | Proof::GitHub(_) | Proof::Aws => {
                 Prover::generate().map_err(|error| Fault::failed(error.to_string()))?
             }
         };
@@ -139,7 +148,7 @@ impl ProgramArguments {
                 profile.edge
             );
             let next = format!(
-                "wayleave login --edge {}; programs give --service-account and --key, or --subject-token-file",
+                "wayleave login --edge {}; programs give --service-account and --key, --subject-token-file, or --aws",
                 profile.edge
             );
             return Err(Fault::not_signed_in(message).next(next));
@@ -165,6 +174,12 @@ impl ProgramArguments {
         }
         Ok(profile)
     }
+}
+
+/// A variable of the environment that is not empty.
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?.into_string().ok();
+    value.filter(|value| !value.is_empty())
 }
 
 /// What the platform gives that this runs on.
@@ -193,6 +208,7 @@ impl Proof {
             Self::GitHub(_) => {
                 "is https://token.actions.githubusercontent.com in the policy's trusted_issuers, with the edge among its audiences, and this repository in its conditions?"
             }
+            Self::Aws => "is this role in `aws_roles` of one of the policy's trusted_issuers?",
         }
     }
 
@@ -212,13 +228,24 @@ impl Proof {
             Self::File(file) => read_token(file)?,
             Self::Variable(text) => text.clone(),
             Self::GitHub(request) => github::id_token(request, &home.issuer()).await?,
+            Self::Aws => {
+                let role = aws::role(&variable).await?;
+                let (region, now) = (role.region.as_deref(), SystemClock.now());
+                let shown = subject_token(&role.key, region, &home.issuer(), now);
+                let shown = shown.map_err(|error| Fault::usage(error.to_string()))?;
+                return Ok(exchange(REQUEST_TYPE, &shown));
+            }
         };
-        Ok(vec![
-            field("grant_type", EXCHANGE),
-            field("subject_token_type", JWT),
-            field("subject_token", jwt.trim()),
-        ])
+        Ok(exchange(JWT, jwt.trim()))
     }
+}
+
+fn exchange(kind: &str, subject_token: &str) -> Vec<Field> {
+    vec![
+        field("grant_type", EXCHANGE),
+        field("subject_token_type", kind),
+        field("subject_token", subject_token),
+    ]
 }
 
 type Field = (&'static str, Zeroizing<String>);
@@ -355,6 +382,8 @@ mod tests {
                 Some(Proof::File(_)) => "a pod",
                 Some(Proof::Variable(_)) => "a job",
                 Some(Proof::GitHub(_)) => "GitHub",
+                // It is asked for, and never found: credentials of AWS lie about on people's machines as well.
+                Some(Proof::Aws) => "AWS",
             }
         };
         let github = [

@@ -388,6 +388,8 @@ people:
 trusted_issuers:
   - { name: ci, issuer: "https://ci.example", audiences: [edge], algorithms: [ES384], required_claims: { repository: ["corp/*"] }, not_claims: { fork: ["true"] }, subject_claim: repository, groups_claim: /a/b, claims: [ref], at_most: 1h }
   - { name: far, issuer: cluster, audiences: [edge], algorithms: [EdDSA], jwks: { keys: [{ kty: OKP, crv: Ed25519, use: sig, x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] } }
+  - { name: aws, aws_roles: ["arn:aws:iam::123456789012:role/deploy", "arn:aws-cn:iam::123456789012:role/ci-*"], at_most: 30m }
+  - { name: aws-other, aws_roles: ["arn:aws:iam::210987654321:role/*"] }
 service_accounts:
   - { name: backup, description: nightly, groups: [ops], until: 2027-01-31, jwks: { keys: [{ kty: OKP, crv: Ed25519, x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] } }
   - { name: bare, jwks: { keys: [{ kty: OKP, crv: Ed25519, kid: a, x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] } }

@@ -4,8 +4,10 @@ use serde_json::Value;
 use url::{Host, Url};
 
 use crate::identity::algorithm::algorithm;
+use crate::identity::aws;
 use crate::identity::public_keys::KeySet;
-use crate::policy::machines::{IssuerKeys, TrustedIssuer};
+use crate::policy::machines::{Evidence, IssuerKeys, JwtTrust, TrustedIssuer};
+use crate::policy::matcher::TextMatch;
 use crate::policy::yaml::circumstances::{conditions, grant_length};
 use crate::policy::yaml::parts::required_name;
 use crate::policy::yaml::reader::{At, Fields, Reader};
@@ -27,33 +29,70 @@ pub(super) fn trusted_issuer(reader: &mut Reader, at: &At<'_>) -> Option<Trusted
         "groups_claim",
         "claims",
         "at_most",
+        "aws_roles",
     ];
     let fields = reader.fields(at, &known)?;
     let name = required_name(reader, &fields);
-    let keys = keys(reader, &fields);
-    let issuer = reader.required(&fields, "issuer").and_then(|at| {
+    let at_most = at_most(reader, &fields);
+    let evidence = match fields.field("aws_roles") {
+        None => jwt(reader, &fields).map(Evidence::Jwt),
+        Some(_) => {
+            for field in known.iter().filter(|field| !OF_AWS.contains(field)) {
+                if let Some(at) = fields.field(field) {
+                    reader.fault(
+                        &at,
+                        "beside `aws_roles` this says nothing: STS answers for roles",
+                    );
+                }
+            }
+            some(reader, &fields, "aws_roles", aws_role).map(Evidence::AwsRoles)
+        }
+    };
+    Some(TrustedIssuer {
+        name: name?,
+        evidence: evidence?,
+        at_most,
+    })
+}
+
+/// What there is to say of roles of AWS.
+const OF_AWS: [&str; 3] = ["name", "aws_roles", "at_most"];
+
+/// An account is always whole, so that nobody else's roles are meant.
+fn aws_role(text: &str) -> Result<TextMatch, &'static str> {
+    const FORM: &str = "it must be the ARN of a role without its path, like arn:aws:iam::123456789012:role/deploy, or end in `*` anywhere after role/";
+    let role = TextMatch::parse(text).map_err(|_| FORM)?;
+    let is_fine = match &role {
+        TextMatch::Exact(arn) => aws::role_name(arn).is_some_and(|name| !name.is_empty()),
+        TextMatch::Prefix(arn) => aws::role_name(arn).is_some(),
+        TextMatch::Suffix(_) | TextMatch::Present => false,
+    };
+    is_fine.then_some(role).ok_or(FORM)
+}
+
+fn jwt(reader: &mut Reader, fields: &Fields<'_>) -> Option<JwtTrust> {
+    let keys = keys(reader, fields);
+    let issuer = reader.required(fields, "issuer").and_then(|at| {
         // With keys of its own an issuer is a text that is compared and never visited (Kubernetes clusters have such).
         let is_visited = keys == Some(IssuerKeys::Discovery);
         reader.parsed(&at, |text| issuer(text, is_visited))
     });
-    let audiences = some(reader, &fields, "audiences", plain);
-    let algorithms = some(reader, &fields, "algorithms", algorithm);
+    let audiences = some(reader, fields, "audiences", plain);
+    let algorithms = some(reader, fields, "algorithms", algorithm);
     let claim = |reader: &mut Reader, field| {
         let at = fields.field(field)?;
         reader.parsed(&at, claim_name)
     };
-    Some(TrustedIssuer {
-        name: name?,
+    Some(JwtTrust {
         issuer: issuer?.into(),
         audiences: audiences?,
         algorithms: algorithms?,
         keys: keys?,
-        required_claims: conditions(reader, &fields, "required_claims", claim_name),
-        not_claims: conditions(reader, &fields, "not_claims", claim_name),
+        required_claims: conditions(reader, fields, "required_claims", claim_name),
+        not_claims: conditions(reader, fields, "not_claims", claim_name),
         subject_claim: claim(reader, "subject_claim"),
         groups_claim: claim(reader, "groups_claim"),
-        claims: { reader.texts(&fields, "claims", claim_name) }.unwrap_or_default(),
-        at_most: at_most(reader, &fields),
+        claims: { reader.texts(fields, "claims", claim_name) }.unwrap_or_default(),
     })
 }
 
