@@ -4,6 +4,7 @@
 
 pub mod algorithm;
 pub mod aws;
+pub mod bundle;
 pub mod email;
 pub mod encode;
 pub mod principal;

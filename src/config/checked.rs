@@ -104,6 +104,8 @@ pub struct Listener {
     pub external_port: u16,
     /// Certificates, picked by SNI from the DNS names in each; empty for `http`.
     pub certificates: Vec<CertificateFiles>,
+    /// Clients are asked for a certificate, which they need not have.
+    pub client_certificates: bool,
 }
 
 /// A certificate chain and its key, PEM.

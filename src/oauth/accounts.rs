@@ -64,7 +64,7 @@ impl OAuth {
         }
         let (issuer, id) = (self.issuer(&asked.info), asked.form.one("client_id"));
         let now = self.clock.now();
-        let client = self.accounts.verify(assertion, id, &issuer, now);
+        let client = self.programs.accounts.verify(assertion, id, &issuer, now);
         let client = client.map_err(refused)?;
         let _first = asked.verified.set(Arc::new(client.principal.clone()));
         let is_new = self
@@ -92,7 +92,7 @@ impl OAuth {
         self.session_of_program(asked, lasting).await
     }
 
-    /// The session that a program has as who it is, for as long as that has time for another token; else a new one. Of two who ask at the same moment each may get one.
+    /// The session that a program has as who it is, for as long as that has time for another token and lasts no longer than it may; else a new one. Of two who ask at the same moment each may get one.
     pub(super) async fn session_of_program(
         &self,
         asked: &Asked,
@@ -113,7 +113,8 @@ impl OAuth {
             let id = String::from_utf8(id).map_err(|_| OAuthFault::State)?;
             let session = self.sessions.load_by_id(&SessionId(id.into())).await?;
             let lasts = |session: &Arc<Session>| {
-                session.expires_at >= wanted && *session.principal == principal
+                let is_long_enough = (wanted..=until).contains(&session.expires_at);
+                is_long_enough && *session.principal == principal
             };
             if let Some(session) = session.filter(lasts) {
                 return Ok(session);

@@ -49,7 +49,11 @@ impl OAuth {
     /// Who asks. A request that AWS has answered for is used up, on every edge; one that it could not be asked about is not.
     async fn proven_role(&self, asked: &Asked) -> Result<VerifiedRole, OAuthFault> {
         let shown = asked.required("subject_token")?;
-        let role = self.aws.verify(shown, &self.issuer(&asked.info)).await;
+        let role = self
+            .programs
+            .aws
+            .verify(shown, &self.issuer(&asked.info))
+            .await;
         let role = role.map_err(OAuthFault::AwsRequest)?;
         let _first = asked.verified.set(Arc::new(role.principal.clone()));
         let is_new = self

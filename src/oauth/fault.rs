@@ -6,6 +6,7 @@ use crate::session::SessionError;
 use crate::store::StoreError;
 use crate::token::aws::AwsFault;
 use crate::token::bearer::BearerFault;
+use crate::token::certificate::CertificateFault;
 use crate::token::client_assertion::AssertionFault;
 use crate::token::dpop::ProofFault;
 
@@ -26,6 +27,9 @@ pub enum OAuthFault {
     /// What a service account shows of itself is refused.
     #[error("the client_assertion is refused: {0}")]
     ClientAssertion(AssertionFault),
+    /// The certificate that a client has presented says nothing here.
+    #[error("the client certificate is refused: {0}")]
+    ClientCertificate(CertificateFault),
     /// What is presented is not good, or not any more.
     #[error("{0}")]
     InvalidGrant(&'static str),
@@ -103,7 +107,9 @@ impl OAuthFault {
             | Self::SubjectToken(_)
             | Self::ActorToken(_)
             | Self::AwsRequest(_) => "invalid_request",
-            Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
+            Self::InvalidClient | Self::ClientAssertion(_) | Self::ClientCertificate(_) => {
+                "invalid_client"
+            }
             Self::InvalidGrant(_) => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
@@ -159,7 +165,9 @@ impl OAuthFault {
             | Self::AccessDenied
             | Self::ExpiredToken => StatusCode::BAD_REQUEST,
             Self::NoRegistration => StatusCode::FORBIDDEN,
-            Self::InvalidClient | Self::ClientAssertion(_) => StatusCode::UNAUTHORIZED,
+            Self::InvalidClient | Self::ClientAssertion(_) | Self::ClientCertificate(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) | Self::Session(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::State => StatusCode::INTERNAL_SERVER_ERROR,

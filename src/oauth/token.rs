@@ -48,7 +48,12 @@ impl OAuth {
         let asked = Asked::read(info, request).await?;
         match asked.required("grant_type")? {
             CLIENT_CREDENTIALS => {
-                let given = self.by_service_account(&asked).await;
+                // Whoever shows both is who they say in so many words.
+                let has_assertion = asked.form.one("client_assertion").is_some();
+                let given = match asked.info.presented {
+                    Some(_) if !has_assertion => self.by_certificate(&asked).await,
+                    _ => self.by_service_account(&asked).await,
+                };
                 if let Err(fault) = &given {
                     self.tell_refused(&asked, fault).await;
                 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::address::host::Host;
 use crate::identity::principal::{AWS_ISSUER, SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_ISSUER};
+use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::accounts::KEY_CLAIM;
 use crate::policy::kubernetes::{Cluster, Kubernetes};
-use crate::policy::machines::TrustedIssuer;
+use crate::policy::machines::{Evidence, TrustedIssuer};
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{
     IdentityHeaders, Policy, Route, Rule, Source, Transport, UpstreamProtocol,
@@ -575,22 +576,26 @@ fn issuers(faults: &mut Vec<PolicyFault>, issuers: &[TrustedIssuer]) {
                 format!("service accounts are called {SERVICE_ACCOUNTS}, and nothing else is");
             say("name", message);
         }
-        let Some(jwt) = issuer.jwt() else {
-            continue;
+        let field = match &issuer.evidence {
+            Evidence::Jwt(_) => "issuer",
+            Evidence::X509(_) => "trust_domain",
+            // Of these there may be many, which are told apart by their roles.
+            Evidence::AwsRoles(_) => continue,
         };
-        if let Some(other) = seen.insert(&jwt.issuer, &issuer.name) {
+        let text = issuer.issuer();
+        if let Some(other) = seen.insert(text, &issuer.name) {
             let message = format!(
-                "trusted issuer {other} has this issuer already; tokens could not be told apart"
+                "trusted issuer {other} has this issuer already; programs could not be told apart"
             );
-            say("issuer", message);
+            say(field, message);
         }
         for (taken, whose) in [
             (SERVICE_ACCOUNTS_ISSUER, "service accounts"),
             (AWS_ISSUER, "roles of AWS"),
         ] {
-            if *jwt.issuer == *taken {
+            if text == taken {
                 say(
-                    "issuer",
+                    field,
                     format!("{taken} is the issuer of {whose}, and of nothing else"),
                 );
             }
@@ -600,6 +605,24 @@ fn issuers(faults: &mut Vec<PolicyFault>, issuers: &[TrustedIssuer]) {
     if issuers.len() > MOST_ISSUERS {
         let message = format!("{MOST_ISSUERS} trusted issuers are the most");
         faults.push(fault("trusted_issuers".to_owned(), message));
+    }
+}
+
+/// The mesh's own workloads are not of another trust domain; and people may have certificates of it, which are no programs'.
+pub(super) fn own_trust_domain(faults: &mut Vec<PolicyFault>, policy: &Policy, own: &TrustDomain) {
+    for (index, issuer) in policy.trusted_issuers.iter().enumerate() {
+        if issuer
+            .x509()
+            .is_some_and(|trust| trust.trust_domain == *own)
+        {
+            let message = format!(
+                "{own} is the mesh's own trust domain, of which people may have certificates as well"
+            );
+            faults.push(fault(
+                format!("trusted_issuers[{index}].trust_domain"),
+                message,
+            ));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::identity::aws;
 use crate::identity::principal::AWS_ISSUER;
+use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::matcher::TextMatch;
 
 /// Conditions on claims, by exact name or JSON Pointer (RFC 6901).
@@ -33,6 +34,21 @@ pub enum Evidence {
     /// A request to AWS that a role signed, which STS answers for: the ARNs of the roles, whole or to the end of a beginning that has the account whole; never
     /// empty. No two issuers have a role in common.
     AwsRoles(Vec<TextMatch>),
+    /// A certificate of a workload of another trust domain.
+    X509(X509Trust),
+}
+
+/// A trust domain whose workloads' certificates (X.509-SVIDs) stand for programs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct X509Trust {
+    /// Its name; never the mesh's own.
+    pub trust_domain: TrustDomain,
+    /// Its name as an issuer: `spiffe://` and the name.
+    pub issuer: Arc<str>,
+    /// Its roots, PEM, which are sound.
+    pub bundle: String,
+    /// Which of its workloads; `None` is all of them.
+    pub spiffe_ids: Option<Vec<TextMatch>>,
 }
 
 /// An issuer whose JWTs stand for programs.
@@ -124,36 +140,49 @@ impl TrustedIssuer {
     pub fn jwt(&self) -> Option<&JwtTrust> {
         match &self.evidence {
             Evidence::Jwt(jwt) => Some(jwt),
-            Evidence::AwsRoles(_) => None,
+            Evidence::AwsRoles(_) | Evidence::X509(_) => None,
         }
     }
 
-    /// The roles of AWS that it is about; none where programs show JWTs.
+    /// The trust domain that it is, if its programs show certificates.
+    pub fn x509(&self) -> Option<&X509Trust> {
+        match &self.evidence {
+            Evidence::X509(trust) => Some(trust),
+            Evidence::Jwt(_) | Evidence::AwsRoles(_) => None,
+        }
+    }
+
+    /// The roles of AWS that it is about; none where programs show something else.
     pub fn aws_roles(&self) -> &[TextMatch] {
         match &self.evidence {
-            Evidence::Jwt(_) => &[],
+            Evidence::Jwt(_) | Evidence::X509(_) => &[],
             Evidence::AwsRoles(roles) => roles,
         }
     }
 
     /// The issuer of the programs that it vouches for.
     pub fn issuer(&self) -> &str {
-        self.jwt().map_or(AWS_ISSUER, |jwt| &jwt.issuer)
+        match &self.evidence {
+            Evidence::Jwt(jwt) => &jwt.issuer,
+            Evidence::AwsRoles(_) => AWS_ISSUER,
+            Evidence::X509(trust) => &trust.issuer,
+        }
     }
 
     /// What is kept of its programs for rules and mappings.
-    pub fn claims(&self) -> impl Iterator<Item = &str> {
-        let kept = self.jwt().map(|jwt| jwt.claims.iter().map(|name| &**name));
-        let of_aws = self.jwt().is_none().then_some(AWS_CLAIMS);
-        kept.into_iter()
-            .flatten()
-            .chain(of_aws.into_iter().flatten())
+    pub fn claims(&self) -> Vec<&str> {
+        match &self.evidence {
+            Evidence::Jwt(jwt) => jwt.claims.iter().map(|name| &**name).collect(),
+            Evidence::AwsRoles(_) => AWS_CLAIMS.to_vec(),
+            Evidence::X509(_) => Vec::new(),
+        }
     }
 
     /// What is odd about it: that strangers get tokens that it takes, or people.
     pub(super) fn finding(&self) -> Option<String> {
         match &self.evidence {
             Evidence::Jwt(jwt) => jwt.taken_of_strangers(),
+            Evidence::X509(_) => None,
             Evidence::AwsRoles(roles) => roles.iter().any(is_of_people).then(|| {
                 format!("people who sign in at IAM Identity Center have roles whose names begin with {OF_PEOPLE}: these here take them for programs")
             }),
@@ -412,7 +441,7 @@ mod tests {
             assert_eq!(found, [], "{block}");
             count += policy.trusted_issuers.len() + policy.service_accounts.len();
         }
-        assert_eq!(count, 7);
+        assert_eq!(count, 8);
     }
 
     #[test]

@@ -195,8 +195,10 @@ fn approval(approval: &Approval) -> String {
 
 /// Says whom a trusted issuer is: by what it calls itself, or that it is AWS.
 pub fn issuer(issuer: &TrustedIssuer) -> String {
-    let jwt = issuer.jwt();
-    jwt.map_or_else(|| "AWS, by STS".to_owned(), |jwt| jwt.issuer.to_string())
+    match &issuer.evidence {
+        Evidence::Jwt(_) | Evidence::X509(_) => issuer.issuer().to_owned(),
+        Evidence::AwsRoles(_) => "AWS, by STS".to_owned(),
+    }
 }
 
 /// Says what of an issuer counts: whose tokens, or which roles.
@@ -209,6 +211,11 @@ pub fn tokens(issuer: &TrustedIssuer) -> Vec<String> {
             said.pairs("claim", "is not", &jwt.not_claims);
         }
         Evidence::AwsRoles(roles) => said.0.push(format!("the role {}", or(roles))),
+        Evidence::X509(trust) => {
+            let whose = trust.spiffe_ids.as_ref();
+            let whose = whose.map_or_else(|| "any of its workloads".to_owned(), |ids| or(ids));
+            said.0.push(format!("certificates of {whose}"));
+        }
     }
     if let Some(at_most) = issuer.at_most {
         let at_most = humantime::format_duration(at_most);

@@ -4,7 +4,7 @@
 //! was made for this edge, and lately; and whether the policy trusts whom STS names. Whether a request was shown before, all edges have to know of.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,6 +23,7 @@ use crate::secret::TokenHash;
 use crate::token::aws::answer::Told;
 use crate::token::aws::request::{BODY, FORM, GOOD, LEEWAY, SignedRequest};
 use crate::token::outbound::{Answer, Outbound, OutboundError, Reach};
+use crate::token::trusted::Trusted;
 
 pub mod answer;
 pub mod request;
@@ -98,29 +99,10 @@ pub struct VerifiedRole {
 
 /// Asks STS, and knows which roles the policy in force trusts.
 pub struct AwsRoles {
-    trusted: ArcSwap<Vec<TrustedIssuer>>,
+    trusted: Trusted,
     sts: ArcSwap<Sts>,
-    sources: Mutex<Sources>,
     calls: Semaphore,
     clock: SharedClock,
-}
-
-/// Who is trusted, by whom.
-#[derive(Default)]
-struct Sources {
-    /// Names that the configuration has given.
-    names: Vec<String>,
-    policy: Vec<TrustedIssuer>,
-}
-
-impl Sources {
-    /// Those that count. A policy that was written before the configuration took a name cannot have it as well; [`crate::token::bearer`] says so of all issuers.
-    fn trusted(&self) -> Vec<TrustedIssuer> {
-        let is_free =
-            |issuer: &&TrustedIssuer| !self.names.iter().any(|name| **name == *issuer.name);
-        let of_aws = self.policy.iter().filter(|issuer| issuer.jwt().is_none());
-        of_aws.filter(is_free).cloned().collect()
-    }
 }
 
 struct Sts {
@@ -177,12 +159,8 @@ impl AwsRoles {
 
     fn new(reach: &PolicyIssuers, names: Vec<String>, clock: SharedClock) -> Self {
         Self {
-            trusted: ArcSwap::default(),
+            trusted: Trusted::new(names, |issuer| !issuer.aws_roles().is_empty()),
             sts: ArcSwap::from_pointee(Sts::of(reach)),
-            sources: Mutex::new(Sources {
-                names,
-                policy: Vec::new(),
-            }),
             calls: Semaphore::new(AT_ONCE),
             clock,
         }
@@ -191,37 +169,24 @@ impl AwsRoles {
     /// Takes up a configuration.
     pub fn configure(&self, config: &Config) {
         self.sts.store(Arc::new(Sts::of(&config.policy_issuers)));
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.names = config.provider_names();
-        self.trusted.store(Arc::new(sources.trusted()));
+        self.trusted.configure(config.provider_names());
     }
 
     /// Knows whom the policy in force trusts, and says whether that is anything new.
     pub fn follow(&self, policy: &[TrustedIssuer]) -> bool {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.policy == policy {
-            return false;
-        }
-        sources.policy = policy.to_vec();
-        let trusted = sources.trusted();
-        let is_new = **self.trusted.load() != trusted;
-        self.trusted.store(Arc::new(trusted));
-        is_new
+        self.trusted.follow(policy)
     }
 
     /// Whether the policy still trusts a role under the name that it came by.
     pub fn vouch_for(&self, principal: &Principal) -> bool {
         let is_role = principal.kind == PrincipalKind::Workload && *principal.issuer == *AWS_ISSUER;
-        let trusted = self.trusted.load();
-        let mut named = trusted
-            .iter()
-            .filter(|issuer| issuer.name == principal.provider);
-        is_role && named.any(|issuer| has_role(issuer, &principal.subject))
+        let named = self.trusted.named(&principal.provider);
+        is_role && named.is_some_and(|issuer| has_role(&issuer, &principal.subject))
     }
 
     /// Judges a signed request that has to be for this audience, and asks STS whose it is.
     pub async fn verify(&self, shown: &str, audience: &str) -> Result<VerifiedRole, AwsFault> {
-        if self.trusted.load().is_empty() {
+        if self.trusted.all().is_empty() {
             return Err(AwsFault::NobodyTrusted);
         }
         let now = self.clock.now();
@@ -238,7 +203,7 @@ impl AwsRoles {
             return Err(AwsFault::NoRole);
         }
         let arn = role.role_arn();
-        let trusted = self.trusted.load();
+        let trusted = self.trusted.all();
         let Some(issuer) = trusted.iter().find(|issuer| has_role(issuer, &arn)) else {
             return Err(AwsFault::Role(arn));
         };

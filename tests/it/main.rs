@@ -14,6 +14,7 @@ mod audit;
 mod aws;
 mod aws_programs;
 mod browser;
+mod certificates;
 mod check;
 mod conditions;
 mod console_live;

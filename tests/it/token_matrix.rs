@@ -19,6 +19,14 @@ use crate::parts::sts::{MockSts, any_key, arn, instead, shown};
 
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
+/// What a program says that it brings.
+fn kind_at(place: &str) -> &'static str {
+    match place {
+        "a role's exchange" => aws::REQUEST,
+        _ => JWT,
+    }
+}
+
 /// Where a token is presented, and whether it was taken.
 async fn taken(
     house: &House,
@@ -73,15 +81,10 @@ async fn taken(
             return ask(house, Some(key), &fields).await.status == StatusCode::OK;
         }
         "a program's exchange" | "a role's exchange" => {
-            let kind = if place == "a role's exchange" {
-                aws::REQUEST
-            } else {
-                JWT
-            };
             let fields = [
                 ("grant_type", EXCHANGE),
                 ("subject_token", token),
-                ("subject_token_type", kind),
+                ("subject_token_type", kind_at(place)),
                 ("resource", "app"),
             ];
             return ask(house, Some(key), &fields).await.status == StatusCode::OK;

@@ -46,15 +46,24 @@ pub(in crate::cli) struct ProgramArguments {
         requires = "key"
     )]
     service_account: Option<String>,
-    /// The service account's private key: PKCS#8, PEM.
+    /// The private key of the service account or certificate: PKCS#8, PEM.
     #[arg(long, env = "WAYLEAVE_KEY_FILE", value_name = "FILE")]
     key: Option<PathBuf>,
+    /// A certificate with a SPIFFE ID of a trust domain that the policy trusts, and those above it, PEM. It is read anew each time, as its key is.
+    #[arg(
+        long,
+        env = "WAYLEAVE_CERTIFICATE_FILE",
+        value_name = "FILE",
+        requires = "key",
+        conflicts_with = "service_account"
+    )]
+    certificate: Option<PathBuf>,
     /// A file with a JWT of a trusted issuer. It is read anew each time.
     #[arg(
         long,
         env = "WAYLEAVE_SUBJECT_TOKEN_FILE",
         value_name = "FILE",
-        conflicts_with = "service_account"
+        conflicts_with_all = ["service_account", "certificate"]
     )]
     subject_token_file: Option<PathBuf>,
     /// The role of AWS that this runs as: of the environment, the container or the instance.
@@ -62,7 +71,7 @@ pub(in crate::cli) struct ProgramArguments {
         long,
         env = "WAYLEAVE_AWS",
         value_parser = clap::builder::FalseyValueParser::new(),
-        conflicts_with_all = ["service_account", "subject_token_file"]
+        conflicts_with_all = ["service_account", "certificate", "subject_token_file"]
     )]
     aws: bool,
 }
@@ -71,6 +80,8 @@ pub(in crate::cli) struct ProgramArguments {
 enum Proof {
     /// An assertion by its key.
     ServiceAccount { name: String, file: PathBuf },
+    /// A certificate, in the handshake with the edge.
+    Certificate([PathBuf; 2]),
     /// A JWT in a file.
     File(PathBuf),
     /// A JWT of the environment.
@@ -99,13 +110,15 @@ struct GivenRoute {
 impl ProgramArguments {
     /// The program that was asked for, or that runs here while nobody is signed in.
     pub(in crate::cli) fn program(&self, profile: Option<&str>) -> Result<Option<Program>, Fault> {
+        let certificate = self.certificate.clone().zip(self.key.clone());
         let asked_for = match (&self.service_account, &self.key, &self.subject_token_file) {
             (Some(name), Some(file), _) => Some(Proof::ServiceAccount {
                 name: name.clone(),
                 file: file.clone(),
             }),
             (_, _, Some(file)) => Some(Proof::File(file.clone())),
-            _ => self.aws.then_some(Proof::Aws),
+            _ if self.aws => Some(Proof::Aws),
+            _ => certificate.map(|(chain, key)| Proof::Certificate([chain, key])),
         };
         let of_platform = || {
             found(variable, Path::new(POD_TOKEN).exists()).filter(|_| !self.is_signed_in(profile))
@@ -113,13 +126,18 @@ impl ProgramArguments {
         let Some(proof) = asked_for.or_else(of_platform) else {
             return Ok(None);
         };
-        let profile = self.at(profile)?;
+        let mut profile = self.at(profile)?;
+        if let Proof::Certificate(files) = &proof {
+            profile.certificate = Some(Box::new(files.clone()));
+        }
         let key = match &proof {
             // Proofs and assertions are told apart by their types, and so whoever holds the key can prove a token by it.
             Proof::ServiceAccount { file, .. } => read_key(file)?,
-            Proof::File(_) | Proof::Variable(_) | Proof::GitHub(_) | Proof::Aws => {
-                Prover::generate().map_err(|error| Fault::failed(error.to_string()))?
-            }
+            Proof::Certificate(_)
+            | Proof::File(_)
+            | Proof::Variable(_)
+            | Proof::GitHub(_)
+            | Proof::Aws => Prover::generate().map_err(|error| Fault::failed(error.to_string()))?,
         };
         Ok(Some(Program {
             profile,
@@ -148,7 +166,7 @@ impl ProgramArguments {
                 profile.edge
             );
             let next = format!(
-                "wayleave login --edge {}; programs give --service-account and --key, --subject-token-file, or --aws",
+                "wayleave login --edge {}; programs give --service-account or --certificate with --key, --subject-token-file, or --aws",
                 profile.edge
             );
             return Err(Fault::not_signed_in(message).next(next));
@@ -202,6 +220,9 @@ impl Proof {
             Self::ServiceAccount { .. } => {
                 "is the key's public half in the policy's service_accounts, under this name?"
             }
+            Self::Certificate(_) => {
+                "is its trust domain in the policy's trusted_issuers, and does the edge ask for certificates here (client_certificates of [[listen]])?"
+            }
             Self::File(_) | Self::Variable(_) => {
                 "is its issuer in the policy's trusted_issuers, and the edge its audience?"
             }
@@ -225,6 +246,8 @@ impl Proof {
                     field("client_assertion", &shown),
                 ]);
             }
+            // The connection says the rest.
+            Self::Certificate(_) => return Ok(vec![field("grant_type", "client_credentials")]),
             Self::File(file) => read_token(file)?,
             Self::Variable(text) => text.clone(),
             Self::GitHub(request) => github::id_token(request, &home.issuer()).await?,
@@ -314,6 +337,12 @@ impl Program {
         let fields: Vec<(&str, &str)> = { fields.iter() }
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
+        // With the certificate as it is now: it may have been renewed since.
+        let renewed = match &self.proof {
+            Proof::Certificate(_) => Some(Home::new(&self.profile)?),
+            _ => None,
+        };
+        let home = renewed.as_ref().unwrap_or(home);
         let answer = match home.post(TOKEN, &self.key, &fields).await? {
             Ok(answer) => answer,
             Err(refusal) => return Err(self.refused(named, &refusal)),
@@ -379,6 +408,7 @@ mod tests {
             match found(variable, has_pod_token) {
                 None => "none",
                 Some(Proof::ServiceAccount { .. }) => "an account",
+                Some(Proof::Certificate(_)) => "a workload",
                 Some(Proof::File(_)) => "a pod",
                 Some(Proof::Variable(_)) => "a job",
                 Some(Proof::GitHub(_)) => "GitHub",

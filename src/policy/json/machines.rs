@@ -11,6 +11,10 @@ pub(super) fn trusted_issuer(issuer: &TrustedIssuer) -> Value {
     let fields = match &issuer.evidence {
         Evidence::Jwt(trust) => jwt(fields, trust),
         Evidence::AwsRoles(roles) => fields.with_some("aws_roles", texts(Some(roles))),
+        Evidence::X509(trust) => fields
+            .with("trust_domain", trust.trust_domain.as_str())
+            .with("bundle", trust.bundle.as_str())
+            .with_some("spiffe_ids", texts(trust.spiffe_ids.as_ref())),
     };
     let at_most = issuer.at_most.map(humantime::format_duration);
     fields
