@@ -3,6 +3,8 @@
 //! Knows no clock, no HTTP and no store. A person is (issuer, subject) and nothing else; e-mail and name are labels.
 
 pub mod algorithm;
+pub mod aws;
+pub mod bundle;
 pub mod email;
 pub mod encode;
 pub mod principal;

@@ -29,9 +29,8 @@ use crate::snapshot::Snapshots;
 use crate::snapshot::grants::LiveGrants;
 use crate::store::Store;
 use crate::token::assertion::Minter;
-use crate::token::bearer::BearerVerifier;
-use crate::token::client_assertion::ServiceAccounts;
 use crate::token::dpop::{self, Proofs, Proven};
+use crate::token::programs::Programs;
 use crate::web::csrf::is_form;
 use crate::web::parameters::Parameters;
 use crate::web::receive;
@@ -41,7 +40,9 @@ pub mod accounts;
 pub mod acting;
 pub mod api;
 pub mod authorize;
+pub mod aws;
 pub mod caller;
+pub mod certificates;
 pub mod client;
 pub mod delegation;
 pub mod device;
@@ -75,10 +76,8 @@ pub struct OAuth {
     pub(crate) grants: Arc<LiveGrants>,
     pub(crate) minter: Arc<Minter>,
     pub(crate) svids: Arc<Svids>,
-    /// Tokens of trusted issuers, which programs exchange.
-    pub(crate) bearer: Arc<BearerVerifier>,
-    /// Programs that prove keys of their own.
-    pub(crate) accounts: Arc<ServiceAccounts>,
+    /// What programs prove themselves by.
+    pub(crate) programs: Programs,
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) clock: SharedClock,
     pub(crate) config: TokensConfig,

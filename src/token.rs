@@ -6,7 +6,9 @@
 pub mod access;
 mod act;
 pub mod assertion;
+pub mod aws;
 pub mod bearer;
+pub mod certificate;
 pub mod claims;
 pub mod client_assertion;
 pub mod dpop;
@@ -15,4 +17,6 @@ pub mod jwks;
 pub mod jws;
 pub mod jwt_svid;
 pub mod outbound;
+pub mod programs;
 pub mod ring;
+mod trusted;

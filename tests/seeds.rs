@@ -21,6 +21,7 @@ macro_rules! targets {
 
 targets! {
     ask_address: "../fuzz/invariants/ask_address.rs",
+    aws_request: "../fuzz/invariants/aws_request.rs",
     claim_mapping: "../fuzz/invariants/claim_mapping.rs",
     cookies: "../fuzz/invariants/cookies.rs",
     framing: "../fuzz/invariants/framing.rs",

@@ -64,8 +64,8 @@ use crate::telemetry::access_log::{AccessLog, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::token::assertion::Minter;
 use crate::token::bearer::BearerVerifier;
-use crate::token::client_assertion::ServiceAccounts;
 use crate::token::dpop::Proofs;
+use crate::token::programs::Programs;
 
 /// Why the edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -220,7 +220,7 @@ pub async fn start(
             inspector: parts.inspector,
             providers: parts.providers,
             sessions: parts.sessions,
-            bearer: parts.bearer,
+            programs: parts.programs,
             clusters: parts.clusters,
             clock: foundation.clock,
         },
@@ -239,7 +239,7 @@ fn load_certificates(
             all.push(None);
             continue;
         }
-        match Certificates::load(&listener.certificates, now) {
+        match Certificates::load(&listener.certificates, listener.client_certificates, now) {
             Ok(certificates) => all.push(Some(Arc::new(certificates))),
             Err(more) => faults.extend(more),
         }
@@ -382,8 +382,7 @@ fn home_origin(config: &Config, listeners: &[BoundListener]) -> String {
 /// Who people are and how they come in.
 struct Parts {
     providers: Arc<Providers>,
-    bearer: Arc<BearerVerifier>,
-    accounts: Arc<ServiceAccounts>,
+    programs: Programs,
     sessions: Arc<Sessions>,
     minter: Arc<Minter>,
     keys: SigningKeys,
@@ -411,15 +410,11 @@ impl Parts {
         let clock = || base.clock.clone();
         let store = || base.store.clone();
         let providers = Providers::new(config.identity_providers.clone(), clock());
-        let bearer = BearerVerifier::of(config, clock());
-        let accounts = Arc::new(ServiceAccounts::default());
-        let current = base.snapshots.current();
-        bearer.follow(&current.policy().trusted_issuers);
-        accounts.follow(&current.policy().service_accounts);
+        let programs = Programs::of(config, &base.clock);
+        programs.follow(base.snapshots.current().policy());
         let vouching = Arc::new(Vouching {
             providers: providers.clone(),
-            bearer: bearer.clone(),
-            accounts: accounts.clone(),
+            programs: programs.clone(),
         });
         let sessions = Sessions::new(store(), clock(), config.session, vouching);
         let minter = Minter::load(&base.store, clock(), home.clone()).await?;
@@ -457,8 +452,7 @@ impl Parts {
             inspector: Inspector::new(config, inspected),
             minter: minter.clone(),
             keys,
-            bearer: bearer.clone(),
-            accounts: accounts.clone(),
+            programs: programs.clone(),
             oauth: Arc::new(OAuth {
                 store: store(),
                 sessions: sessions.clone(),
@@ -467,8 +461,7 @@ impl Parts {
                 grants: base.grants.clone(),
                 minter: minter.clone(),
                 svids,
-                bearer,
-                accounts,
+                programs,
                 proofs: proofs.clone(),
                 clock: clock(),
                 config: config.tokens,
@@ -538,7 +531,7 @@ impl Parts {
             snapshots: base.snapshots.clone(),
             grants: base.grants.clone(),
             sessions: self.sessions.clone(),
-            bearer: self.bearer.clone(),
+            bearer: self.programs.bearer.clone(),
             minter: self.minter.clone(),
             proofs: self.proofs.clone(),
             sign_in: self.sign_in.clone(),
@@ -575,7 +568,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
     maintain(
         lifecycle,
         "trusted issuers",
-        &parts.bearer,
+        &parts.programs.bearer,
         BearerVerifier::maintain,
     );
     follow::sweep(&base.store, &base.clock, &config.audit, lifecycle);
@@ -601,8 +594,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
     };
     let following = Following {
         sessions: parts.sessions.clone(),
-        bearer: parts.bearer.clone(),
-        accounts: parts.accounts.clone(),
+        programs: parts.programs.clone(),
         keys_changed,
         live: base.live.clone(),
     };

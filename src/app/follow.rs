@@ -15,8 +15,7 @@ use crate::session::Sessions;
 use crate::store::changes::Change;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::token::bearer::BearerVerifier;
-use crate::token::client_assertion::ServiceAccounts;
+use crate::token::programs::Programs;
 
 /// How often expired rows are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
@@ -28,10 +27,8 @@ const PRUNE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Following {
     /// Sessions, and what programs have of them.
     pub sessions: Arc<Sessions>,
-    /// Whom the policy trusts.
-    pub bearer: Arc<BearerVerifier>,
-    /// The programs that it vouches for itself.
-    pub accounts: Arc<ServiceAccounts>,
+    /// Programs whom the policy trusts.
+    pub programs: Programs,
     /// Signing keys.
     pub keys_changed: Arc<Notify>,
     /// Pages of the console that are open.
@@ -57,8 +54,7 @@ impl Following {
 
     /// Trusts whom a policy trusts before it is in force: once it is seen to be, its issuers' tokens count, and what is trusted no more ends no later than its rules.
     pub fn trust(&self, policy: &Policy) {
-        let others = self.bearer.follow(&policy.trusted_issuers);
-        if self.accounts.follow(&policy.service_accounts) || others {
+        if self.programs.follow(policy) {
             self.sessions.providers_changed();
         }
     }

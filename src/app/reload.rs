@@ -13,7 +13,7 @@ use crate::mesh::svids::Svids;
 use crate::oidc::Providers;
 use crate::secret::{ExposeSecret, SecretString, TokenHash};
 use crate::session::Sessions;
-use crate::token::bearer::BearerVerifier;
+use crate::token::programs::Programs;
 
 /// What a reload replaces.
 pub struct Reloading {
@@ -26,7 +26,7 @@ pub struct Reloading {
     pub(in crate::app) inspector: Arc<Inspector>,
     pub(in crate::app) providers: Arc<Providers>,
     pub(in crate::app) sessions: Arc<Sessions>,
-    pub(in crate::app) bearer: Arc<BearerVerifier>,
+    pub(in crate::app) programs: Programs,
     pub(in crate::app) clusters: Arc<Clusters>,
     pub(in crate::app) clock: SharedClock,
 }
@@ -54,7 +54,7 @@ impl Reloading {
         }
         let providers = config.identity_providers.clone();
         self.providers.replace(providers.clone());
-        self.bearer.configure(&config);
+        self.programs.configure(&config);
         self.sessions.providers_changed();
         self.running.identity_providers = providers;
         self.running.trusted_issuers = config.trusted_issuers;
@@ -133,7 +133,10 @@ impl Reloading {
         let doors = |listeners: &[Listener]| -> Vec<_> {
             let doors = listeners.iter();
             doors
-                .map(|door| (door.address, door.scheme, door.external_port))
+                .map(|door| {
+                    let asks = door.client_certificates;
+                    (door.address, door.scheme, door.external_port, asks)
+                })
                 .collect()
         };
         let hash = |token: &Option<SecretString>| {
@@ -203,6 +206,7 @@ mod tests {
                 chain: certificate.into(),
                 key: certificate.into(),
             }],
+            client_certificates: false,
         }
     }
 

@@ -8,14 +8,12 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::oidc::Providers;
 use crate::session::{ProviderTokens, RefreshFault, Refreshed, Refresher};
-use crate::token::bearer::BearerVerifier;
-use crate::token::client_assertion::ServiceAccounts;
+use crate::token::programs::Programs;
 
 /// All kinds.
 pub(super) struct Vouching {
     pub(super) providers: Arc<Providers>,
-    pub(super) bearer: Arc<BearerVerifier>,
-    pub(super) accounts: Arc<ServiceAccounts>,
+    pub(super) programs: Programs,
 }
 
 impl Refresher for Vouching {
@@ -29,9 +27,6 @@ impl Refresher for Vouching {
     }
 
     fn vouches_for(&self, principal: &Principal, until: Timestamp) -> bool {
-        let (provider, issuer) = (&principal.provider, &principal.issuer);
-        self.providers.vouches_for(principal, until)
-            || self.bearer.is_trusted(provider, issuer)
-            || self.accounts.vouch_for(principal, until)
+        self.providers.vouches_for(principal, until) || self.programs.vouch_for(principal, until)
     }
 }

@@ -38,7 +38,7 @@ pub struct Config {
     /// Issuers whose tokens programs present; with the providers at least one.
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
     /// How the trusted issuers that the policy has may be reached.
-    pub policy_issuers: IssuerReach,
+    pub policy_issuers: PolicyIssuers,
     /// Kubernetes clusters that the edge has a credential for.
     pub kubernetes: Vec<ClusterConfig>,
     /// The mesh behind the edge.
@@ -104,6 +104,8 @@ pub struct Listener {
     pub external_port: u16,
     /// Certificates, picked by SNI from the DNS names in each; empty for `http`.
     pub certificates: Vec<CertificateFiles>,
+    /// Clients are asked for a certificate, which they need not have.
+    pub client_certificates: bool,
 }
 
 /// A certificate chain and its key, PEM.
@@ -308,6 +310,15 @@ pub struct IssuerReach {
     pub allowed_private_networks: Vec<String>,
     /// Plain http on loopback (development).
     pub insecure_allow_http_loopback: bool,
+}
+
+/// How those whom a policy trusts may be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyIssuers {
+    /// Where they may be.
+    pub reach: IssuerReach,
+    /// On this machine, something that is asked in the place of AWS's STS and believed (tests).
+    pub insecure_sts_endpoint: Option<Url>,
 }
 
 /// The mesh to which requests go.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jsonwebtoken::Algorithm;
 
-use crate::config::checked::{IssuerReach, TrustedIssuerConfig};
+use crate::config::checked::{IssuerReach, PolicyIssuers, TrustedIssuerConfig};
 use crate::config::providers::{Reach, name, reach, url};
 use crate::config::section::Section;
 use crate::identity::algorithm::algorithm;
@@ -77,9 +77,26 @@ fn issuer(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<Trusted
     })
 }
 
-/// Reads `[policy_issuers]`: where the keys of issuers that a policy trusts may be.
-pub(super) fn of_policy(section: &Section<'_>) -> Option<IssuerReach> {
-    reach(section).map(issuer_reach)
+/// Reads `[policy_issuers]`: where those whom a policy trusts may be.
+pub(super) fn of_policy(section: &Section<'_>) -> Option<PolicyIssuers> {
+    const KEY: &str = "insecure_sts_endpoint";
+    let reach = reach(section);
+    let is_test = reach.as_ref().is_some_and(|reach| reach.insecure_loopback);
+    let endpoint = match section.has(KEY) {
+        false => Some(None),
+        true => section.text(KEY).and_then(|text| {
+            let url = url(section, KEY, &text, is_test)?;
+            let is_fine = url.scheme() == "http" && url.path() == "/" && url.query().is_none();
+            if !is_fine {
+                section.fault(KEY, "this must be like http://127.0.0.1:5000: whatever listens there is believed to be AWS");
+            }
+            is_fine.then_some(Some(url))
+        }),
+    };
+    Some(PolicyIssuers {
+        reach: issuer_reach(reach?),
+        insecure_sts_endpoint: endpoint?,
+    })
 }
 
 fn issuer_reach(reach: Reach) -> IssuerReach {

@@ -58,11 +58,13 @@ fn listener(section: &Section<'_>, home: Option<&Host>) -> Option<Listener> {
         address.map(|address| u64::from(address.port()))
     };
     let certificates = certificates(section);
+    let client_certificates = section.flag("client_certificates").unwrap_or(false);
     let listener = Listener {
         address: address?,
         scheme: scheme?,
         external_port: u16::try_from(external_port?).ok()?,
         certificates: certificates?,
+        client_certificates,
     };
     is_safe(section, &listener, home).then_some(listener)
 }
@@ -107,6 +109,9 @@ fn is_safe(section: &Section<'_>, listener: &Listener, home: Option<&Host>) -> b
             }
             if !listener.certificates.is_empty() {
                 refuse("certificates", "an http listener has no certificates");
+            }
+            if listener.client_certificates {
+                refuse("client_certificates", "only https asks for certificates");
             }
         }
     }

@@ -94,6 +94,7 @@ fn example_in_full() -> String {
         "key_env",
         "client_secret_env",
         "operator_token_env",
+        "insecure_sts_endpoint",
     ];
     let uncommented = EXAMPLE.lines().map(|line| {
         let inner = line.strip_prefix("# ").unwrap_or(line);
@@ -461,6 +462,32 @@ fn trusted_issuers_are_pinned() {
             "{to}: {}",
             shown(&faults)
         );
+    }
+}
+
+#[test]
+fn m2_nothing_is_asked_in_the_place_of_aws_but_on_this_machine() {
+    let folder = Folder::new();
+    let load = |rest: &str| folder.load(&format!("{EXAMPLE}\n[policy_issuers]\n{rest}\n"));
+    let insecure = "insecure_allow_http_loopback = true";
+    let at = |url: &str| format!("insecure_sts_endpoint = \"{url}\"");
+    let plain = load("").map_err(|faults| shown(&faults)).unwrap();
+    assert_eq!(plain.policy_issuers.insecure_sts_endpoint, None);
+    let endpoint = at("http://127.0.0.1:5000");
+    let set = load(&format!("{insecure}\n{endpoint}"));
+    let set = set.map_err(|faults| shown(&faults)).unwrap();
+    assert!(set.policy_issuers.insecure_sts_endpoint.is_some());
+    load(&endpoint).expect_err("without the flag");
+    for bad in [
+        "https://sts.example",
+        "http://sts.example",
+        "http://10.0.0.1:5000",
+        "http://127.0.0.1:5000/path",
+        "http://127.0.0.1:5000/?a=b",
+        "x",
+    ] {
+        let faults = load(&format!("{insecure}\n{}", at(bad))).expect_err(bad);
+        assert_eq!(faults[0].key, "policy_issuers.insecure_sts_endpoint");
     }
 }
 

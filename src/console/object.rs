@@ -256,7 +256,7 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
             let issuer = policy.trusted_issuers.get(index);
             issuer.map_or_else(Vec::new, |issuer| {
                 vec![
-                    one("Trusts", vec![issuer.issuer.to_string()]),
+                    one("Trusts", vec![words::issuer(issuer)]),
                     one("With tokens", words::tokens(issuer)),
                 ]
             })

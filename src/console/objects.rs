@@ -226,7 +226,7 @@ pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
         }
         ObjectKind::TrustedIssuer => {
             let issuer = policy.trusted_issuers.get(index)?;
-            let texts = vec![issuer.issuer.to_string(), some(&words::tokens(issuer))];
+            let texts = vec![words::issuer(issuer), some(&words::tokens(issuer))];
             (&issuer.name, None, texts)
         }
         ObjectKind::ServiceAccount => {

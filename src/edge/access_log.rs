@@ -22,6 +22,7 @@ use crate::edge::metrics::{EdgeMetrics, Outcome, RouteMetrics};
 use crate::edge::normalise::Normalised;
 use crate::edge::route::Routed;
 use crate::edge::streams::UnderWay;
+use crate::edge::tls::certificates::Presented;
 use crate::edge::upstream::Connected;
 use crate::edge::worker::ConnectionInfo;
 use crate::identity::spiffe_id::MeshIdentity;
@@ -168,6 +169,11 @@ impl Entry {
     /// The client's address.
     pub fn client(&self) -> IpAddr {
         self.connection.peer.ip().to_canonical()
+    }
+
+    /// The certificates that the client has presented on this connection.
+    pub fn presented(&self) -> Option<Presented> {
+        self.connection.presented.clone()
     }
 
     /// Where the metadata are of the route that the request is for (RFC 9728), if it is for one.

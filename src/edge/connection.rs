@@ -52,6 +52,7 @@ pub async fn serve<H: Handler>(
         certificate: None,
         certificate_names: None,
         http2: false,
+        presented: None,
     };
     let Some(certificates) = &door.certificates else {
         if door.scheme == Scheme::Https {
@@ -71,6 +72,7 @@ pub async fn serve<H: Handler>(
     info.certificate = Some(accepted.certificate);
     info.certificate_names = Some(accepted.names);
     info.http2 = accepted.http2;
+    info.presented = accepted.presented;
     let client = Client::new(info, handler, activity, limits, lifecycle);
     if accepted.http2 {
         http2::serve(client, accepted.stream).await

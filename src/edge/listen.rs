@@ -96,6 +96,7 @@ mod tests {
             scheme: Scheme::Http,
             external_port: 0,
             certificates: Vec::new(),
+            client_certificates: false,
         }
     }
 

@@ -233,6 +233,7 @@ mod tests {
             certificate: Some(CertificateId(0)),
             certificate_names: Some(Arc::new(names)),
             http2: version == Version::HTTP_2,
+            presented: None,
         }
     }
 

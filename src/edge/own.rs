@@ -70,6 +70,7 @@ fn info(request: &Normalised, entry: &Entry) -> RequestInfo {
         request_id: entry.id().to_string().into(),
         origin: request.origin.clone(),
         client: entry.client(),
+        presented: entry.presented(),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::address::host::Host;
 use crate::address::origin::Scheme;
 use crate::edge::body::EdgeBody;
 use crate::edge::normalise::RequestFault;
+use crate::edge::tls::certificates::Presented;
 use crate::edge::tls::{CertificateId, CertificateNames};
 
 /// What is known of a connection before its first request.
@@ -30,6 +31,8 @@ pub struct ConnectionInfo {
     pub certificate_names: Option<Arc<CertificateNames>>,
     /// HTTP/2 instead of HTTP/1.
     pub http2: bool,
+    /// The certificates that the client has presented.
+    pub presented: Option<Presented>,
 }
 
 /// The request pipeline of one worker, as the listener calls it.

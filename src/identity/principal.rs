@@ -13,6 +13,9 @@ pub const SERVICE_ACCOUNTS: &str = "service-accounts";
 /// The issuer of the policy's own service accounts, which is nobody's address.
 pub const SERVICE_ACCOUNTS_ISSUER: &str = "urn:wayleave:service-accounts";
 
+/// The issuer of roles of AWS, which is nobody's address: STS says who they are, whatever region answers.
+pub const AWS_ISSUER: &str = "urn:wayleave:aws";
+
 /// What kind of caller a principal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -75,6 +75,33 @@ impl TrustBundle {
         expected: &[SpiffeId],
         now: Timestamp,
     ) -> Result<SpiffeId, VerifyFault> {
+        let id = self.verify(leaf, intermediates, KeyUsage::server_auth(), now)?;
+        match expected.contains(&id) {
+            true => Ok(id),
+            false => Err(VerifyFault::Unexpected(id)),
+        }
+    }
+
+    /// Verifies what a client presents. Returns the ID that it proved, and when its leaf ends.
+    pub fn verify_client(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<(SpiffeId, Timestamp), VerifyFault> {
+        let id = self.verify(leaf, intermediates, KeyUsage::client_auth(), now)?;
+        let (_, read) = X509Certificate::from_der(leaf).map_err(|_| VerifyFault::Unreadable)?;
+        let ends = Timestamp::from_seconds(read.validity().not_after.timestamp());
+        Ok((id, ends))
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: KeyUsage,
+        now: Timestamp,
+    ) -> Result<SpiffeId, VerifyFault> {
         let seconds = Duration::from_secs(u64::try_from(now.seconds()).unwrap_or(0));
         EndEntityCert::try_from(leaf)
             .and_then(|certificate| {
@@ -86,7 +113,7 @@ impl TrustBundle {
                         &self.roots,
                         intermediates,
                         at,
-                        KeyUsage::server_auth(),
+                        usage,
                         None,
                         None,
                     )
@@ -95,7 +122,7 @@ impl TrustBundle {
             .map_err(VerifyFault::Chain)?;
         let id = spiffe_id(leaf)?;
         // The bundle is that of one trust domain, and vouches for no other (SPIFFE Trust Domain and Bundle §4).
-        if id.trust_domain() != self.trust_domain.as_str() || !expected.contains(&id) {
+        if id.trust_domain() != self.trust_domain.as_str() {
             return Err(VerifyFault::Unexpected(id));
         }
         Ok(id)
@@ -103,7 +130,7 @@ impl TrustBundle {
 }
 
 /// The one SPIFFE ID of a leaf certificate.
-pub(super) fn spiffe_id(leaf: &CertificateDer<'_>) -> Result<SpiffeId, VerifyFault> {
+pub fn spiffe_id(leaf: &CertificateDer<'_>) -> Result<SpiffeId, VerifyFault> {
     let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| VerifyFault::Unreadable)?;
     let usage = leaf.key_usage().map_err(|_| VerifyFault::Unreadable)?;
     let signs = usage.is_some_and(|usage| usage.value.key_cert_sign() || usage.value.crl_sign());

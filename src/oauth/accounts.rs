@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::clock::Timestamp;
+use crate::identity::principal::Principal;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::machines::Given;
 use crate::oauth::{Asked, OAuth};
-use crate::policy::accounts::KEY_CLAIM;
 use crate::secret::TokenHash;
 use crate::session::{Arrival, Session, SessionId};
 use crate::token::client_assertion::{ASSERTION_TYPE, AssertionFault, VerifiedClient};
@@ -21,6 +22,15 @@ const SHOWN: &str = "client_assertion";
 const SESSION_OF: &str = "service_account";
 /// How long a session lasts: what is under way, such as a tunnel, may go on for so long.
 const SESSION: Duration = Duration::from_secs(3600);
+
+/// A session of a program that proves itself anew with each token, and is the same as long as it is the same program.
+pub(super) struct Lasting {
+    /// What it is kept as.
+    pub(super) kind: &'static str,
+    pub(super) principal: Principal,
+    /// A new one ends then.
+    pub(super) until: Timestamp,
+}
 
 impl OAuth {
     /// A token for a service account.
@@ -54,7 +64,7 @@ impl OAuth {
         }
         let (issuer, id) = (self.issuer(&asked.info), asked.form.one("client_id"));
         let now = self.clock.now();
-        let client = self.accounts.verify(assertion, id, &issuer, now);
+        let client = self.programs.accounts.verify(assertion, id, &issuer, now);
         let client = client.map_err(refused)?;
         let _first = asked.verified.set(Arc::new(client.principal.clone()));
         let is_new = self
@@ -67,29 +77,49 @@ impl OAuth {
         }
     }
 
-    /// The session that the account has with this key, for as long as that has time for another token; else a new one. Of two who ask at the same moment each may get one.
+    /// The session that the account has with this key.
     async fn session_of_account(
         &self,
         asked: &Asked,
         client: VerifiedClient,
     ) -> Result<Arc<Session>, OAuthFault> {
-        let now = self.clock.now();
-        let until = now.plus(SESSION);
-        let until = client.until.map_or(until, |over| over.min(until));
-        let proven = client.principal.claims.get(KEY_CLAIM);
-        let place = format!("{}\n{proven:?}", client.principal.subject);
+        let until = self.clock.now().plus(SESSION);
+        let lasting = Lasting {
+            kind: SESSION_OF,
+            until: client.until.map_or(until, |over| over.min(until)),
+            principal: client.principal,
+        };
+        self.session_of_program(asked, lasting).await
+    }
+
+    /// The session that a program has as who it is, for as long as that has time for another token and lasts no longer than it may; else a new one. Of two who ask at the same moment each may get one.
+    pub(super) async fn session_of_program(
+        &self,
+        asked: &Asked,
+        lasting: Lasting,
+    ) -> Result<Arc<Session>, OAuthFault> {
+        let Lasting {
+            kind,
+            principal,
+            until,
+        } = lasting;
+        let place = format!(
+            "{}\n{}\n{:?}",
+            principal.provider, principal.subject, principal.claims
+        );
         let place = TokenHash::of(place.as_bytes());
-        let wanted = now.plus(self.config.lifetime).min(until);
-        if let Some(id) = self.store.peek_once(SESSION_OF, place).await? {
+        let wanted = self.clock.now().plus(self.config.lifetime).min(until);
+        if let Some(id) = self.store.peek_once(kind, place).await? {
             let id = String::from_utf8(id).map_err(|_| OAuthFault::State)?;
             let session = self.sessions.load_by_id(&SessionId(id.into())).await?;
             let lasts = |session: &Arc<Session>| {
-                session.expires_at >= wanted && *session.principal == client.principal
+                let is_long_enough = (wanted..=until).contains(&session.expires_at);
+                is_long_enough && *session.principal == principal
             };
             if let Some(session) = session.filter(lasts) {
                 return Ok(session);
             }
-            self.store.take_once(SESSION_OF, place).await?;
+            self.store.take_once(kind, place).await?;
         }
         let arrival = Arrival {
             host: asked.info.origin.host.as_str(),
@@ -97,14 +127,12 @@ impl OAuth {
             browser: None,
             replaces: None,
         };
-        let begun = self
-            .sessions
-            .start_for_program(client.principal, until, arrival);
+        let begun = self.sessions.start_for_program(principal, until, arrival);
         let session = begun.await?;
         let id = session.id.0.as_bytes();
         let _first = self
             .store
-            .put_once(SESSION_OF, place, id, session.expires_at)
+            .put_once(kind, place, id, session.expires_at)
             .await?;
         Ok(session)
     }

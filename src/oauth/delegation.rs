@@ -38,7 +38,7 @@ impl OAuth {
             let why = "actor_token_type must be a JWT's";
             return Err(OAuthFault::InvalidRequest(why));
         }
-        let verified = self.bearer.verify(token).await;
+        let verified = self.programs.bearer.verify(token).await;
         let verified = verified.map_err(OAuthFault::ActorToken)?;
         if verified.not_after <= self.clock.now() {
             return Err(OAuthFault::ActorToken(BearerFault::Time));

@@ -4,7 +4,9 @@ use http::StatusCode;
 
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::token::aws::AwsFault;
 use crate::token::bearer::BearerFault;
+use crate::token::certificate::CertificateFault;
 use crate::token::client_assertion::AssertionFault;
 use crate::token::dpop::ProofFault;
 
@@ -25,6 +27,9 @@ pub enum OAuthFault {
     /// What a service account shows of itself is refused.
     #[error("the client_assertion is refused: {0}")]
     ClientAssertion(AssertionFault),
+    /// The certificate that a client has presented says nothing here.
+    #[error("the client certificate is refused: {0}")]
+    ClientCertificate(CertificateFault),
     /// What is presented is not good, or not any more.
     #[error("{0}")]
     InvalidGrant(&'static str),
@@ -34,6 +39,9 @@ pub enum OAuthFault {
     /// The JWT of whoever is to act is refused, or cannot be judged.
     #[error("the actor_token is refused: {0}")]
     ActorToken(BearerFault),
+    /// The request that a role of AWS signed is refused, or AWS cannot be asked about it.
+    #[error("the subject_token is refused: {0}")]
+    AwsRequest(AwsFault),
     /// No such grant type.
     #[error("this grant type is not supported")]
     UnsupportedGrantType,
@@ -91,13 +99,17 @@ impl OAuthFault {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::SubjectToken(BearerFault::KeysUnavailable)
-            | Self::ActorToken(BearerFault::KeysUnavailable) => "temporarily_unavailable",
+            | Self::ActorToken(BearerFault::KeysUnavailable)
+            | Self::AwsRequest(AwsFault::Unavailable) => "temporarily_unavailable",
             // RFC 8693 §2.2.2.
             Self::InvalidRequest(_)
             | Self::Missing(_)
             | Self::SubjectToken(_)
-            | Self::ActorToken(_) => "invalid_request",
-            Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
+            | Self::ActorToken(_)
+            | Self::AwsRequest(_) => "invalid_request",
+            Self::InvalidClient | Self::ClientAssertion(_) | Self::ClientCertificate(_) => {
+                "invalid_client"
+            }
             Self::InvalidGrant(_) => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
@@ -133,11 +145,13 @@ impl OAuthFault {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::SubjectToken(BearerFault::KeysUnavailable)
-            | Self::ActorToken(BearerFault::KeysUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ActorToken(BearerFault::KeysUnavailable)
+            | Self::AwsRequest(AwsFault::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::InvalidRequest(_)
             | Self::Missing(_)
             | Self::SubjectToken(_)
             | Self::ActorToken(_)
+            | Self::AwsRequest(_)
             | Self::InvalidGrant(_)
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType
@@ -151,7 +165,9 @@ impl OAuthFault {
             | Self::AccessDenied
             | Self::ExpiredToken => StatusCode::BAD_REQUEST,
             Self::NoRegistration => StatusCode::FORBIDDEN,
-            Self::InvalidClient | Self::ClientAssertion(_) => StatusCode::UNAUTHORIZED,
+            Self::InvalidClient | Self::ClientAssertion(_) | Self::ClientCertificate(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) | Self::Session(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::State => StatusCode::INTERNAL_SERVER_ERROR,

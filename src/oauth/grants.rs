@@ -19,6 +19,7 @@ use crate::secret::{Token, TokenHash, sha256};
 use crate::session::{FamilyEnd, FamilyId, Session};
 use crate::store::device_grants::Poll;
 use crate::store::token_families::{Acting, FamilyRecord, Rotation};
+use crate::token::aws::REQUEST_TYPE;
 use crate::token::dpop::ProofFault;
 
 /// How long it is remembered which family a used code began.
@@ -262,12 +263,15 @@ impl OAuth {
         let target = self.route_target(asked)?;
         match asked.form.one("subject_token_type") {
             Some(ACCESS_TOKEN) => self.by_own_token(asked, target).await,
-            Some(JWT | ID_TOKEN) if Self::has_actor(asked) => Err(OAuthFault::InvalidRequest(
-                "programs act for people, whose subject_token is an access token",
-            )),
+            Some(JWT | ID_TOKEN | REQUEST_TYPE) if Self::has_actor(asked) => {
+                Err(OAuthFault::InvalidRequest(
+                    "programs act for people, whose subject_token is an access token",
+                ))
+            }
             Some(JWT | ID_TOKEN) => self.by_machine(asked, target).await,
+            Some(REQUEST_TYPE) => self.by_aws_role(asked, target).await,
             _ => Err(OAuthFault::InvalidRequest(
-                "subject_token_type must be an access token's, a JWT's or an ID token's",
+                "subject_token_type must be an access token's, a JWT's, an ID token's or urn:wayleave:token-type:aws-get-caller-identity",
             )),
         }
     }

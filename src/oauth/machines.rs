@@ -49,7 +49,7 @@ impl OAuth {
         let key = self.proven_key(asked)?;
         let key_thumbprint = self.wanted_binding(asked, &target, key)?;
         let jwt = asked.required("subject_token")?;
-        let verified = self.bearer.verify(jwt).await;
+        let verified = self.programs.bearer.verify(jwt).await;
         let verified = verified.map_err(OAuthFault::SubjectToken)?;
         // A verifier forgives clocks that differ; what is derived does not live on that.
         let until = verified.not_after;

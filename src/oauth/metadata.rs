@@ -24,6 +24,11 @@ pub(super) async fn show(
         let at = format!("{}{}", oauth.issuer(&info), endpoints::REGISTER);
         said["registration_endpoint"] = at.into();
     }
+    if oauth.programs.trust_domains.are_there()
+        && let Some(methods) = said["token_endpoint_auth_methods_supported"].as_array_mut()
+    {
+        methods.push("tls_client_auth".into());
+    }
     reply::json(&info, StatusCode::OK, &said)
 }
 

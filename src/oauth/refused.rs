@@ -25,10 +25,10 @@ impl OAuth {
         }
         let verified = asked.verified.get().map(Arc::as_ref);
         let presented = asked.form.one(fault.parameter());
-        let claimed = presented.and_then(|token| self.bearer.claimed_issuer(token));
+        let claimed = presented.and_then(|token| self.programs.bearer.claimed_issuer(token));
         let known = verified.map(|principal| &*principal.provider);
         let account = asked.form.one("client_assertion");
-        let account = account.and_then(|assertion| self.accounts.claimed(assertion));
+        let account = account.and_then(|assertion| self.programs.accounts.claimed(assertion));
         let untold = self.untold.0.swap(0, Ordering::Relaxed);
         let event = Event::exchange_refused(&RefusedExchange {
             reason: fault.code(),

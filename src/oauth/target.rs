@@ -151,10 +151,8 @@ impl OAuth {
         target: &Target,
         principal: &Principal,
     ) -> Result<(), OAuthFault> {
-        let (provider, issuer) = (&principal.provider, &principal.issuer);
-        let is_in_use = self.providers.is_known(provider)
-            || self.bearer.is_trusted(provider, issuer)
-            || self.accounts.vouch_for(principal, self.clock.now());
+        let is_in_use = self.providers.is_known(&principal.provider)
+            || self.programs.vouch_for(principal, self.clock.now());
         if !is_in_use {
             return Err(OAuthFault::InvalidGrant(
                 "the identity provider of this session is not in use any more",

@@ -47,10 +47,14 @@ impl OAuth {
         }
         let asked = Asked::read(info, request).await?;
         let grant = asked.required("grant_type")?;
+        // Whoever shows a certificate and an assertion is who they say in so many words.
+        let has_assertion = asked.form.one("client_assertion").is_some();
+        let by_certificate = asked.info.presented.is_some() && !has_assertion;
         let given = match grant {
             "authorization_code" => self.by_code(&asked).await,
             "refresh_token" => self.by_refresh(&asked).await,
             DEVICE_GRANT => self.by_device(&asked).await,
+            CLIENT_CREDENTIALS if by_certificate => self.by_certificate(&asked).await,
             CLIENT_CREDENTIALS => self.by_service_account(&asked).await,
             EXCHANGE_GRANT => self.by_exchange(&asked).await,
             _ => Err(OAuthFault::UnsupportedGrantType),

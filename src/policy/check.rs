@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::address::host::Host;
-use crate::identity::principal::{SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_ISSUER};
+use crate::identity::principal::{AWS_ISSUER, SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_ISSUER};
+use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::accounts::KEY_CLAIM;
 use crate::policy::kubernetes::{Cluster, Kubernetes};
-use crate::policy::machines::TrustedIssuer;
+use crate::policy::machines::{Evidence, TrustedIssuer};
+use crate::policy::matcher::TextMatch;
 use crate::policy::model::{
     IdentityHeaders, Policy, Route, Rule, Source, Transport, UpstreamProtocol,
 };
@@ -318,7 +320,7 @@ fn taken_issuers(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
             );
             faults.push(fault(format!("{key}.name"), message));
         }
-        if known.issuers.iter().any(|known| **known == *issuer.issuer) {
+        if known.issuers.iter().any(|known| known == issuer.issuer()) {
             let message =
                 "an identity provider or trusted issuer of the configuration has this issuer already".to_owned();
             faults.push(fault(format!("{key}.issuer"), message));
@@ -396,9 +398,9 @@ fn unsigned_mappings(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
 fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = Vec::new();
     let issuers = policy.trusted_issuers.iter();
-    let kept = issuers.flat_map(|issuer| &issuer.claims);
+    let kept = issuers.flat_map(TrustedIssuer::claims);
     let kept: HashSet<&str> = { known.claims.iter().map(String::as_str) }
-        .chain(kept.map(|name| &**name))
+        .chain(kept)
         .collect();
     let has_accounts = !policy.service_accounts.is_empty();
     let is_kept = |name: &str| kept.contains(name) || (has_accounts && name == KEY_CLAIM);
@@ -566,24 +568,97 @@ const MOST_ACCOUNTS: usize = 1000;
 fn issuers(faults: &mut Vec<PolicyFault>, issuers: &[TrustedIssuer]) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for (index, issuer) in issuers.iter().enumerate() {
-        if let Some(other) = seen.insert(&issuer.issuer, &issuer.name) {
-            let message = format!(
-                "trusted issuer {other} has this issuer already; tokens could not be told apart"
-            );
-            faults.push(fault(format!("trusted_issuers[{index}].issuer"), message));
-        }
-        let own = [
-            ("name", &issuer.name, SERVICE_ACCOUNTS),
-            ("issuer", &issuer.issuer, SERVICE_ACCOUNTS_ISSUER),
-        ];
-        for (field, _, taken) in own.into_iter().filter(|(_, said, own)| ***said == **own) {
-            let message = format!("service accounts are called {taken}, and nothing else is");
+        let mut say = |field: &str, message: String| {
             faults.push(fault(format!("trusted_issuers[{index}].{field}"), message));
+        };
+        if *issuer.name == *SERVICE_ACCOUNTS {
+            let message =
+                format!("service accounts are called {SERVICE_ACCOUNTS}, and nothing else is");
+            say("name", message);
+        }
+        let field = match &issuer.evidence {
+            Evidence::Jwt(_) => "issuer",
+            Evidence::X509(_) => "trust_domain",
+            // Of these there may be many, which are told apart by their roles.
+            Evidence::AwsRoles(_) => continue,
+        };
+        let text = issuer.issuer();
+        if let Some(other) = seen.insert(text, &issuer.name) {
+            let message = format!(
+                "trusted issuer {other} has this issuer already; programs could not be told apart"
+            );
+            say(field, message);
+        }
+        for (taken, whose) in [
+            (SERVICE_ACCOUNTS_ISSUER, "service accounts"),
+            (AWS_ISSUER, "roles of AWS"),
+        ] {
+            if text == taken {
+                say(
+                    field,
+                    format!("{taken} is the issuer of {whose}, and of nothing else"),
+                );
+            }
         }
     }
+    shared_roles(faults, issuers);
     if issuers.len() > MOST_ISSUERS {
         let message = format!("{MOST_ISSUERS} trusted issuers are the most");
         faults.push(fault("trusted_issuers".to_owned(), message));
+    }
+}
+
+/// The mesh's own workloads are not of another trust domain; and people may have certificates of it, which are no programs'.
+pub(super) fn own_trust_domain(faults: &mut Vec<PolicyFault>, policy: &Policy, own: &TrustDomain) {
+    for (index, issuer) in policy.trusted_issuers.iter().enumerate() {
+        if issuer
+            .x509()
+            .is_some_and(|trust| trust.trust_domain == *own)
+        {
+            let message = format!(
+                "{own} is the mesh's own trust domain, of which people may have certificates as well"
+            );
+            faults.push(fault(
+                format!("trusted_issuers[{index}].trust_domain"),
+                message,
+            ));
+        }
+    }
+}
+
+/// A role of two issuers would have two names.
+fn shared_roles(faults: &mut Vec<PolicyFault>, issuers: &[TrustedIssuer]) {
+    let mut roles = Vec::new();
+    for (index, issuer) in issuers.iter().enumerate() {
+        for (at, role) in issuer.aws_roles().iter().enumerate() {
+            let (is_whole, text) = match role {
+                TextMatch::Exact(text) => (true, text),
+                TextMatch::Prefix(text) => (false, text),
+                TextMatch::Suffix(_) | TextMatch::Present => continue,
+            };
+            roles.push((text.as_str(), is_whole, index, at));
+        }
+    }
+    // A beginning comes before all that begin so, which follow it without a gap.
+    roles.sort_unstable();
+    let mut widest: Option<(&str, bool, usize)> = None;
+    for (text, is_whole, index, at) in roles {
+        let covering = widest.filter(|(wide, is_whole, _)| match is_whole {
+            true => *wide == text,
+            false => text.starts_with(wide),
+        });
+        match covering {
+            Some((_, _, other)) if other != index => {
+                let name = issuers.get(other).map_or("another", |other| &other.name);
+                let message = format!(
+                    "trusted issuer {name} has this role as well, and one role has one name"
+                );
+                let key = format!("trusted_issuers[{index}].aws_roles[{at}]");
+                faults.push(fault(key, message));
+            }
+            Some(_) => {}
+            None => widest = Some((text, is_whole, index)),
+        }
     }
 }
 

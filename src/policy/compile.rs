@@ -84,6 +84,7 @@ impl CompiledPolicy {
         trust_domain: &TrustDomain,
     ) -> Result<Self, Vec<PolicyFault>> {
         let mut faults = check::check(&policy);
+        check::own_trust_domain(&mut faults, &policy, trust_domain);
         let mappings = compile_mappings(&policy, trust_domain, &mut faults);
         if !faults.is_empty() {
             return Err(faults);

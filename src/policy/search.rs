@@ -34,9 +34,12 @@ pub fn object_says(policy: &Policy, kind: &str, index: usize, text: &str) -> boo
         }),
         "rule" => policy.rules.get(index).map(|rule| rule_says(rule, text)),
         "trusted_issuer" => policy.trusted_issuers.get(index).map(|issuer| {
+            let jwt = issuer.jwt();
+            let roles = issuer.aws_roles().iter();
             says(&issuer.name, text)
-                || says(&issuer.issuer, text)
-                || issuer.audiences.iter().any(|one| says(one, text))
+                || says(issuer.issuer(), text)
+                || jwt.is_some_and(|jwt| jwt.audiences.iter().any(|one| says(one, text)))
+                || roles.map(ToString::to_string).any(|role| says(&role, text))
         }),
         "service_account" => policy.service_accounts.get(index).map(|account| {
             let said = account.description.as_ref();

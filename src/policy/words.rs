@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::identity::principal::{PrincipalKind, Requirement};
 use crate::policy::accounts::ServiceAccount;
-use crate::policy::machines::TrustedIssuer;
+use crate::policy::machines::{Evidence, TrustedIssuer};
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Approval, Mode, Route, Rule, Source, Target, Transport, When};
 
@@ -193,12 +193,30 @@ fn approval(approval: &Approval) -> String {
     format!("of {who}, for at most {at_most}{glass}")
 }
 
-/// Says whose tokens of an issuer count.
+/// Says whom a trusted issuer is: by what it calls itself, or that it is AWS.
+pub fn issuer(issuer: &TrustedIssuer) -> String {
+    match &issuer.evidence {
+        Evidence::Jwt(_) | Evidence::X509(_) => issuer.issuer().to_owned(),
+        Evidence::AwsRoles(_) => "AWS, by STS".to_owned(),
+    }
+}
+
+/// Says what of an issuer counts: whose tokens, or which roles.
 pub fn tokens(issuer: &TrustedIssuer) -> Vec<String> {
     let mut said = Said::default();
-    said.list("for", &Some(issuer.audiences.clone()));
-    said.pairs("claim", "is", &issuer.required_claims);
-    said.pairs("claim", "is not", &issuer.not_claims);
+    match &issuer.evidence {
+        Evidence::Jwt(jwt) => {
+            said.list("for", &Some(jwt.audiences.clone()));
+            said.pairs("claim", "is", &jwt.required_claims);
+            said.pairs("claim", "is not", &jwt.not_claims);
+        }
+        Evidence::AwsRoles(roles) => said.0.push(format!("the role {}", or(roles))),
+        Evidence::X509(trust) => {
+            let whose = trust.spiffe_ids.as_ref();
+            let whose = whose.map_or_else(|| "any of its workloads".to_owned(), |ids| or(ids));
+            said.0.push(format!("certificates of {whose}"));
+        }
+    }
     if let Some(at_most) = issuer.at_most {
         let at_most = humantime::format_duration(at_most);
         said.0.push(format!("issued at most {at_most} ago"));

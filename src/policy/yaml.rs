@@ -64,6 +64,10 @@
 //!     groups_claim: groups               # optional
 //!     claims: [ref]                      # optional; kept for the claims of rules
 //!     at_most: 1h                        # optional; a token counts so long after it was issued
+//!   - name: aws                          # or roles of AWS, which sign a request to STS; besides the name only at_most
+//!     aws_roles: ["arn:aws:iam::123456789012:role/deploy", "arn:aws:iam::123456789012:role/ci-*"]
+//!   # or workloads of another trust domain, with their certificates; spiffe_ids and at_most may be left out
+//!   # - { name: partner, trust_domain: partner.example, bundle: "-----BEGIN CERTIFICATE-----...", spiffe_ids: ["spiffe://partner.example/ns/jobs/*"] }
 //! service_accounts:                      # optional; programs that have no issuer, each with keys of its own
 //!   - name: backup                       # rules name it as the subject `backup` of the provider `service-accounts`
 //!     jwks: { keys: [{ kty: EC, crv: P-256, x: MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4, y: 4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM }] }

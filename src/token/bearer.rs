@@ -58,13 +58,21 @@ impl Sources {
     fn trusted(&self) -> Vec<Trust> {
         let mut trusted = self.configured.clone();
         for issuer in &self.policy {
+            let Some(jwt) = issuer.jwt() else {
+                continue;
+            };
             let is_named = self.names.iter().any(|name| **name == *issuer.name);
             let mut configured = self.issuers.iter();
-            if is_named || configured.any(|known| **known == *issuer.issuer) {
+            if is_named || configured.any(|known| **known == *jwt.issuer) {
                 tracing::error!(issuer = %issuer.name, "the configuration has this name or issuer as well: the trusted issuer of the policy does not count");
                 continue;
             }
-            trusted.push(Trust::of_policy(issuer, &self.reach));
+            trusted.push(Trust::of_policy(
+                &issuer.name,
+                jwt,
+                issuer.at_most,
+                &self.reach,
+            ));
         }
         trusted
     }
@@ -147,7 +155,7 @@ impl BearerVerifier {
         sources.configured = configured.map(Trust::configured).collect();
         sources.names = config.provider_names();
         sources.issuers = config.issuers();
-        sources.reach = config.policy_issuers.clone();
+        sources.reach = config.policy_issuers.reach.clone();
         // Files that are named may say something else by now, so nothing is kept.
         self.trust(&sources, &HashMap::new());
     }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
+
 use crate::address::origin::Origin;
 
 /// Put into the request's extensions by the edge; there is no other source of host, scheme or client address.
@@ -14,4 +16,7 @@ pub struct RequestInfo {
     pub origin: Origin,
     /// The client's address.
     pub client: IpAddr,
+    /// The certificates that the client has presented, its leaf first, where the listener asks for them. Nobody has judged what they say; that the client has the leaf's key
+    /// is proven.
+    pub presented: Option<Arc<[CertificateDer<'static>]>>,
 }

@@ -14,6 +14,7 @@ pub(crate) mod istiod;
 pub(crate) mod program;
 pub(crate) mod program_of;
 pub(crate) mod served;
+pub(crate) mod sts;
 pub(crate) mod upstream;
 pub(crate) mod visitor;
 

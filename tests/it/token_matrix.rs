@@ -7,6 +7,7 @@ use wayleave::clock::SystemClock;
 
 use crate::accounts;
 use crate::agents;
+use crate::aws;
 use crate::parts::browser::navigation;
 use crate::parts::empty;
 use crate::parts::house::House;
@@ -14,7 +15,17 @@ use crate::parts::program_of::{
     ACCESS, EXCHANGE, ProgramOf, ask, code, exchange, post, redeem, refresh, text,
 };
 
+use crate::parts::sts::{MockSts, any_key, arn, instead, shown};
+
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// What a program says that it brings.
+fn kind_at(place: &str) -> &'static str {
+    match place {
+        "a role's exchange" => aws::REQUEST,
+        _ => JWT,
+    }
+}
 
 /// Where a token is presented, and whether it was taken.
 async fn taken(
@@ -69,11 +80,11 @@ async fn taken(
             ];
             return ask(house, Some(key), &fields).await.status == StatusCode::OK;
         }
-        "a program's exchange" => {
+        "a program's exchange" | "a role's exchange" => {
             let fields = [
                 ("grant_type", EXCHANGE),
                 ("subject_token", token),
-                ("subject_token_type", JWT),
+                ("subject_token_type", kind_at(place)),
                 ("resource", "app"),
             ];
             return ask(house, Some(key), &fields).await.status == StatusCode::OK;
@@ -134,6 +145,7 @@ const PLACES: &[&str] = &[
     "code",
     "actor",
     "a program's exchange",
+    "a role's exchange",
     "a service account's",
     "subject of an actor",
     "another agent's refresh",
@@ -198,23 +210,33 @@ async fn tokens_of_agents(house: &House, alice: &ProgramOf) -> ([String; 2], Vec
 /// What programs bring, of issuers of the configuration and of the policy, and what they get for it.
 async fn tokens_of_programs(house: &House, alice: &ProgramOf) -> Vec<Kind> {
     let keys = house.issuer.jwks();
+    let role = arn("deploy");
     let trusted = format!(
-        "trusted_issuers:\n  - {{ name: cluster, issuer: cluster, audiences: [wayleave-test], algorithms: [ES256], groups_claim: groups, jwks: {keys} }}\nrole_bindings:\n"
+        "trusted_issuers:\n  - {{ name: aws, aws_roles: ['{role}'] }}\n  - {{ name: cluster, issuer: cluster, audiences: [wayleave-test], algorithms: [ES256], groups_claim: groups, jwks: {keys} }}\nrole_bindings:\n"
     );
     house
         .put_in_force(|text| {
             let text = text.replacen("role_bindings:\n", &trusted, 1);
-            let text = text.replacen("[demo, robots]", "[demo, robots, cluster]", 1);
+            let text = text.replacen("[demo, robots]", "[demo, robots, cluster, aws]", 1);
             // Its key is the one that proofs are made with, so that nothing but what it signs is in question.
             let groups = ", groups: [staff]";
             accounts::with_account(&text, "alice-1", &alice.key, groups).replacen(
-                "[demo, robots, cluster]",
-                "[demo, robots, cluster, service-accounts]",
+                "[demo, robots, cluster, aws]",
+                "[demo, robots, cluster, aws, service-accounts]",
                 1,
             )
         })
         .await;
+    house
+        .put_in_force(|text| {
+            text + "  - { name: roles, action: allow, from: [{ providers: [aws] }], to: [{ routes: [app, admin] }] }\n"
+        })
+        .await;
     let home = house.url("access", "");
+    let of_role = || shown(&any_key(), &home);
+    let once = of_role();
+    let page = ask(house, Some(&alice.key), &aws::fields(&once, "app")).await;
+    let roles_token = text(&page, "access_token");
     let of_account = || accounts::assertion(&alice.key, "alice-1", &home, |_| ());
     let fields = [of_account()];
     let fields = accounts::fields(&fields[0], "app");
@@ -251,6 +273,16 @@ async fn tokens_of_programs(house: &House, alice: &ProgramOf) -> Vec<Kind> {
             &["proven at its route", "subject of an actor"],
         ),
         (
+            "request that a role of AWS signed",
+            of_role(),
+            &["a role's exchange"],
+        ),
+        (
+            "access token of a role of AWS",
+            roles_token,
+            &["proven at its route", "subject of an actor"],
+        ),
+        (
             "access token of a program",
             given,
             &["proven at its route", "subject of an actor"],
@@ -260,8 +292,11 @@ async fn tokens_of_programs(house: &House, alice: &ProgramOf) -> Vec<Kind> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_token_is_good_only_where_it_is_meant_to_be() {
+    let sts = MockSts::start().await;
+    sts.name("deploy", "run-1");
     let allowing = |text: String| {
-        agents::letting_agents_in(format!("{text}\n[tokens]\nallow_unbound = true\n"))
+        let more = format!("{}\n[tokens]\nallow_unbound = true\n", instead(&sts.url));
+        agents::letting_agents_in(format!("{text}\n{more}"))
     };
     let house = House::start_as("sqlite://wayleave.db", Arc::new(SystemClock), allowing).await;
     house.put_in_force(|text| text + SVIDS).await;

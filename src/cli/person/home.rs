@@ -1,12 +1,14 @@
 //! The way to an edge's home host: its authorization server and its API for people's programs.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::cli::client::Refusal;
 use crate::cli::person::fault::Fault;
@@ -14,6 +16,7 @@ use crate::cli::person::profile::{self, Profile, is_loopback};
 use crate::clock::{Clock, SystemClock};
 use crate::token::dpop::prover::Prover;
 
+pub(in crate::cli) mod aws;
 pub(in crate::cli) mod github;
 pub(in crate::cli) mod tunnel;
 
@@ -214,7 +217,29 @@ fn builder(profile: &Profile, host: &Url) -> Result<ClientBuilder, Fault> {
         }
         builder = builder.tls_certs_merge(roots);
     }
+    if let Some(files) = &profile.certificate {
+        builder = builder.identity(identity(files)?);
+    }
     Ok(builder)
+}
+
+/// What a program presents: its chain, and the key that belongs to it.
+fn identity(files: &[PathBuf; 2]) -> Result<reqwest::Identity, Fault> {
+    let mut pem = Zeroizing::new(Vec::new());
+    for file in files {
+        let read = std::fs::read(file).map(Zeroizing::new);
+        let read = read.map_err(|error| {
+            Fault::failed(format!("{} cannot be read: {error}", file.display()))
+        })?;
+        pem.extend_from_slice(&read);
+        pem.push(b'\n');
+    }
+    reqwest::Identity::from_pem(&pem).map_err(|error| {
+        let [chain, key] = files.each_ref().map(|file| file.display());
+        Fault::failed(format!(
+            "{chain} and {key} are no certificate and its key: {error}"
+        ))
+    })
 }
 
 fn built(builder: ClientBuilder) -> Result<reqwest::Client, Fault> {

@@ -23,6 +23,8 @@ pub(in crate::cli) struct Profile {
     pub(in crate::cli) edge: Url,
     /// Roots that are trusted for it beside the usual ones, PEM.
     pub(in crate::cli) ca_file: Option<PathBuf>,
+    /// A program's certificate chain and its key, PEM, which are presented to the edge. Nothing that is kept has them.
+    pub(in crate::cli) certificate: Option<Box<[PathBuf; 2]>>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -94,6 +96,7 @@ impl Folders {
             name,
             edge: found.edge,
             ca_file: found.ca_file,
+            certificate: None,
         })
     }
 
@@ -124,6 +127,7 @@ impl Folders {
             name,
             edge,
             ca_file,
+            certificate: None,
         })
     }
 
@@ -164,6 +168,7 @@ impl Profile {
             name: edge.host_str().unwrap_or_default().to_owned(),
             edge,
             ca_file: None,
+            certificate: None,
         })
     }
 }

@@ -9,12 +9,15 @@ use zeroize::Zeroizing;
 
 use crate::cli::person::access::{Access, EXCHANGE, Given};
 use crate::cli::person::fault::Fault;
+use crate::cli::person::home::aws;
 use crate::cli::person::home::github::{self, IdTokenRequest};
 use crate::cli::person::home::{Home, TOKEN, TokenRefusal};
 use crate::cli::person::profile::{Folders, Profile};
 use crate::cli::person::token_cache::{Kept, Route};
 use crate::cli::service_account::read_key;
 use crate::clock::{Clock, SystemClock};
+use crate::token::aws::REQUEST_TYPE;
+use crate::token::aws::signing::subject_token;
 use crate::token::client_assertion::{ASSERTION_TYPE, assertion};
 use crate::token::dpop::prover::Prover;
 
@@ -43,29 +46,50 @@ pub(in crate::cli) struct ProgramArguments {
         requires = "key"
     )]
     service_account: Option<String>,
-    /// The service account's private key: PKCS#8, PEM.
+    /// The private key of the service account or certificate: PKCS#8, PEM.
     #[arg(long, env = "WAYLEAVE_KEY_FILE", value_name = "FILE")]
     key: Option<PathBuf>,
+    /// A certificate with a SPIFFE ID of a trust domain that the policy trusts, and those above it, PEM. It is read anew each time, as its key is.
+    #[arg(
+        long,
+        env = "WAYLEAVE_CERTIFICATE_FILE",
+        value_name = "FILE",
+        requires = "key",
+        conflicts_with = "service_account"
+    )]
+    certificate: Option<PathBuf>,
     /// A file with a JWT of a trusted issuer. It is read anew each time.
     #[arg(
         long,
         env = "WAYLEAVE_SUBJECT_TOKEN_FILE",
         value_name = "FILE",
-        conflicts_with = "service_account"
+        conflicts_with_all = ["service_account", "certificate"]
     )]
     subject_token_file: Option<PathBuf>,
+    /// The role of AWS that this runs as: of the environment, the container or the instance.
+    #[arg(
+        long,
+        env = "WAYLEAVE_AWS",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        conflicts_with_all = ["service_account", "certificate", "subject_token_file"]
+    )]
+    aws: bool,
 }
 
 /// What a program shows.
 enum Proof {
     /// An assertion by its key.
     ServiceAccount { name: String, file: PathBuf },
+    /// A certificate, in the handshake with the edge.
+    Certificate([PathBuf; 2]),
     /// A JWT in a file.
     File(PathBuf),
     /// A JWT of the environment.
     Variable(Zeroizing<String>),
     /// A JWT that GitHub gives a job.
     GitHub(IdTokenRequest),
+    /// A request that the role of AWS signs that this runs as.
+    Aws,
 }
 
 /// A program at an edge.
@@ -86,31 +110,34 @@ struct GivenRoute {
 impl ProgramArguments {
     /// The program that was asked for, or that runs here while nobody is signed in.
     pub(in crate::cli) fn program(&self, profile: Option<&str>) -> Result<Option<Program>, Fault> {
+        let certificate = self.certificate.clone().zip(self.key.clone());
         let asked_for = match (&self.service_account, &self.key, &self.subject_token_file) {
             (Some(name), Some(file), _) => Some(Proof::ServiceAccount {
                 name: name.clone(),
                 file: file.clone(),
             }),
             (_, _, Some(file)) => Some(Proof::File(file.clone())),
-            _ => None,
+            _ if self.aws => Some(Proof::Aws),
+            _ => certificate.map(|(chain, key)| Proof::Certificate([chain, key])),
         };
         let of_platform = || {
-            let variable = |name: &str| {
-                let value = std::env::var_os(name)?.into_string().ok();
-                value.filter(|value| !value.is_empty())
-            };
             found(variable, Path::new(POD_TOKEN).exists()).filter(|_| !self.is_signed_in(profile))
         };
         let Some(proof) = asked_for.or_else(of_platform) else {
             return Ok(None);
         };
-        let profile = self.at(profile)?;
+        let mut profile = self.at(profile)?;
+        if let Proof::Certificate(files) = &proof {
+            profile.certificate = Some(Box::new(files.clone()));
+        }
         let key = match &proof {
             // Proofs and assertions are told apart by their types, and so whoever holds the key can prove a token by it.
             Proof::ServiceAccount { file, .. } => read_key(file)?,
-            Proof::File(_) | Proof::Variable(_) | Proof::GitHub(_) => {
-                Prover::generate().map_err(|error| Fault::failed(error.to_string()))?
-            }
+            Proof::Certificate(_)
+            | Proof::File(_)
+            | Proof::Variable(_)
+            | Proof::GitHub(_)
+            | Proof::Aws => Prover::generate().map_err(|error| Fault::failed(error.to_string()))?,
         };
         Ok(Some(Program {
             profile,
@@ -139,7 +166,7 @@ impl ProgramArguments {
                 profile.edge
             );
             let next = format!(
-                "wayleave login --edge {}; programs give --service-account and --key, or --subject-token-file",
+                "wayleave login --edge {}; programs give --service-account or --certificate with --key, --subject-token-file, or --aws",
                 profile.edge
             );
             return Err(Fault::not_signed_in(message).next(next));
@@ -167,6 +194,12 @@ impl ProgramArguments {
     }
 }
 
+/// A variable of the environment that is not empty.
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?.into_string().ok();
+    value.filter(|value| !value.is_empty())
+}
+
 /// What the platform gives that this runs on.
 fn found(variable: impl Fn(&str) -> Option<String>, has_pod_token: bool) -> Option<Proof> {
     let request = || {
@@ -187,12 +220,16 @@ impl Proof {
             Self::ServiceAccount { .. } => {
                 "is the key's public half in the policy's service_accounts, under this name?"
             }
+            Self::Certificate(_) => {
+                "is its trust domain in the policy's trusted_issuers, and does the edge ask for certificates here (client_certificates of [[listen]])?"
+            }
             Self::File(_) | Self::Variable(_) => {
                 "is its issuer in the policy's trusted_issuers, and the edge its audience?"
             }
             Self::GitHub(_) => {
                 "is https://token.actions.githubusercontent.com in the policy's trusted_issuers, with the edge among its audiences, and this repository in its conditions?"
             }
+            Self::Aws => "is this role in `aws_roles` of one of the policy's trusted_issuers?",
         }
     }
 
@@ -209,16 +246,29 @@ impl Proof {
                     field("client_assertion", &shown),
                 ]);
             }
+            // The connection says the rest.
+            Self::Certificate(_) => return Ok(vec![field("grant_type", "client_credentials")]),
             Self::File(file) => read_token(file)?,
             Self::Variable(text) => text.clone(),
             Self::GitHub(request) => github::id_token(request, &home.issuer()).await?,
+            Self::Aws => {
+                let role = aws::role(&variable).await?;
+                let (region, now) = (role.region.as_deref(), SystemClock.now());
+                let shown = subject_token(&role.key, region, &home.issuer(), now);
+                let shown = shown.map_err(|error| Fault::usage(error.to_string()))?;
+                return Ok(exchange(REQUEST_TYPE, &shown));
+            }
         };
-        Ok(vec![
-            field("grant_type", EXCHANGE),
-            field("subject_token_type", JWT),
-            field("subject_token", jwt.trim()),
-        ])
+        Ok(exchange(JWT, jwt.trim()))
     }
+}
+
+fn exchange(kind: &str, subject_token: &str) -> Vec<Field> {
+    vec![
+        field("grant_type", EXCHANGE),
+        field("subject_token_type", kind),
+        field("subject_token", subject_token),
+    ]
 }
 
 type Field = (&'static str, Zeroizing<String>);
@@ -287,6 +337,12 @@ impl Program {
         let fields: Vec<(&str, &str)> = { fields.iter() }
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
+        // With the certificate as it is now: it may have been renewed since.
+        let renewed = match &self.proof {
+            Proof::Certificate(_) => Some(Home::new(&self.profile)?),
+            _ => None,
+        };
+        let home = renewed.as_ref().unwrap_or(home);
         let answer = match home.post(TOKEN, &self.key, &fields).await? {
             Ok(answer) => answer,
             Err(refusal) => return Err(self.refused(named, &refusal)),
@@ -352,9 +408,12 @@ mod tests {
             match found(variable, has_pod_token) {
                 None => "none",
                 Some(Proof::ServiceAccount { .. }) => "an account",
+                Some(Proof::Certificate(_)) => "a workload",
                 Some(Proof::File(_)) => "a pod",
                 Some(Proof::Variable(_)) => "a job",
                 Some(Proof::GitHub(_)) => "GitHub",
+                // It is asked for, and never found: credentials of AWS lie about on people's machines as well.
+                Some(Proof::Aws) => "AWS",
             }
         };
         let github = [

@@ -336,6 +336,36 @@ async fn a_service_account_is_written_and_shown() {
 }
 
 #[tokio::test]
+async fn roles_of_aws_are_written_and_shown() {
+    let stage = Stage::begun(0).await;
+    let admin = stage.sign_in("admin").await;
+    let role = "arn:aws:iam::123456789012:role/deploy";
+    let object = format!("name: aws\naws_roles: ['{role}', 'arn:aws:iam::123456789012:role/*']\n");
+    let new = [
+        ("kind", "trusted_issuer"),
+        ("revision", "1"),
+        ("side", "yaml"),
+        ("yaml", &object),
+        ("do", "apply"),
+        ("message", "the cloud"),
+    ];
+    let saved = stage.post("/console/edit/save", &admin, &new).await;
+    assert_eq!(saved.status, 303, "{}", saved.text);
+    // The change feed does so elsewhere.
+    let own = TrustDomain::parse("td").unwrap();
+    let loaded = snapshot::load(&stage.console.store, &own).await.unwrap();
+    stage.console.snapshots.publish(loaded.policy);
+    let list = stage.open("/console/issuers?q=deploy", &admin).await;
+    let page = stage.open("/console/issuers/aws", &admin).await;
+    assert!(page.text.contains("AWSReservedSSO_"), "{}", page.text);
+    for shown in [list, page] {
+        for part in ["AWS, by STS", role] {
+            assert!(shown.text.contains(part), "no {part}: {}", shown.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_preview_says_who_would_lose_access() {
     let stage = Stage::begun(0).await;
     let admin = stage.sign_in("admin").await;

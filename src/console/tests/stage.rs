@@ -282,6 +282,7 @@ impl Stage {
                 port: 443,
             },
             client: [192, 0, 2, 1].into(),
+            presented: None,
         });
         let response = self.router.clone().oneshot(request).await.unwrap();
         Answered::of(response).await

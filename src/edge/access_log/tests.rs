@@ -42,6 +42,7 @@ fn logged(
         certificate: None,
         certificate_names: None,
         http2: false,
+        presented: None,
     });
     for head in requests {
         let trace = TraceContext::of(&head.headers, [7; 24]);

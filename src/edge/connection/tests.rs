@@ -112,6 +112,7 @@ fn info() -> ConnectionInfo {
         certificate: None,
         certificate_names: None,
         http2: true,
+        presented: None,
     }
 }
 

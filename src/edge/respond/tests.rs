@@ -29,6 +29,7 @@ fn entry(method: Method) -> Entry {
         certificate: None,
         certificate_names: None,
         http2: false,
+        presented: None,
     });
     let (head, ()) = http::Request::builder()
         .method(method)

@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache,
+};
 use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -141,6 +145,8 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
 /// All certificates of one listener.
 pub struct Certificates {
     served: ArcSwap<Served>,
+    /// Clients are asked for a certificate of theirs.
+    asks_clients: bool,
 }
 
 /// What may be told of a certificate.
@@ -173,13 +179,25 @@ pub struct Accepted {
     pub names: Arc<CertificateNames>,
     /// HTTP/2 was agreed.
     pub http2: bool,
+    /// What the client has presented, if it was asked and has any, its leaf first. That it has the leaf's key is proven; what that says is for others to judge.
+    pub presented: Option<Presented>,
 }
+
+/// A client's certificates.
+pub type Presented = Arc<[CertificateDer<'static>]>;
 
 impl Certificates {
     /// Loads all, or says what is wrong with each that cannot be served.
-    pub fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, Vec<CertificateFault>> {
-        let served = ArcSwap::from_pointee(Served::load(files, now)?);
-        Ok(Self { served })
+    pub fn load(
+        files: &[CertificateFiles],
+        asks_clients: bool,
+        now: Timestamp,
+    ) -> Result<Self, Vec<CertificateFault>> {
+        let served = ArcSwap::from_pointee(Served::load(files, asks_clients, now)?);
+        Ok(Self {
+            served,
+            asks_clients,
+        })
     }
 
     /// Puts others in place for connections to come, if all of them are good; otherwise everything stays as it is.
@@ -188,7 +206,8 @@ impl Certificates {
         files: &[CertificateFiles],
         now: Timestamp,
     ) -> Result<(), Vec<CertificateFault>> {
-        self.served.store(Arc::new(Served::load(files, now)?));
+        let served = Served::load(files, self.asks_clients, now)?;
+        self.served.store(Arc::new(served));
         Ok(())
     }
 
@@ -207,6 +226,10 @@ impl Certificates {
             .server_name()
             .and_then(|name| Host::parse(name).ok());
         let http2 = connection.alpn_protocol() == Some(b"h2");
+        let presented = connection.peer_certificates().map(|presented| {
+            let presented = presented.iter().cloned();
+            presented.map(CertificateDer::into_owned).collect()
+        });
         let named = server_name.and_then(|name| {
             let certificate = served.names.certificate_for(&name)?;
             Some((name, certificate))
@@ -219,12 +242,17 @@ impl Certificates {
             certificate,
             names: Arc::clone(&served.names),
             http2,
+            presented,
         })
     }
 }
 
 impl Served {
-    fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, Vec<CertificateFault>> {
+    fn load(
+        files: &[CertificateFiles],
+        asks_clients: bool,
+        now: Timestamp,
+    ) -> Result<Self, Vec<CertificateFault>> {
         let mut faults = Vec::new();
         let mut names = CertificateNames::default();
         let (mut keys, mut shown) = (Vec::new(), Vec::new());
@@ -252,7 +280,8 @@ impl Served {
             names: Arc::clone(&names),
             keys,
         };
-        let config = server_config(resolver).map_err(|fault| vec![CertificateFault::Tls(fault)])?;
+        let config = server_config(resolver, asks_clients);
+        let config = config.map_err(|fault| vec![CertificateFault::Tls(fault)])?;
         Ok(Self {
             shown,
             names,
@@ -261,18 +290,76 @@ impl Served {
     }
 }
 
-/// TLS 1.3 and 1.2 with the library's suites (all of them AEAD with forward secrecy), no early data, one ticket.
-fn server_config(resolver: BySni) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
+/// TLS 1.3 and 1.2 with the library's suites (all of them AEAD with forward secrecy), no early data, one ticket; none where clients are asked for
+/// certificates, so that nobody who resumes a session has a certificate that they prove no more.
+fn server_config(resolver: BySni, asks_clients: bool) -> Result<ServerConfig, rustls::Error> {
+    let provider = tls::provider();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let builder = match asks_clients {
+        false => builder.with_no_client_auth(),
+        true => builder.with_client_cert_verifier(Arc::new(KeyAlone(provider))),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Every client of today has instructions for AES, also those that name other suites first.
     config.ignore_client_order = true;
-    config.send_tls13_tickets = 1;
-    config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
+    if asks_clients {
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    } else {
+        config.send_tls13_tickets = 1;
+        config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
+    }
     Ok(config)
+}
+
+/// Makes sure that a client has the key of the certificate that it presents, if it presents one, and nothing else: whom that proves depends on the policy, and is
+/// judged by whoever asks for it, each time.
+#[derive(Debug)]
+struct KeyAlone(Arc<CryptoProvider>);
+
+impl ClientCertVerifier for KeyAlone {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, leaf, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, leaf, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Chooses by the name the client sends; without a name of ours there is no certificate and no handshake.

@@ -388,6 +388,9 @@ people:
 trusted_issuers:
   - { name: ci, issuer: "https://ci.example", audiences: [edge], algorithms: [ES384], required_claims: { repository: ["corp/*"] }, not_claims: { fork: ["true"] }, subject_claim: repository, groups_claim: /a/b, claims: [ref], at_most: 1h }
   - { name: far, issuer: cluster, audiences: [edge], algorithms: [EdDSA], jwks: { keys: [{ kty: OKP, crv: Ed25519, use: sig, x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] } }
+  - { name: aws, aws_roles: ["arn:aws:iam::123456789012:role/deploy", "arn:aws-cn:iam::123456789012:role/ci-*"], at_most: 30m }
+  - { name: mesh, trust_domain: partner.example, bundle: "-----BEGIN CERTIFICATE-----\nMIIBijCCAS+gAwIBAgIUYpUAe506bXS4tqtSwW47Ag71lkwwCgYIKoZIzj0EAwIw\nEjEQMA4GA1UEAwwHcGFydG5lcjAeFw0yNjExMzAxNDM3NThaFw00NjExMjUxNDM3\nNThaMBIxEDAOBgNVBAMMB3BhcnRuZXIwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\nAAQdCzzuSGcvPTlNN6eN74j26eleDUoQCVZo/lJoscT3LslF9iEPG0VkBf2Ywn/3\n3Za/S31VeRC2Sl4znkyU5Vm0o2MwYTAdBgNVHQ4EFgQUS/7DckAmIdyy8LPMqygm\n+CSdjs4wHwYDVR0jBBgwFoAUS/7DckAmIdyy8LPMqygm+CSdjs4wDwYDVR0TAQH/\nBAUwAwEB/zAOBgNVHQ8BAf8EBAMCAgQwCgYIKoZIzj0EAwIDSQAwRgIhANKRVeVA\nqGqbpTzlVNZp6sHohyryOOGkx3z2FlCVkW6eAiEA7IhktEceBV+zujmBJ4KokhDp\nf0zRcHS9wIq+4kDnZ/8=\n-----END CERTIFICATE-----\n", spiffe_ids: ["spiffe://partner.example/ns/jobs/*"] }
+  - { name: aws-other, aws_roles: ["arn:aws:iam::210987654321:role/*"] }
 service_accounts:
   - { name: backup, description: nightly, groups: [ops], until: 2027-01-31, jwks: { keys: [{ kty: OKP, crv: Ed25519, x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] } }
   - { name: bare, jwks: { keys: [{ kty: OKP, crv: Ed25519, kid: a, x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] } }

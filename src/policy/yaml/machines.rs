@@ -4,8 +4,12 @@ use serde_json::Value;
 use url::{Host, Url};
 
 use crate::identity::algorithm::algorithm;
+use crate::identity::aws;
+use crate::identity::bundle;
 use crate::identity::public_keys::KeySet;
-use crate::policy::machines::{IssuerKeys, TrustedIssuer};
+use crate::identity::spiffe_id::{SpiffeId, TrustDomain};
+use crate::policy::machines::{Evidence, IssuerKeys, JwtTrust, TrustedIssuer, X509Trust};
+use crate::policy::matcher::TextMatch;
 use crate::policy::yaml::circumstances::{conditions, grant_length};
 use crate::policy::yaml::parts::required_name;
 use crate::policy::yaml::reader::{At, Fields, Reader};
@@ -27,33 +31,114 @@ pub(super) fn trusted_issuer(reader: &mut Reader, at: &At<'_>) -> Option<Trusted
         "groups_claim",
         "claims",
         "at_most",
+        AWS_ROLES,
+        TRUST_DOMAIN,
+        "bundle",
+        "spiffe_ids",
     ];
     let fields = reader.fields(at, &known)?;
     let name = required_name(reader, &fields);
-    let keys = keys(reader, &fields);
-    let issuer = reader.required(&fields, "issuer").and_then(|at| {
+    let at_most = at_most(reader, &fields);
+    let alone = OTHERWISE
+        .iter()
+        .find(|(key, _)| fields.field(key).is_some());
+    if let Some((key, beside)) = alone {
+        let strange =
+            |field: &&&str| !["name", "at_most", key].contains(*field) && !beside.contains(*field);
+        for field in known.iter().filter(strange) {
+            if let Some(at) = fields.field(field) {
+                reader.fault(&at, format!("beside `{key}` this says nothing"));
+            }
+        }
+    }
+    let evidence = match alone {
+        None => jwt(reader, &fields).map(Evidence::Jwt),
+        Some((AWS_ROLES, _)) => some(reader, &fields, AWS_ROLES, aws_role).map(Evidence::AwsRoles),
+        Some(_) => x509(reader, &fields).map(Evidence::X509),
+    };
+    Some(TrustedIssuer {
+        name: name?,
+        evidence: evidence?,
+        at_most,
+    })
+}
+
+const AWS_ROLES: &str = "aws_roles";
+const TRUST_DOMAIN: &str = "trust_domain";
+
+/// Keys that say that its programs show something else than JWTs, and what else there is to say then.
+const OTHERWISE: [(&str, &[&str]); 2] =
+    [(AWS_ROLES, &[]), (TRUST_DOMAIN, &["bundle", "spiffe_ids"])];
+
+fn x509(reader: &mut Reader, fields: &Fields<'_>) -> Option<X509Trust> {
+    let trust_domain = reader.required(fields, TRUST_DOMAIN);
+    let trust_domain = trust_domain.and_then(|at| reader.parsed(&at, TrustDomain::parse));
+    let bundle = reader
+        .required(fields, "bundle")
+        .and_then(|at| reader.parsed(&at, |pem| bundle::roots(pem).map(|_| pem.to_owned())));
+    let own = trust_domain.as_ref()?;
+    let spiffe_ids = match fields.field("spiffe_ids") {
+        None => None,
+        Some(_) => Some(some(reader, fields, "spiffe_ids", |text| {
+            workload(text, own)
+        })?),
+    };
+    Some(X509Trust {
+        issuer: format!("spiffe://{own}").into(),
+        bundle: bundle?,
+        spiffe_ids,
+        trust_domain: trust_domain?,
+    })
+}
+
+/// A workload of the trust domain, or the beginning of some.
+fn workload(text: &str, own: &TrustDomain) -> Result<TextMatch, String> {
+    let wanted = || format!("it must begin with spiffe://{own}/, and may end in `*`");
+    let read = TextMatch::parse(text).map_err(|_| wanted())?;
+    let is_own = |text: &String| text.starts_with(&format!("spiffe://{own}/"));
+    let is_fine = match &read {
+        TextMatch::Exact(id) => is_own(id) && SpiffeId::parse(id).is_ok(),
+        TextMatch::Prefix(beginning) => is_own(beginning),
+        TextMatch::Suffix(_) | TextMatch::Present => false,
+    };
+    is_fine.then_some(read).ok_or_else(wanted)
+}
+
+/// An account is always whole, so that nobody else's roles are meant.
+fn aws_role(text: &str) -> Result<TextMatch, &'static str> {
+    const FORM: &str = "it must be the ARN of a role without its path, like arn:aws:iam::123456789012:role/deploy, or end in `*` anywhere after role/";
+    let role = TextMatch::parse(text).map_err(|_| FORM)?;
+    let is_fine = match &role {
+        TextMatch::Exact(arn) => aws::role_name(arn).is_some_and(|name| !name.is_empty()),
+        TextMatch::Prefix(arn) => aws::role_name(arn).is_some(),
+        TextMatch::Suffix(_) | TextMatch::Present => false,
+    };
+    is_fine.then_some(role).ok_or(FORM)
+}
+
+fn jwt(reader: &mut Reader, fields: &Fields<'_>) -> Option<JwtTrust> {
+    let keys = keys(reader, fields);
+    let issuer = reader.required(fields, "issuer").and_then(|at| {
         // With keys of its own an issuer is a text that is compared and never visited (Kubernetes clusters have such).
         let is_visited = keys == Some(IssuerKeys::Discovery);
         reader.parsed(&at, |text| issuer(text, is_visited))
     });
-    let audiences = some(reader, &fields, "audiences", plain);
-    let algorithms = some(reader, &fields, "algorithms", algorithm);
+    let audiences = some(reader, fields, "audiences", plain);
+    let algorithms = some(reader, fields, "algorithms", algorithm);
     let claim = |reader: &mut Reader, field| {
         let at = fields.field(field)?;
         reader.parsed(&at, claim_name)
     };
-    Some(TrustedIssuer {
-        name: name?,
+    Some(JwtTrust {
         issuer: issuer?.into(),
         audiences: audiences?,
         algorithms: algorithms?,
         keys: keys?,
-        required_claims: conditions(reader, &fields, "required_claims", claim_name),
-        not_claims: conditions(reader, &fields, "not_claims", claim_name),
+        required_claims: conditions(reader, fields, "required_claims", claim_name),
+        not_claims: conditions(reader, fields, "not_claims", claim_name),
         subject_claim: claim(reader, "subject_claim"),
         groups_claim: claim(reader, "groups_claim"),
-        claims: { reader.texts(&fields, "claims", claim_name) }.unwrap_or_default(),
-        at_most: at_most(reader, &fields),
+        claims: { reader.texts(fields, "claims", claim_name) }.unwrap_or_default(),
     })
 }
 

@@ -11,7 +11,7 @@ use url::Url;
 use crate::config::checked::{IssuerReach, TrustedIssuerConfig};
 use crate::identity::principal::PrincipalKind;
 use crate::identity::public_keys::KeySet;
-use crate::policy::machines::{ClaimConditions, IssuerKeys, TrustedIssuer};
+use crate::policy::machines::{ClaimConditions, IssuerKeys, JwtTrust};
 use crate::policy::matcher::TextMatch;
 use crate::token::claims::{self, Claims};
 use crate::token::jwks::KeySource;
@@ -65,23 +65,28 @@ impl Trust {
     }
 
     /// As a policy has it. Where its keys may be fetched from is not the policy's to say.
-    pub(super) fn of_policy(issuer: &TrustedIssuer, reach: &IssuerReach) -> Self {
+    pub(super) fn of_policy(
+        name: &Arc<str>,
+        jwt: &JwtTrust,
+        at_most: Option<Duration>,
+        reach: &IssuerReach,
+    ) -> Self {
         Self {
-            name: Arc::clone(&issuer.name),
-            issuer: Arc::clone(&issuer.issuer),
-            keys: issuer.keys.clone(),
-            audiences: issuer.audiences.clone(),
-            algorithms: issuer.algorithms.clone(),
+            name: Arc::clone(name),
+            issuer: Arc::clone(&jwt.issuer),
+            keys: jwt.keys.clone(),
+            audiences: jwt.audiences.clone(),
+            algorithms: jwt.algorithms.clone(),
             kind: PrincipalKind::Workload,
             exact_claims: BTreeMap::new(),
-            required_claims: issuer.required_claims.clone().unwrap_or_default(),
-            not_claims: issuer.not_claims.clone().unwrap_or_default(),
-            subject_claim: issuer.subject_claim.clone(),
-            groups_claim: issuer.groups_claim.clone(),
-            claims: issuer.claims.clone(),
+            required_claims: jwt.required_claims.clone().unwrap_or_default(),
+            not_claims: jwt.not_claims.clone().unwrap_or_default(),
+            subject_claim: jwt.subject_claim.clone(),
+            groups_claim: jwt.groups_claim.clone(),
+            claims: jwt.claims.clone(),
             trust_email: false,
             gives_email: false,
-            at_most: issuer.at_most,
+            at_most,
             reach: reach.clone(),
         }
     }

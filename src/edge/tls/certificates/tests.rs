@@ -35,7 +35,7 @@ fn files_of(folder: &Path, name: &str, names: &[&str], now: Timestamp) -> Certif
 }
 
 fn load_error(files: &[CertificateFiles], now: Timestamp) -> String {
-    let faults = Certificates::load(files, now).err().unwrap();
+    let faults = Certificates::load(files, false, now).err().unwrap();
     faults.iter().map(|fault| format!("{fault}\n")).collect()
 }
 
@@ -71,6 +71,98 @@ fn c4_what_does_not_fit_together_is_refused_with_its_file() {
     assert!(load_error(&[good], NOW.minus(2 * DAY)).contains("in force"));
 }
 
+/// A client's own certificate, and its key.
+type Own = (
+    Vec<CertificateDer<'static>>,
+    rustls_pki_types::PrivateKeyDer<'static>,
+);
+
+fn client(
+    roots: &RootCertStore,
+    own: Option<Own>,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> ClientConfig {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots.clone());
+    match own {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+    }
+}
+
+/// What a client of this configuration presents, and how its handshake went.
+async fn presents(
+    certificates: &Certificates,
+    config: &Arc<ClientConfig>,
+) -> (Option<Presented>, rustls::HandshakeKind) {
+    use tokio::io::AsyncReadExt;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("app.example").unwrap();
+        let connector = TlsConnector::from(Arc::clone(config));
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        // Tickets come after the handshake.
+        let _end = stream.read(&mut [0]).await;
+    };
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut accepted = certificates.accept(stream).await.unwrap();
+        let kind = accepted.stream.get_ref().1.handshake_kind().unwrap();
+        let _end = tokio::io::AsyncWriteExt::shutdown(&mut accepted.stream).await;
+        (accepted.presented, kind)
+    };
+    tokio::join!(client, server).1
+}
+
+#[tokio::test]
+async fn c6_certificates_of_clients_are_asked_for_where_configured_and_proven_with_each_connection()
+{
+    use rustls::HandshakeKind;
+    let folder = tempfile::tempdir().unwrap();
+    let now = SystemClock.now();
+    let app = files_of(folder.path(), "app", &["app.example"], now);
+    let own = files_of(folder.path(), "own", &["own.example"], now);
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(read_chain(&app.chain).unwrap().remove(0))
+        .unwrap();
+    let of_client = || {
+        let key = rustls_pki_types::PrivateKeyDer::from_pem_file(&own.key).unwrap();
+        Some((read_chain(&own.chain).unwrap(), key))
+    };
+    let load = |asks| Certificates::load(std::slice::from_ref(&app), asks, now).unwrap();
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let (asking, silent) = (load(true), load(false));
+        let with = Arc::new(client(&roots, of_client(), version));
+        let without = Arc::new(client(&roots, None, version));
+        for _ in 0..2 {
+            let (presented, kind) = presents(&asking, &with).await;
+            assert_eq!(&presented.unwrap()[..], read_chain(&own.chain).unwrap());
+            assert!(
+                matches!(
+                    kind,
+                    HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest
+                ),
+                "{kind:?}"
+            );
+            assert!(presents(&asking, &without).await.0.is_none());
+            assert!(presents(&silent, &with).await.0.is_none());
+        }
+        // Elsewhere sessions are resumed.
+        let (_, kind) = presents(&silent, &without).await;
+        let (_, again) = presents(&silent, &without).await;
+        assert!(
+            kind == HandshakeKind::Resumed || again == HandshakeKind::Resumed,
+            "{kind:?} {again:?}"
+        );
+    }
+}
+
 /// The names that a client is served for, and what it is shown.
 async fn handshake(certificates: &Certificates, name: &str, roots: &RootCertStore) -> Option<Host> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -104,7 +196,7 @@ async fn c5_without_a_name_of_ours_there_is_no_handshake() {
     let now = SystemClock.now();
     let names = ["app.example", "*.apps.example"];
     let app = files_of(folder.path(), "app", &names, now);
-    let certificates = Certificates::load(std::slice::from_ref(&app), now).unwrap();
+    let certificates = Certificates::load(std::slice::from_ref(&app), false, now).unwrap();
     let mut roots = RootCertStore::empty();
     roots
         .add(read_chain(&app.chain).unwrap().remove(0))
@@ -122,7 +214,7 @@ async fn c5_without_a_name_of_ours_there_is_no_handshake() {
 fn c4_a_reload_that_fails_leaves_the_last_good_ones() {
     let folder = tempfile::tempdir().unwrap();
     let app = files(folder.path(), "app", &["app.example"]);
-    let certificates = Certificates::load(std::slice::from_ref(&app), NOW).unwrap();
+    let certificates = Certificates::load(std::slice::from_ref(&app), false, NOW).unwrap();
     let before = certificates.served.load_full();
     fs::write(&app.key, "garbage").unwrap();
     assert!(
