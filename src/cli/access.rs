@@ -170,10 +170,13 @@ fn whole_id(lists: &Value, kind: &str, begin: &str) -> Result<String, Fault> {
     }
 }
 
+/// A list, and how one of it is told.
+type Listed<'a> = (&'a Value, fn(&Value) -> String);
+
 /// What an act was about, as it was listed before.
 fn about(lists: &Value, kind: &str, id: &str) -> String {
     let (own, others) = (&lists["own"], &lists["to_decide"]);
-    let parts: &[(&Value, fn(&Value) -> String)] = match kind {
+    let parts: &[Listed<'_>] = match kind {
         "requests" => &[
             (&others["requests"], request_of_other),
             (&own["requests"], wanted),
