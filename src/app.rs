@@ -12,6 +12,7 @@ pub mod heartbeat;
 pub mod inspect;
 pub mod jwks;
 pub mod reload;
+pub mod roots;
 pub mod rotation;
 pub mod serve;
 pub mod ship;

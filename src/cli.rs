@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::cli::person::PersonArguments;
+use crate::cli::person::{Output, PersonArguments};
 
 pub mod access;
 pub mod audit;
@@ -107,7 +107,13 @@ enum Command {
         folder: Option<PathBuf>,
     },
     /// Report every fault of a configuration at once, and try the store, providers, CA and upstreams it names.
-    Check(ConfigArgument),
+    Check {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Text for people, or JSON for programs.
+        #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+        output: Output,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -164,7 +170,7 @@ pub fn run() -> ExitCode {
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::Check(ConfigArgument { config }) => check::run(&config),
+        Command::Check { config, output } => check::run(&config.config, output),
         Command::Login(arguments) => Ok(login::run(&arguments)),
         Command::Logout(arguments) => Ok(logout::run(&arguments)),
         Command::Whoami(arguments) => Ok(whoami::run(&arguments)),
@@ -208,6 +214,12 @@ mod tests {
             "wayleave serve",
             "wayleave serve --config x.toml",
             "wayleave check --config x.toml",
+            "wayleave check --config x.toml --output json",
+            "wayleave policy plan policy.yaml --output json",
+            "wayleave policy --output json draft list",
+            "wayleave audit list --output json --since 2027-01-31",
+            "wayleave keys list --output json",
+            "wayleave login --acr mfa --acr hwk --max-age 30m",
             "wayleave init",
             "wayleave init /etc/wayleave",
             "wayleave policy export --revision 3",
@@ -285,6 +297,9 @@ mod tests {
             "wayleave policy draft approve 3",
             "wayleave policy draft save policy.yaml",
             "wayleave login --device --no-browser",
+            "wayleave login --device --acr mfa",
+            "wayleave login --max-age 10s",
+            "wayleave audit list --since 2027-01-31T18:00",
             "wayleave keys",
             "wayleave keys rotate x",
             "wayleave token",

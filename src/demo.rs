@@ -26,7 +26,7 @@ pub enum DemoError {
         source: std::io::Error,
     },
     /// Somebody else listens there.
-    #[error("port {port} ({what}) cannot be had: {source}; choose another with {option} PORT")]
+    #[error("port {port} ({what}) cannot be had; choose another with {option} PORT")]
     Port {
         /// The port.
         port: u16,

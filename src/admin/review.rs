@@ -139,20 +139,20 @@ impl<'a> Cleared<'a> {
                 tracing::info!(
                     revision,
                     author = by,
-                    message,
+                    why = message,
                     "a policy revision was written"
                 );
             }
             Right::Emergency(_) => tracing::warn!(
                 revision,
                 author = by,
-                message,
+                why = message,
                 "EMERGENCY: a policy revision was written without the approvals that are asked for"
             ),
             Right::Draft(draft) => tracing::info!(
                 revision,
                 author = draft.record.author,
-                message,
+                why = message,
                 draft = draft.record.id.0,
                 applied_by = by,
                 "a draft became a policy revision"

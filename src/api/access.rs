@@ -12,12 +12,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::{AccessId, GrantRecord, Place, Request};
-use crate::admin::access::standing::{Askable, Attempt, Standing};
+use crate::admin::access::standing::{Askable, Attempt, Standing, Unmet};
 use crate::admin::access::{AccessError, Wish};
 use crate::api::Api;
-use crate::api::answer::{Answer, Refusal, Unreadable, problem};
+use crate::api::answer::{Answer, Refusal, Unreadable, problem, problem_with};
 use crate::api::person::Person;
 use crate::clock::Timestamp;
+use crate::policy::words;
 use crate::web::ask::Wanted;
 
 type Shared = State<Arc<Api>>;
@@ -69,6 +70,7 @@ pub(super) async fn ask(State(api): Shared, person: Person, body: Body<Ask>) -> 
     let askable = match standing(&api, &person, &wanted) {
         Standing::Ask(askable) => askable,
         Standing::Open => return Err(NotAsked::Open.into()),
+        Standing::StepUp(unmet) => return Err(NotAsked::StepUp(unmet).into()),
         Standing::Closed => return Err(NotAsked::Closed.into()),
     };
     let Askable {
@@ -256,6 +258,7 @@ fn grant(grant: &GrantRecord, now: Timestamp) -> Value {
 /// Why there is nothing to ask for.
 enum NotAsked {
     Open,
+    StepUp(Unmet),
     Closed,
 }
 
@@ -265,6 +268,14 @@ impl Refusal for NotAsked {
             Self::Open => {
                 let detail = "Nothing has to be asked for: you may open it already.";
                 problem(StatusCode::CONFLICT, "open_already", detail)
+            }
+            Self::StepUp(Unmet { rule, require }) => {
+                let detail = format!(
+                    "Nothing has to be asked for: the access rule {rule} lets you open it once you have signed in again, {}.",
+                    words::requirement(&require)
+                );
+                let more = json!({ "acr_values": require.acr, "max_age": require.max_age });
+                problem_with(StatusCode::FORBIDDEN, "step_up_required", &detail, more)
             }
             Self::Closed => {
                 let detail = "The access rules do not let you ask for this.";

@@ -27,7 +27,7 @@ use crate::app::inspect::{Inspected, Inspector};
 use crate::app::reload::Reloading;
 use crate::app::vouching::Vouching;
 use crate::app::witness::{Witness, WitnessError};
-use crate::app::{admin_listener, console, jwks, rotation, ship};
+use crate::app::{admin_listener, console, jwks, roots, rotation, ship};
 use crate::audit::spool::Spool;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::checked::{Config, Listener};
@@ -582,6 +582,8 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
     signer.start(lifecycle);
     let keys_changed = Arc::new(Notify::new());
     rotation::start(parts.keys.clone(), keys_changed.clone(), lifecycle);
+    let policy_changed = Arc::new(Notify::new());
+    roots::start(&base.snapshots, policy_changed.clone(), lifecycle);
     ship::start(&base.spool, &base.store, &base.metrics, lifecycle);
     let follower = Follower {
         store: base.store.clone(),
@@ -596,6 +598,7 @@ fn follow_all(config: &Config, base: &Foundation, parts: &Parts, lifecycle: &Lif
         sessions: parts.sessions.clone(),
         programs: parts.programs.clone(),
         keys_changed,
+        policy_changed: policy_changed.clone(),
         live: base.live.clone(),
     };
     lifecycle.spawn("store's changes", async move {

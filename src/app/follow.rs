@@ -31,6 +31,8 @@ pub struct Following {
     pub programs: Programs,
     /// Signing keys.
     pub keys_changed: Arc<Notify>,
+    /// Files with roots that the policy names.
+    pub policy_changed: Arc<Notify>,
     /// Pages of the console that are open.
     pub live: Arc<Live>,
 }
@@ -43,11 +45,9 @@ impl Following {
             Change::SessionRefreshed(id) => self.sessions.refreshed_elsewhere(id),
             Change::FamilyEnded(id) => self.sessions.families.ended(id),
             Change::SigningKeys => self.keys_changed.notify_one(),
+            Change::PolicyRevision(_) => self.policy_changed.notify_one(),
             // The follower has published them already, or only pages show them.
-            Change::PolicyRevision(_)
-            | Change::GrantsChanged
-            | Change::RequestsChanged
-            | Change::DraftsChanged => {}
+            Change::GrantsChanged | Change::RequestsChanged | Change::DraftsChanged => {}
         }
         self.live.tell(change);
     }

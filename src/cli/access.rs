@@ -131,7 +131,7 @@ pub fn run(arguments: &AccessArguments) -> anyhow::Result<ExitCode> {
         if is_json {
             anstream::println!("{:#}", json!({ "id": id }));
         } else {
-            anstream::println!("{}", act.done);
+            anstream::println!("{} {}", act.done, about(&lists, act.kind, &id));
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -168,6 +168,30 @@ fn whole_id(lists: &Value, kind: &str, begin: &str) -> Result<String, Fault> {
         [] => Err(Fault::usage(format!("none of your {kind} is {begin}")).next("wayleave access")),
         _ => Err(Fault::usage(format!("{begin} is how several begin")).next("give more of it")),
     }
+}
+
+/// A list, and how one of it is told.
+type Listed<'a> = (&'a Value, fn(&Value) -> String);
+
+/// What an act was about, as it was listed before.
+fn about(lists: &Value, kind: &str, id: &str) -> String {
+    let (own, others) = (&lists["own"], &lists["to_decide"]);
+    let parts: &[Listed<'_>] = match kind {
+        "requests" => &[
+            (&others["requests"], request_of_other),
+            (&own["requests"], wanted),
+        ],
+        _ => &[
+            (&others["grants"], grant_of_other),
+            (&others["to_review"], grant_of_other),
+            (&own["grants"], own_grant),
+        ],
+    };
+    let found = parts.iter().find_map(|(list, line)| {
+        let mut list = list.as_array().into_iter().flatten();
+        list.find(|one| one["id"] == id).map(line)
+    });
+    found.unwrap_or_default()
 }
 
 /// A part of the answer: its heading, and how one of it is told.
@@ -210,7 +234,11 @@ fn told(lists: &Value) -> String {
 
 fn request_of_other(request: &Value) -> String {
     let (user, reason) = (text(request, "user"), text(request, "reason"));
-    format!("{user}, {}: {reason}", wanted(request))
+    format!(
+        "{user} ({}), {}: {reason}",
+        text(request, "provider"),
+        wanted(request)
+    )
 }
 
 fn own_request(request: &Value) -> String {
@@ -241,7 +269,8 @@ fn wanted(request: &Value) -> String {
 fn grant_of_other(grant: &Value) -> String {
     let (user, reason) = (text(grant, "user"), text(grant, "reason"));
     format!(
-        "{user}, rule {}, {}: {reason}",
+        "{user} ({}), rule {}, {}: {reason}",
+        text(grant, "provider"),
         text(grant, "rule"),
         until(grant)
     )

@@ -29,9 +29,6 @@ pub struct AuditArguments {
     command: AuditCommand,
     #[command(flatten)]
     server: ServerArguments,
-    /// Print JSON instead of text.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +54,7 @@ enum AuditCommand {
         /// A whole log that was exported as jsonl, instead of the edge's.
         #[arg(requires = "keys")]
         file: Option<PathBuf>,
-        /// The edge's public keys: what `wayleave keys list --json` says, or https://HOME/.wayleave/jwks.json of a log that no older key signed. By default those that the edge says it has.
+        /// The edge's public keys: what `wayleave keys list --output json` says, or https://HOME/.wayleave/jwks.json of a log that no older key signed. With FILE they have to be given; without it, those that the edge says it has.
         #[arg(long, value_name = "FILE")]
         keys: Option<PathBuf>,
         /// An older export of the log, as jsonl, from which it has to go on: whoever rewrote the log since is found.
@@ -79,10 +76,10 @@ struct FilterArguments {
     /// Of this kind.
     #[arg(long, value_parser = PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name)))]
     kind: Option<String>,
-    /// By this e-mail address, or provider/subject, or operator.
+    /// By this e-mail address, or provider/subject, or operator, whatever name stands behind that.
     #[arg(long)]
     actor: Option<String>,
-    /// No older than this: 14d, or a moment like 2027-01-31T18:00:00Z.
+    /// No older than this: 14d, a day like 2027-01-31, which begins at midnight UTC, or a moment like 2027-01-31T18:00:00Z.
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<String>,
     /// Older than this.
@@ -109,7 +106,7 @@ impl FilterArguments {
     }
 }
 
-/// A moment, or how long ago it was.
+/// A moment, the beginning of a day, or how long ago it was.
 pub(super) fn moment(text: &str) -> Result<String, &'static str> {
     if let Ok(ago) = humantime::parse_duration(text) {
         let ago = jiff::SignedDuration::try_from(ago).map_err(|_| "this is too long ago")?;
@@ -118,10 +115,17 @@ pub(super) fn moment(text: &str) -> Result<String, &'static str> {
             .map(|then| then.to_string())
             .map_err(|_| "this is too long ago");
     }
-    let moment: Result<jiff::Timestamp, _> = text.parse();
-    moment
-        .map(|moment| moment.to_string())
-        .map_err(|_| "say how long ago, like 14d, or a moment, like 2027-01-31T18:00:00Z")
+    if let Ok(moment) = text.parse::<jiff::Timestamp>() {
+        return Ok(moment.to_string());
+    }
+    // A time of day without an offset would be nobody knows when.
+    let day = text.parse::<jiff::civil::Date>().ok();
+    let day = day.filter(|_| !text.contains(['T', 't', ' ']));
+    let midnight = day.map(|day| day.to_datetime(jiff::civil::Time::midnight()));
+    midnight
+        .and_then(|midnight| jiff::tz::Offset::UTC.to_timestamp(midnight).ok())
+        .map(|midnight| midnight.to_string())
+        .ok_or("say how long ago, like 14d, a day, like 2027-01-31, or a moment, like 2027-01-31T18:00:00Z")
 }
 
 /// Does what the arguments say.
@@ -132,11 +136,15 @@ pub fn run(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
         extends,
     } = &arguments.command
     {
-        let older = extends.as_deref().map(end_of).transpose()?;
-        let outcome = verify_file(file, &read_keys(keys)?, older)?;
-        return told(outcome, arguments.json);
+        let verify = || {
+            let older = extends.as_deref().map(end_of).transpose()?;
+            let outcome = verify_file(file, &read_keys(keys)?, older)?;
+            told(outcome, arguments.server.is_json())
+        };
+        let failed = |error| Failure::Other(error).told(arguments.server.output());
+        return verify().or_else(failed);
     }
-    client::ask(&arguments.server, arguments.json, async |client| {
+    client::ask(&arguments.server, async |client| {
         ask(&client, arguments).await
     })
 }
@@ -148,7 +156,7 @@ async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Fa
             query.push(("limit", limit.to_string()));
             let said = client.get("audit/events", &query).await?;
             let entries = entries(&said)?;
-            match arguments.json {
+            match arguments.server.is_json() {
                 true => anstream::println!("{said:#}"),
                 false => anstream::print!("{}", export::as_text(&entries)),
             }
@@ -181,7 +189,7 @@ async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Fa
         AuditCommand::Verify { keys, extends, .. } => {
             let older = extends.as_deref().map(end_of).transpose()?;
             let outcome = verify_edge(client, keys.as_deref(), older).await?;
-            return Ok(told(outcome, arguments.json)?);
+            return Ok(told(outcome, arguments.server.is_json())?);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::admin::policy_file;
 use crate::app::compose::policy_rules;
+use crate::cli::person::Output;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::config::checked::TrustedIssuerConfig;
@@ -35,8 +36,8 @@ use report::Report;
 const ANSWER: Duration = Duration::from_secs(15);
 
 /// Checks a configuration; the exit code is 1 when anything is at fault.
-pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
-    let mut report = Report::default();
+pub fn run(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
+    let mut report = Report::new(output);
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(faults) => {

@@ -1,7 +1,7 @@
 //! The command line's way to a running edge: its API, as somebody who is signed in, or with the operator token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,14 +10,19 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
+use crate::cli::client::whom::{Environment, Whom};
 use crate::cli::person::access::Access;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::{Call, Home};
 use crate::cli::person::profile::Folders;
 use crate::cli::person::{Output, PersonArguments};
-use crate::cli::refusal;
+use crate::cli::{is_unheard, refusal};
 use crate::config::Config;
 use crate::secret::{ExposeSecret, SecretString};
+
+mod whom;
+
+pub use whom::ServerArguments;
 
 /// Where an operator's configuration is, if nothing says where.
 const CONFIG: &str = "wayleave.toml";
@@ -26,24 +31,6 @@ const WHO: &str = "wayleave login --edge https://access.corp.example, to do it a
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
-
-/// Which edge, and as whom: as yourself where you are signed in (`wayleave login`), or as operator.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ServerArguments {
-    /// As yourself, with what your roles let you do, at the edge of this profile. Without it and without the next three: the one that you signed in to last, or
-    /// else as operator by ./wayleave.toml.
-    #[arg(long, env = "WAYLEAVE_PROFILE", value_name = "NAME", global = true)]
-    profile: Option<String>,
-    /// As operator: the configuration of the edge on this machine, which says where its admin listener is, and the operator token.
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// As operator: the admin listener of an edge elsewhere (instead of --config), like `http://127.0.0.1:9901`.
-    #[arg(long, env = "WAYLEAVE_SERVER", value_name = "URL", global = true)]
-    server: Option<Url>,
-    /// A file with the operator token of that edge; or put it into WAYLEAVE_OPERATOR_TOKEN.
-    #[arg(long, value_name = "FILE", global = true)]
-    token_file: Option<PathBuf>,
-}
 
 /// An edge that can be asked.
 pub(super) enum Client {
@@ -64,11 +51,6 @@ pub(super) struct Refusal {
     /// The members; `code` says which refusal it is.
     pub(super) problem: Value,
 }
-
-/// The edge does not let us.
-const DENIED: u8 = 4;
-/// The edge does not answer.
-const UNREACHABLE: u8 = 5;
 
 /// Why a command did not do what was asked.
 pub(super) enum Failure {
@@ -97,30 +79,20 @@ impl From<anyhow::Error> for Failure {
 }
 
 impl Failure {
-    /// Tells of it, as JSON if that was asked for, and says how the process ends.
-    pub(super) fn told(self, json: bool) -> anyhow::Result<ExitCode> {
-        let refusal = match self {
-            Self::Other(error) => return Err(error),
-            Self::Client(ClientError::Unreachable(why)) => {
-                let next = "does the edge run, and is this its admin listener? (--server URL, or --config FILE)";
-                complain(&format!("{why}\n  {next}"));
-                return Ok(ExitCode::from(UNREACHABLE));
+    /// Tells of it, and says how the process ends.
+    pub(super) fn told(self, output: Output) -> anyhow::Result<ExitCode> {
+        let fault = match self {
+            Self::Other(error) if output == Output::Text || is_unheard(&error) => {
+                return Err(error);
             }
-            Self::Client(ClientError::Person(fault)) => {
-                let output = if json { Output::Json } else { Output::Text };
-                return Ok(fault.tell(output));
-            }
-            Self::Client(ClientError::Refused(refusal)) => refusal,
+            Self::Other(error) => Fault::failed(format!("{error:#}")),
+            Self::Client(ClientError::Unreachable(why)) => Fault::unreachable(why).next(
+                "does the edge run, and is this its admin listener? (--server URL, or --config FILE)",
+            ),
+            Self::Client(ClientError::Person(fault)) => fault,
+            Self::Client(ClientError::Refused(refusal)) => refusal::fault(refusal),
         };
-        if json {
-            anstream::println!("{:#}", refusal.problem);
-        } else {
-            complain(&refusal::told(&refusal.problem));
-        }
-        Ok(match refusal.status.as_u16() {
-            401 | 403 => ExitCode::from(DENIED),
-            _ => ExitCode::FAILURE,
-        })
+        Ok(fault.tell(output))
     }
 }
 
@@ -132,12 +104,11 @@ pub(super) fn complain(message: &str) {
 /// Asks an edge, tells what is wrong if it cannot be asked or says no, and says how the process ends.
 pub(super) fn ask(
     server: &ServerArguments,
-    json: bool,
     asking: impl AsyncFnOnce(Client) -> Result<ExitCode, Failure>,
 ) -> anyhow::Result<ExitCode> {
     let runtime = crate::cli::runtime()?;
     let asked = runtime.block_on(async { asking(Client::new(server)?).await });
-    asked.or_else(|failure| failure.told(json))
+    asked.or_else(|failure| failure.told(server.output()))
 }
 
 /// The same as somebody who is signed in, whatever else there is.
@@ -147,7 +118,7 @@ pub(super) fn ask_as_person(
 ) -> anyhow::Result<ExitCode> {
     let runtime = crate::cli::runtime()?;
     let asked = runtime.block_on(async { asking(Client::person(Access::open(person)?)?).await });
-    asked.or_else(|failure| failure.told(person.output == Output::Json))
+    asked.or_else(|failure| failure.told(person.output))
 }
 
 /// Why there is no answer.
@@ -169,19 +140,24 @@ impl From<Fault> for ClientError {
 
 impl Client {
     fn new(arguments: &ServerArguments) -> Result<Self, Failure> {
-        if arguments.server.is_none() && arguments.config.is_none() {
-            let folders = Folders::find()?;
-            let named = arguments.profile.as_deref();
-            match folders.profile(named) {
-                Ok(profile) => return Ok(Self::person(Access { folders, profile })?),
-                // Whoever has signed in nowhere may still have a configuration.
-                Err(fault) if named.is_some() || !Path::new(CONFIG).exists() => {
-                    return Err(fault.next(WHO).into());
-                }
-                Err(_) => {}
+        let named = match arguments.whom(Environment::read())? {
+            Whom::Config(file) => return Ok(Self::operator(of_config(&file)?)?),
+            Whom::Server(server) => {
+                let token = presented_token(arguments.token_file.as_deref())?;
+                return Ok(Self::operator((server, token))?);
             }
+            Whom::Profile(name) => Some(name),
+            Whom::Usual => None,
+        };
+        let folders = Folders::find()?;
+        match folders.profile(named.as_deref()) {
+            Ok(profile) => Ok(Self::person(Access { folders, profile })?),
+            // Whoever has signed in nowhere may still have a configuration.
+            Err(_) if named.is_none() && Path::new(CONFIG).exists() => {
+                Ok(Self::operator(of_config(Path::new(CONFIG))?)?)
+            }
+            Err(fault) => Err(fault.next(WHO).into()),
         }
-        Ok(Self::operator(arguments)?)
     }
 
     fn person(access: Access) -> Result<Self, Fault> {
@@ -189,11 +165,7 @@ impl Client {
         Ok(Self::Person(access, home))
     }
 
-    fn operator(arguments: &ServerArguments) -> anyhow::Result<Self> {
-        let (base, token) = match &arguments.server {
-            Some(server) => (server.clone(), presented_token(arguments)?),
-            None => of_config(arguments.config.as_deref().unwrap_or(Path::new(CONFIG)))?,
-        };
+    fn operator((base, token): (Url, SecretString)) -> anyhow::Result<Self> {
         refuse_plain(&base)?;
         let http = reqwest::Client::builder()
             .timeout(ANSWER)
@@ -277,8 +249,8 @@ async fn send_as_operator(
     clippy::disallowed_methods,
     reason = "a flag would show the token in the list of processes"
 )]
-fn presented_token(arguments: &ServerArguments) -> anyhow::Result<SecretString> {
-    let text = match &arguments.token_file {
+fn presented_token(file: Option<&Path>) -> anyhow::Result<SecretString> {
+    let text = match file {
         Some(file) => read_token(file)?,
         None => std::env::var("WAYLEAVE_OPERATOR_TOKEN").ok().context(
             "with --server give --token-file FILE as well, or set WAYLEAVE_OPERATOR_TOKEN",

@@ -5,6 +5,7 @@
 //! curl reads them from a pipe.
 
 use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use url::Url;
@@ -16,6 +17,7 @@ use crate::cli::person::program::ProgramArguments;
 use crate::cli::person::token_cache::Route;
 use crate::cli::person::{PersonArguments, wait};
 
+mod challenge;
 mod options;
 
 /// Run curl against a route, signed in.
@@ -82,7 +84,12 @@ fn start(arguments: &CurlArguments) -> Result<ExitCode, Fault> {
     if let Some(file) = &access.profile().ca_file {
         config.push(("cacert", file.display().to_string()));
     }
-    curl(&config, &arguments.options)
+    let (code, heads) = curl(&config, &arguments.options)?;
+    if let Some(asked) = challenge::step_up(&heads) {
+        let again = asked.command(&access.profile().name);
+        anstream::eprintln!("\nThis opens only after another sign-in:\n  {again}");
+    }
+    Ok(code)
 }
 
 /// What a route's name and a path, or a whole URL, lead to.
@@ -144,14 +151,19 @@ impl Address {
     }
 }
 
-fn curl(config: &[(&str, String)], more: &[String]) -> Result<ExitCode, Fault> {
+/// Runs it; gives how it ended, and the heads of the answers that it got.
+fn curl(config: &[(&str, String)], more: &[String]) -> Result<(ExitCode, String), Fault> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Fault::failed(format!("curl cannot be {what}: {error}"))
     };
-    let (reader, mut writer) = std::io::pipe().map_err(|error| failed("prepared", &error))?;
-    // The only descriptor that curl inherits beside the usual three.
-    rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty())
-        .map_err(|error| failed("prepared", &error))?;
+    let unprepared = |error: std::io::Error| failed("prepared", &error);
+    let (reader, mut writer) = std::io::pipe().map_err(unprepared)?;
+    let (heads, heads_of_curl) = std::io::pipe().map_err(unprepared)?;
+    // The only descriptors that curl inherits beside the usual three.
+    for inherited in [reader.as_fd(), heads_of_curl.as_fd()] {
+        rustix::io::fcntl_setfd(inherited, rustix::io::FdFlags::empty())
+            .map_err(|error| unprepared(error.into()))?;
+    }
     let text: String = config
         .iter()
         .map(|(name, value)| format!("{name} = \"{}\"\n", quoted(value)))
@@ -161,15 +173,22 @@ fn curl(config: &[(&str, String)], more: &[String]) -> Result<ExitCode, Fault> {
         .write_all(text.as_bytes())
         .map_err(|error| failed("prepared", &error))?;
     drop(writer);
-    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&reader);
-    let status = Command::new("curl")
+    let descriptor = reader.as_raw_fd();
+    let running = Command::new("curl")
         // First, so that nobody's ~/.curlrc changes what is asked for.
         .args(["--disable", "--globoff", "--path-as-is", "--config"])
         .arg(format!("/dev/fd/{descriptor}"))
+        // Whoever wants them elsewhere says so after this.
+        .arg("--dump-header")
+        .arg(format!("/dev/fd/{}", heads_of_curl.as_raw_fd()))
         .args(more)
-        .status();
-    let status = status.map_err(|error| failed("run", &error).next("is curl installed?"))?;
-    Ok(ended(status))
+        .spawn();
+    let mut running = running.map_err(|error| failed("run", &error).next("is curl installed?"))?;
+    // What is read ends with the last writer, which is curl then.
+    drop((reader, heads_of_curl));
+    let heads = challenge::read(heads);
+    let status = running.wait().map_err(|error| failed("run", &error))?;
+    Ok((ended(status), heads))
 }
 
 /// As curl's configuration files have it.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::client::{self, Client, ClientError, ServerArguments};
 use crate::cli::person::fault::Fault;
+use crate::cli::refusal::of_question;
 use crate::cli::svid::svid_kind;
 use crate::policy::svids;
 
@@ -56,9 +57,6 @@ pub struct ExplainArguments {
     revision: Option<i64>,
     #[command(flatten)]
     server: ServerArguments,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    json: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), &'static str> {
@@ -68,9 +66,9 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 
 /// Asks, and prints the answer.
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
-    client::ask(&arguments.server, arguments.json, async |client| {
+    client::ask(&arguments.server, async |client| {
         let answer = ask(&client, arguments).await?;
-        if arguments.json {
+        if arguments.server.is_json() {
             anstream::println!("{answer:#}");
         } else {
             anstream::print!("{}", text(&answer));
@@ -80,19 +78,42 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn ask(client: &Client, arguments: &ExplainArguments) -> Result<Value, ClientError> {
+    let method = &arguments.method;
+    let is_word = method.chars().all(|c| c.is_ascii_alphabetic());
     let Some(url) = &arguments.url else {
+        // Ids of decisions have digits.
+        if is_word {
+            let example = match method.as_str() {
+                "SVID" => "wayleave explain --as alice@corp.example SVID x509",
+                _ => "wayleave explain --as alice@corp.example GET https://grafana.corp.example/",
+            };
+            let message = format!("{method} of what? Nothing stands behind it");
+            return Err(Fault::usage(message).next(example).into());
+        }
         let revision = arguments.revision;
         let wanted = revision.map(|revision| ("revision", revision.to_string()));
         let path = format!("policy/explain/{}", arguments.method);
         return client.get(&path, wanted.as_slice()).await;
     };
-    let (method, url) = match arguments.method.as_str() {
+    let in_capitals = method.to_ascii_uppercase();
+    if is_word && *method != in_capitals {
+        let message =
+            format!("{method} is another method than {in_capitals}, to rules and to servers");
+        return Err(Fault::usage(message)
+            .next(format!("wayleave explain {in_capitals} {url}"))
+            .into());
+    }
+    let (method, url) = match method.as_str() {
         "SVID" => svid(url).map_err(ClientError::Person)?,
         method => (method.to_owned(), url.clone()),
     };
     let question = question(arguments, &method, &url);
     let body = json!({ "question": question, "revision": arguments.revision });
-    client.post("policy/explain", &body).await
+    let answered = client.post("policy/explain", &body).await;
+    answered.map_err(|error| match error {
+        ClientError::Refused(refusal) => ClientError::Refused(of_question(refusal)),
+        other => other,
+    })
 }
 
 /// The request that asks for an SVID; every host has that path for itself.
@@ -221,6 +242,12 @@ fn text(answer: &Value) -> String {
         });
         line(format!("\nRules for this route{you}:"));
     }
+    // What decided stands first, then what else applies; the rest as written.
+    let mut considered: Vec<&Value> = considered.iter().collect();
+    considered.sort_by_key(|one| {
+        let decided = !rule.is_empty() && one["rule"] == rule;
+        (!decided, !one["fails"].is_null())
+    });
     for rule in considered {
         let name = rule["rule"].as_str().unwrap_or_default();
         let action = rule["action"].as_str().unwrap_or_default();

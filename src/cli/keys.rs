@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::cli::client::{self, Client, Failure, ServerArguments};
-use crate::cli::confirm::agreed;
+use crate::cli::confirm::{Asking, agreed};
 
 /// Look at and rotate the keys that sign assertions, access tokens and checkpoints.
 #[derive(Debug, clap::Args)]
@@ -15,14 +15,11 @@ pub struct KeysArguments {
     command: KeysCommand,
     #[command(flatten)]
     server: ServerArguments,
-    /// Print JSON instead of text.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// List all keys, newest first. With --json as a JWK set, by which `audit verify --keys` verifies.
+    /// List all keys, newest first. With --output json as a JWK set, by which `audit verify --keys` verifies.
     List,
     /// Make another key: it is published now and signs later, so that nobody notices.
     Rotate {
@@ -40,13 +37,13 @@ enum KeysCommand {
 
 /// Does what the arguments say.
 pub fn run(arguments: &KeysArguments) -> anyhow::Result<ExitCode> {
-    client::ask(&arguments.server, arguments.json, async |client| {
+    client::ask(&arguments.server, async |client| {
         ask(&client, arguments).await
     })
 }
 
 async fn ask(client: &Client, arguments: &KeysArguments) -> Result<ExitCode, Failure> {
-    let is_json = arguments.json;
+    let is_json = arguments.server.is_json();
     let said = match &arguments.command {
         KeysCommand::List => {
             let said = client.get("keys", &[]).await?;
@@ -68,8 +65,12 @@ async fn ask(client: &Client, arguments: &KeysArguments) -> Result<ExitCode, Fai
             }
             let preview = client.post(path, &body).await?;
             let changes = told(&preview);
-            let otherwise = format!("say --yes. What would happen:\n{changes}");
-            if !yes && !agreed(&changes, !is_json, &otherwise)? {
+            let asking = Asking {
+                yes: *yes,
+                is_free: true,
+                output: arguments.server.output(),
+            };
+            if !agreed(&changes, asking)? {
                 return Ok(ExitCode::SUCCESS);
             }
             body["preview"] = false.into();

@@ -1,7 +1,9 @@
 //! `wayleave login`: a person lets this machine in, by a browser on it or, with `--device`, on another.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -12,7 +14,8 @@ use crate::cli::person::credentials::{Credentials, Lock};
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::Home;
 use crate::cli::person::profile::{Folders, Profile};
-use crate::cli::person::{Output, PersonArguments, wait};
+use crate::cli::person::{Output, PersonArguments, to_the_second, wait};
+use crate::identity::principal::Requirement;
 use crate::token::dpop::prover::Prover;
 
 mod browser;
@@ -34,11 +37,56 @@ pub struct LoginArguments {
     /// Wait for the browser at this port, which may be forwarded from elsewhere. Default: any free one.
     #[arg(long, value_name = "PORT", conflicts_with = "device", value_parser = clap::value_parser!(u16).range(1..))]
     callback_port: Option<u16>,
+    /// Sign in again in this class, as an access rule asks for (an authentication context class, like `mfa`); of several any will do.
+    #[arg(long = "acr", value_name = "CLASS", conflicts_with = "device")]
+    acr: Vec<String>,
+    /// Sign in again unless that was so lately, as an access rule asks for, like 30m.
+    #[arg(long, value_name = "DURATION", conflicts_with = "device", value_parser = age)]
+    max_age: Option<u32>,
     /// Roots to trust for this edge beside the usual ones, PEM; a copy is kept with the profile.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     #[command(flatten)]
     person: PersonArguments,
+}
+
+impl LoginArguments {
+    /// How the sign-in has to be.
+    fn required(&self) -> Requirement {
+        let classes = self.acr.iter().map(|class| class.as_str().into());
+        Requirement {
+            acr: Some(classes.collect()).filter(|classes: &Vec<_>| !classes.is_empty()),
+            max_age: self.max_age,
+        }
+    }
+}
+
+fn age(text: &str) -> Result<u32, &'static str> {
+    let age = humantime::parse_duration(text).map_err(|_| "it must be like 30m or 4h")?;
+    let seconds = u32::try_from(age.as_secs()).ok();
+    let seconds = seconds.filter(|seconds| *seconds >= 60);
+    seconds.ok_or("it must be a minute at least")
+}
+
+/// The command that signs somebody in again, as a rule asks for: the classes, and the age in seconds. What is not fit for a shell is left out.
+pub(super) fn again<'a>(
+    profile: &str,
+    acr: impl IntoIterator<Item = &'a str>,
+    max_age: Option<u64>,
+) -> String {
+    let is_plain = |class: &&str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+-".contains(&byte);
+        !class.is_empty() && !class.starts_with('-') && class.bytes().all(is_plain)
+    };
+    let mut command = format!("wayleave login --profile {profile}");
+    for class in acr.into_iter().filter(is_plain) {
+        let _fits = write!(command, " --acr {class}");
+    }
+    if let Some(seconds) = max_age {
+        let age = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+        let _fits = write!(command, " --max-age {}", age.replace(' ', ""));
+    }
+    command
 }
 
 /// Signs in.
@@ -102,7 +150,7 @@ fn tell(profile: &Profile, me: &Value, output: Output) {
         Output::Text => anstream::println!(
             "Signed in to {edge} as {}, until {}.",
             of("user"),
-            of("session_ends_at")
+            to_the_second(of("session_ends_at"))
         ),
         Output::Json => {
             let said = json!({
@@ -111,5 +159,21 @@ fn tell(profile: &Profile, me: &Value, output: Output) {
             });
             anstream::println!("{said:#}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::again;
+
+    #[test]
+    fn what_a_rule_asks_for_becomes_a_command() {
+        let mfa = again("corp", ["mfa", "http://schemas.example/hwk"], Some(5400));
+        assert_eq!(
+            mfa,
+            "wayleave login --profile corp --acr mfa --acr http://schemas.example/hwk --max-age 1h30m"
+        );
+        let odd = again("corp", ["$(reboot)", "--device", "a b", ""], None);
+        assert_eq!(odd, "wayleave login --profile corp");
     }
 }

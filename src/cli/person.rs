@@ -54,3 +54,11 @@ pub(in crate::cli) fn wait<T>(work: impl Future<Output = Result<T, Fault>>) -> R
     runtime.shutdown_background();
     done
 }
+
+/// A moment (RFC 3339) without parts of a second.
+pub(in crate::cli) fn to_the_second(moment: &str) -> String {
+    match moment.split_once('.') {
+        Some((before, _)) if moment.ends_with('Z') => format!("{before}Z"),
+        _ => moment.to_owned(),
+    }
+}

@@ -15,8 +15,11 @@ use serde_json::{Value, json};
 
 use crate::cli::audit::moment;
 use crate::cli::client::{self, Client, ClientError, Failure, ServerArguments};
-use crate::cli::confirm::agreed;
+use crate::cli::confirm::{Asking, agreed};
+use crate::cli::person::Output;
+use crate::cli::person::fault::Fault;
 use crate::cli::policy::istio::IstioArguments;
+use crate::cli::refusal::of_file;
 use crate::policy::yaml::{LARGEST_DOCUMENT, SCHEMA};
 
 /// Changes are pending (with `--detailed-exitcode`). Not 2, which says that an option is wrong.
@@ -31,9 +34,6 @@ pub struct PolicyArguments {
     command: PolicyCommand,
     #[command(flatten)]
     server: ServerArguments,
-    /// Print JSON instead of text.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,13 +142,13 @@ struct NoteArguments {
 
 /// Does what the arguments say.
 pub fn run(arguments: &PolicyArguments) -> anyhow::Result<ExitCode> {
-    let json = arguments.json;
+    let output = arguments.server.output();
     if let PolicyCommand::Schema = arguments.command {
         anstream::print!("{SCHEMA}");
         return Ok(ExitCode::SUCCESS);
     }
-    client::ask(&arguments.server, json, async |client| {
-        Command { client, json }.run(&arguments.command).await
+    client::ask(&arguments.server, async |client| {
+        Command { client, output }.run(&arguments.command).await
     })
 }
 
@@ -156,7 +156,7 @@ type Outcome = Result<ExitCode, Failure>;
 
 struct Command {
     client: Client,
-    json: bool,
+    output: Output,
 }
 
 impl Command {
@@ -177,7 +177,8 @@ impl Command {
                 fail_on_findings,
                 last,
             } => {
-                let plan = self.planned(&read(file)?, last).await?;
+                let plan = self.planned(&read(file)?, last).await;
+                let plan = plan.map_err(|error| in_file(error, file))?;
                 self.print(&plan, show::plan)?;
                 let is_pending = *detailed_exitcode && plan["is_empty"] == false;
                 let is_odd = *fail_on_findings && !show::list(&plan, "findings").is_empty();
@@ -194,8 +195,12 @@ impl Command {
             } => {
                 let text = file.as_deref().map(read).transpose()?;
                 let body = json!({ "text": text, "revision": revision, "since": last });
-                let said = self.client.post("policy/replay", &body).await?;
-                self.print(&said, show::replayed)
+                let said = self.client.post("policy/replay", &body).await;
+                let named = |error| match file {
+                    Some(file) => in_file(error, file),
+                    None => error,
+                };
+                self.print(&said.map_err(named)?, show::replayed)
             }
             PolicyCommand::Apply { file, parent, note } => self.apply(file, *parent, note).await,
             PolicyCommand::History { limit } => {
@@ -206,10 +211,7 @@ impl Command {
                 self.print(&said, show::history)
             }
             PolicyCommand::Show { revision } => {
-                let said = self
-                    .client
-                    .get(&format!("policy/revisions/{revision}"), &[])
-                    .await?;
+                let said = self.shown_revision(*revision).await?;
                 self.print(&said, show::revision)
             }
             PolicyCommand::Diff { from, to } => self.diff(*from, *to).await,
@@ -220,7 +222,7 @@ impl Command {
     }
 
     fn print(&self, said: &Value, as_text: fn(&Value) -> String) -> Outcome {
-        if self.json {
+        if self.output == Output::Json {
             anstream::println!("{said:#}");
         } else {
             anstream::print!("{}", as_text(said));
@@ -241,7 +243,7 @@ impl Command {
 
     async fn export_to_istio(&self, revision: Option<i64>, wanted: &IstioArguments) -> Outcome {
         let said = istio::fetch(&self.client, wanted, revision).await?;
-        Ok(istio::deliver(&said, wanted, self.json)?)
+        Ok(istio::deliver(&said, wanted, self.output == Output::Json)?)
     }
 
     /// What would change, and for whom.
@@ -267,17 +269,13 @@ impl Command {
 
     async fn apply(&self, file: &Path, parent: Option<i64>, note: &NoteArguments) -> Outcome {
         let text = read(file)?;
-        let plan = self
-            .planned(&text, &moment("14d").unwrap_or_default())
-            .await?;
+        let plan = self.planned(&text, &lately()).await;
+        let plan = plan.map_err(|error| in_file(error, file))?;
         if plan["is_empty"] == true {
             return self.print(&plan, show::plan);
         }
-        // An edge that follows a file, or asks for approvals, refuses whatever is agreed to here.
-        let asks = plan["approvals"].as_u64().is_some_and(|asked| asked > 0);
-        let is_refused = !plan["follows"].is_null() || asks && !note.emergency;
         let is_file = file != Path::new("-");
-        if !is_refused && !self.agreed(&show::plan(&plan), note.yes, is_file)? {
+        if !is_refused(&plan, note) && !self.agreed(&show::plan(&plan), note.yes, is_file)? {
             return Ok(ExitCode::FAILURE);
         }
         let parent = parent.map_or_else(|| plan["parent"].clone(), Value::from);
@@ -293,19 +291,48 @@ impl Command {
         };
         let ends = [("from", from.to_string()), ("to", to.to_string())];
         let said = self.client.get("policy/diff", &ends).await?;
+        let is_equal = show::list(&said, "changes").is_empty();
+        if is_equal && self.document(from).await? != self.document(to).await? {
+            return self.print(&said, show::reworded);
+        }
         self.print(&said, show::diff)
     }
 
     async fn rollback(&self, revision: i64, note: &NoteArguments) -> Outcome {
-        let parent = self.newest().await?;
-        let ends = [("from", parent.to_string()), ("to", revision.to_string())];
-        let said = self.client.get("policy/diff", &ends).await?;
-        if !self.agreed(&show::diff(&said), note.yes, true)? {
+        let text = self.document(revision).await?;
+        let plan = self.planned(&text, &lately()).await?;
+        if plan["is_empty"] == true {
+            return self.print(&plan, show::plan);
+        }
+        if !is_refused(&plan, note) && !self.agreed(&show::plan(&plan), note.yes, true)? {
             return Ok(ExitCode::FAILURE);
         }
-        let body = json!({ "to": revision, "note": noted(note, &parent) });
+        let body = json!({ "to": revision, "note": noted(note, &plan["parent"]) });
         let said = self.client.post("policy/rollback", &body).await?;
         self.print(&said, show::written)
+    }
+
+    /// A revision, what it changed, and who approved of it if it was a draft; of the last nothing for those who may not look at drafts.
+    async fn shown_revision(&self, revision: i64) -> Result<Value, ClientError> {
+        let path = format!("policy/revisions/{revision}");
+        let mut said = self.client.get(&path, &[]).await?;
+        if let Some(draft) = said["revision"]["draft"].as_i64() {
+            let draft = self
+                .client
+                .get(&format!("policy/drafts/{draft}"), &[])
+                .await;
+            if let Ok(draft) = draft {
+                said["approvals"] = draft["approvals"].clone();
+            }
+        }
+        Ok(said)
+    }
+
+    /// The text of a revision.
+    async fn document(&self, revision: i64) -> Result<String, ClientError> {
+        let wanted = [("revision", revision.to_string())];
+        let said = self.client.get("policy/document", &wanted).await?;
+        Ok(said["text"].as_str().unwrap_or_default().to_owned())
     }
 
     /// The number of the current revision, or null.
@@ -318,16 +345,32 @@ impl Command {
     }
 
     /// Shows what would change, and asks whoever sits there, if standard input is free for that.
-    fn agreed(&self, changes: &str, yes: bool, is_free: bool) -> anyhow::Result<bool> {
-        if yes {
-            return Ok(true);
-        }
-        let is_free = is_free && !self.json;
-        agreed(
-            &format!("{changes}\n"),
+    fn agreed(&self, changes: &str, yes: bool, is_free: bool) -> Result<bool, Fault> {
+        let asking = Asking {
+            yes,
             is_free,
-            "look at the plan, and say --yes",
-        )
+            output: self.output,
+        };
+        agreed(&format!("{changes}\n"), asking)
+    }
+}
+
+/// An edge that follows a file, or asks for approvals, refuses whatever is agreed to here.
+fn is_refused(plan: &Value, note: &NoteArguments) -> bool {
+    let asks = plan["approvals"].as_u64().is_some_and(|asked| asked > 0);
+    !plan["follows"].is_null() || asks && !note.emergency
+}
+
+/// How far back it is looked for who would lose or gain something, where nobody says.
+fn lately() -> String {
+    moment("14d").unwrap_or_default()
+}
+
+/// Faults are told with the file that they are in.
+fn in_file(error: ClientError, file: &Path) -> ClientError {
+    match error {
+        ClientError::Refused(refusal) => ClientError::Refused(of_file(refusal, file)),
+        other => other,
     }
 }
 

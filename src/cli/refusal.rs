@@ -1,8 +1,12 @@
 //! What an edge refuses, as text for people.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use serde_json::Value;
+
+use crate::cli::client::Refusal;
+use crate::cli::person::fault::Fault;
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
@@ -11,13 +15,35 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 /// The code of a draft that may not be applied yet.
 pub(super) const DRAFT_NEEDS_APPROVALS: &str = "draft_needs_approvals";
 
+/// The member of a problem that says which file its faults are in; we write it ourselves.
+const FILE: &str = "document";
+
+/// A refusal that is about a document, with the name of its file.
+pub(super) fn of_file(mut refusal: Refusal, file: &Path) -> Refusal {
+    if refusal.problem["faults"].is_array() && file != Path::new("-") {
+        refusal.problem[FILE] = file.display().to_string().into();
+    }
+    refusal
+}
+
+/// A refusal that is about what was asked, and not about a document.
+pub(super) fn of_question(mut refusal: Refusal) -> Refusal {
+    if refusal.problem["faults"].is_array() {
+        refusal.problem["detail"] = "this cannot be asked".into();
+    }
+    refusal
+}
+
 /// A fault of a document or question in a line: where, what, why.
-pub(super) fn fault_line(fault: &Value) -> String {
+pub(super) fn fault_line(fault: &Value, file: Option<&str>) -> String {
     let number = |name: &str| fault[name].as_u64().filter(|number| *number > 0);
-    let mut said = match (number("line"), number("column")) {
-        (Some(line), Some(column)) => format!("line {line}, column {column}: "),
-        (Some(line), None) => format!("line {line}: "),
-        (None, _) => String::new(),
+    let mut said = match (file, number("line"), number("column")) {
+        (Some(file), Some(line), Some(column)) => format!("{file}:{line}:{column}: "),
+        (Some(file), Some(line), None) => format!("{file}:{line}: "),
+        (Some(file), None, _) => format!("{file}: "),
+        (None, Some(line), Some(column)) => format!("line {line}, column {column}: "),
+        (None, Some(line), None) => format!("line {line}: "),
+        (None, None, _) => String::new(),
     };
     let key = text(fault, "key");
     if !key.is_empty() {
@@ -26,48 +52,63 @@ pub(super) fn fault_line(fault: &Value) -> String {
     said + text(fault, "message")
 }
 
-/// A refusal: what it is about, and what can be done.
-pub(super) fn told(problem: &Value) -> String {
-    let mut said = text(problem, "detail").to_owned();
+/// A refusal as a fault: what it is about, and what can be done.
+pub(super) fn fault(refusal: Refusal) -> Fault {
+    let Refusal { status, problem } = refusal;
+    let mut message = text(&problem, "detail").to_owned();
+    let file = problem[FILE].as_str();
     for fault in problem["faults"].as_array().into_iter().flatten() {
-        let _fits = write!(said, "\n  {}", fault_line(fault));
+        let _fits = write!(message, "\n  {}", fault_line(fault, file));
     }
-    match text(problem, "code") {
+    if text(&problem, "code") == "conflict"
+        && let Some(line) = problem.get("current").filter(|current| current.is_object())
+    {
+        let _fits = write!(message, ": {}", one_line(line));
+    }
+    let fault = match status.as_u16() {
+        401 | 403 => Fault::denied(message),
+        _ => Fault::failed(message),
+    };
+    let fault = match next(text(&problem, "code")) {
+        Some(next) => fault.next(next),
+        None => fault,
+    };
+    fault.of_problem(problem)
+}
+
+/// What can be done about a refusal with this code.
+fn next(code: &str) -> Option<&'static str> {
+    let next = match code {
         "conflict" => {
-            if let Some(line) = problem.get("current").filter(|current| current.is_object()) {
-                let _fits = write!(said, ": {}", one_line(line));
-            }
-            said.push_str("\n  look at it with `wayleave policy diff`, bring your document up to date (`wayleave policy export`), and plan again");
+            "look at it with `wayleave policy diff`, bring your document up to date (`wayleave policy export`), and plan again"
         }
         "follows_a_file" => {
-            said.push_str("\n  change that file; or take policy.file out of the configuration, restart, and change the policy from here");
+            "change that file; or take policy.file out of the configuration, restart, and change the policy from here"
         }
-        "needs_approvals" => said.push_str(
-            "\n  leave it for review: `wayleave policy draft save FILE -m WHY`, then `wayleave policy draft submit N`",
-        ),
+        "needs_approvals" => {
+            "leave it for review: `wayleave policy draft save FILE -m WHY`, then `wayleave policy draft submit N`"
+        }
         // Told apart by whoever asked for a draft to be applied.
-        DRAFT_NEEDS_APPROVALS => said.push_str(
-            "\n  others have to approve of this version: they look at it with `wayleave policy draft show N`, and agree with `wayleave policy draft approve N -m WHY`; \
-             one that is still open is submitted first, with `wayleave policy draft submit N`",
-        ),
+        DRAFT_NEEDS_APPROVALS => {
+            "others have to approve of this version: they look at it with `wayleave policy draft show N`, and agree with `wayleave policy draft approve N -m WHY`; \
+             one that is still open is submitted first, with `wayleave policy draft submit N`"
+        }
         "draft_behind" => {
-            said.push_str("\n  bring it up to date with `wayleave policy draft rebase N`, and look at it again");
+            "bring it up to date with `wayleave policy draft rebase N`, and look at it again"
         }
         "draft_conflicts" => {
-            said.push_str("\n  change your document by hand (`wayleave policy export`), and save it with `--draft N --parent REVISION`");
+            "change your document by hand (`wayleave policy export`), and save it with `--draft N --parent REVISION`"
         }
-        "draft_overtaken" => said.push_str("\n  look at it again with `wayleave policy draft show N`"),
-        "no_such_draft" => said.push_str("\n  see `wayleave policy draft list`"),
-        "unknown_person" => {
-            said.push_str("\n  describe them with --provider and --group instead");
-        }
+        "draft_overtaken" => "look at it again with `wayleave policy draft show N`",
+        "no_such_draft" => "see `wayleave policy draft list`",
+        "unknown_person" => "describe them with --provider and --group instead",
         "unknown_decision" => {
-            said.push_str("\n  it takes about a second until a decision is recorded; of requests that were let through only the first of several alike has its own")
+            "it takes about a second until a decision is recorded; of requests that were let through only the first of several alike has its own"
         }
-        "no_such_revision" => said.push_str("\n  see `wayleave policy history`"),
-        _ => {}
-    }
-    said
+        "no_such_revision" => "see `wayleave policy history`",
+        _ => return None,
+    };
+    Some(next)
 }
 
 /// A revision in a line.
@@ -100,16 +141,27 @@ mod tests {
     #[test]
     fn a_fault_says_where_it_is_and_nothing_that_it_lacks() {
         let fault = |line: u64, column: u64, key: &str| {
-            fault_line(&json!({ "line": line, "column": column, "key": key, "message": "no" }))
+            let fault = json!({ "line": line, "column": column, "key": key, "message": "no" });
+            (fault_line(&fault, None), fault_line(&fault, Some("p.yaml")))
         };
-        assert_eq!(fault(3, 5, "rules[0]"), "line 3, column 5: rules[0]: no");
-        assert_eq!(fault(1, 1, ""), "line 1, column 1: no");
-        assert_eq!(fault(0, 0, "as.provider"), "as.provider: no");
+        let said = |plain: &str, of_file: &str| (plain.to_owned(), of_file.to_owned());
+        assert_eq!(
+            fault(3, 5, "rules[0]"),
+            said("line 3, column 5: rules[0]: no", "p.yaml:3:5: rules[0]: no")
+        );
+        assert_eq!(
+            fault(1, 1, ""),
+            said("line 1, column 1: no", "p.yaml:1:1: no")
+        );
+        assert_eq!(
+            fault(0, 0, "as.provider"),
+            said("as.provider: no", "p.yaml: as.provider: no")
+        );
     }
 
     #[test]
     fn a_draft_that_lacks_approvals_is_sent_to_reviewers_and_a_document_to_drafts() {
-        let said = |code: &str| told(&json!({ "code": code, "detail": "no" }));
+        let said = |code: &str| next(code).unwrap();
         assert!(said("needs_approvals").contains("draft save FILE"));
         let draft = said(DRAFT_NEEDS_APPROVALS);
         assert!(draft.contains("draft approve N") && !draft.contains("save"));

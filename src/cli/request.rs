@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use crate::cli::access::{clock_time, length, length_of, short};
 use crate::cli::client::{self, Client, ClientError, Failure, Refusal, complain};
 use crate::cli::curl::address;
+use crate::cli::person::access::Access;
+use crate::cli::person::home::Home;
+use crate::cli::person::token_cache::AskedSignIn;
 use crate::cli::person::{Output, PersonArguments};
+use crate::cli::refusal;
 use crate::cli::svid::svid_kind;
 use crate::policy::svids::{self, SvidKind};
 
@@ -74,8 +78,16 @@ async fn request(client: &Client, arguments: &RequestArguments) -> Result<ExitCo
     let mut said = match client.post("access/requests", &body).await {
         Ok(said) => said,
         Err(ClientError::Refused(refusal)) if refusal.problem["code"] == "open_already" => {
-            anstream::println!("You may open it already; there is nothing to ask for.");
+            match arguments.person.output {
+                Output::Json => anstream::println!("{:#}", json!({ "open": true })),
+                Output::Text => {
+                    anstream::println!("You may open it already; there is nothing to ask for.");
+                }
+            }
             return Ok(ExitCode::SUCCESS);
+        }
+        Err(ClientError::Refused(refusal)) => {
+            return Err(not_asked(access, home, refusal, arguments).await);
         }
         Err(error) => return Err(error.into()),
     };
@@ -96,6 +108,42 @@ async fn request(client: &Client, arguments: &RequestArguments) -> Result<ExitCo
         said = settled(client, &id).await?;
     }
     Ok(tell(arguments, &said))
+}
+
+/// Why nothing was asked for, and what there is to do instead.
+async fn not_asked(
+    access: &Access,
+    home: &Home,
+    refusal: Refusal,
+    arguments: &RequestArguments,
+) -> Failure {
+    let problem = &refusal.problem;
+    let code = problem["code"].as_str().unwrap_or_default();
+    let next = match (code, &arguments.target) {
+        ("step_up_required", _) => {
+            let asked: Option<AskedSignIn> = serde_json::from_value(problem.clone()).ok();
+            let again = asked.map(|asked| asked.command(&access.profile.name));
+            again.map(|again| format!("{again}; a browser is led there by itself"))
+        }
+        ("nothing_to_ask_for", Some(target)) => askable_parts(access, home, target).await,
+        _ => None,
+    };
+    let fault = refusal::fault(refusal);
+    match next {
+        Some(next) => fault.next(next).into(),
+        None => fault.into(),
+    }
+}
+
+/// Which parts of a route can be asked for, where the whole cannot.
+async fn askable_parts(access: &Access, home: &Home, target: &str) -> Option<String> {
+    let name = target.split(['/', '?']).next()?;
+    let routes = access.routes(home, true).await.ok()?;
+    let route = routes.iter().find(|route| route.name == name)?;
+    let parts = route.ask_in_parts.join(", ");
+    let next =
+        format!("parts of {name} can be asked for: {parts}; name such a path behind the route");
+    (!parts.is_empty()).then_some(next)
 }
 
 /// Looks again until it is decided. What does not answer for a while is asked again.

@@ -22,47 +22,71 @@ fn show(arguments: &PersonArguments) -> Result<ExitCode, Fault> {
     let routes = wait(access.routes(&home, true))?;
     match arguments.output {
         Output::Json => anstream::println!("{:#}", json!({ "routes": routes })),
-        Output::Text => anstream::print!("{}", text(&routes)),
+        Output::Text => anstream::print!("{}", text(&routes, &access.profile.name)),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(routes: &[Route]) -> String {
+fn text(routes: &[Route], profile: &str) -> String {
     let mut said = String::new();
     let width = routes.iter().map(|route| route.name.len()).max();
     let width = width.unwrap_or_default();
-    let is_shut = |route: &Route| !route.open && !route.may_be_asked_for();
-    let mut part = |heading: &str, is_wanted: &dyn Fn(&Route) -> bool| {
-        let mut wanted = routes.iter().filter(|route| is_wanted(route)).peekable();
-        if wanted.peek().is_some() {
-            let _fits = writeln!(said, "{heading}");
-        }
-        for route in wanted {
-            let _fits = writeln!(said, "  {:width$}  {}", route.name, next(route));
+    let mut part = |heading: &str, line: &dyn Fn(&Route) -> Option<String>| {
+        let lines = routes
+            .iter()
+            .filter_map(|route| Some((route, line(route)?)));
+        for (number, (route, line)) in lines.enumerate() {
+            if number == 0 {
+                let _fits = writeln!(said, "{heading}");
+            }
+            let _fits = writeln!(said, "  {:width$}  {line}", route.name);
         }
     };
-    part("You may open:", &|route| route.open);
-    part("You may ask for:", &Route::may_be_asked_for);
-    part("You may not open:", &is_shut);
+    part("You may open:", &|route| opened(route, profile));
+    part("You may ask for:", &asked);
+    part("You may not open:", &shut);
     if routes.is_empty() {
         said.push_str("There are no routes.\n");
     }
     said
 }
 
-/// How to get there, or why not.
-fn next(route: &Route) -> String {
+/// How to get there, if anywhere.
+fn opened(route: &Route, profile: &str) -> Option<String> {
+    let name = &route.name;
+    if !route.open {
+        return in_parts(&route.open_in_parts).map(|parts| format!("{} ({parts})", route.url));
+    }
+    let there = match route {
+        route if route.is_tcp() => format!("wayleave forward {name}"),
+        route if route.is_kubernetes() => format!("wayleave kubeconfig {name}"),
+        route => route.url.clone(),
+    };
+    Some(match &route.step_up {
+        Some(asked) => format!("{there} (first: {})", asked.command(profile)),
+        None => there,
+    })
+}
+
+/// How it is asked for, if it can be.
+fn asked(route: &Route) -> Option<String> {
     let name = &route.name;
     if route.may_be_asked_for() {
         let method = if route.is_tcp() { " -X POST" } else { "" };
-        return format!("wayleave request {name}{method} -m WHY");
+        return Some(format!("wayleave request {name}{method} -m WHY"));
     }
-    match &route.why_not {
-        Some(why) => why.clone(),
-        None if route.is_tcp() => format!("wayleave forward {name}"),
-        None if route.is_kubernetes() => format!("wayleave kubeconfig {name}"),
-        None => route.url.clone(),
-    }
+    let parts = in_parts(&route.ask_in_parts)?;
+    Some(format!("wayleave request {name}/PATH -m WHY ({parts})"))
+}
+
+/// Why nothing of it opens.
+fn shut(route: &Route) -> Option<String> {
+    let is_shut = !route.open && opened(route, "").is_none() && asked(route).is_none();
+    is_shut.then(|| route.why_not.clone().unwrap_or_default())
+}
+
+fn in_parts(parts: &[String]) -> Option<String> {
+    (!parts.is_empty()).then(|| format!("parts of it: {}", parts.join(", ")))
 }
 
 #[cfg(test)]
@@ -78,22 +102,35 @@ mod tests {
             why_not: reason.map(|_| "Because.".to_owned()),
             ..Route::sample(name, "https://it.example/")
         };
-        let said = text(&[
+        let routes = [
             route("lines", "tcp", None),
             route("grafana", "http", None),
             route("prod", "kubernetes", None),
             route("console", "http", Some("approval_required")),
             route("db", "tcp", Some("approval_required")),
             route("payroll", "http", Some("no_rule")),
-        ]);
+            Route {
+                open_in_parts: vec!["/reports/*".to_owned(), "POST /in".to_owned()],
+                ask_in_parts: vec!["/admin".to_owned()],
+                ..route("wiki", "http", Some("no_rule"))
+            },
+            Route {
+                step_up: serde_json::from_str(r#"{"acr_values":["mfa"],"max_age":3600}"#).ok(),
+                ..route("vault", "http", None)
+            },
+        ];
+        let said = text(&routes, "corp");
         let expected = "\
 You may open:
   lines    wayleave forward lines
   grafana  https://it.example/
   prod     wayleave kubeconfig prod
+  wiki     https://it.example/ (parts of it: /reports/*, POST /in)
+  vault    https://it.example/ (first: wayleave login --profile corp --acr mfa --max-age 1h)
 You may ask for:
   console  wayleave request console -m WHY
   db       wayleave request db -X POST -m WHY
+  wiki     wayleave request wiki/PATH -m WHY (parts of it: /admin)
 You may not open:
   payroll  Because.
 ";

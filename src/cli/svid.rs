@@ -254,7 +254,9 @@ fn refused(refusal: &Refusal, kind: SvidKind) -> Fault {
         "approval_required" => {
             fault.next(format!("wayleave request --svid {} -m WHY", kind.as_str()))
         }
-        "step_up_required" => fault.next("wayleave login"),
+        "step_up_required" => {
+            fault.next("wayleave login --acr CLASS, or --max-age DURATION, as that rule asks")
+        }
         _ => fault,
     }
 }

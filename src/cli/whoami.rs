@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cli::person::access::Access;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::home::Home;
-use crate::cli::person::{Output, PersonArguments, wait};
+use crate::cli::person::{Output, PersonArguments, to_the_second, wait};
 
 /// Asks, and prints the answer.
 pub fn run(arguments: &PersonArguments) -> ExitCode {
@@ -44,7 +44,7 @@ fn text(me: &Value, access: &Access) -> String {
         ("Signed in at", of("provider")),
         ("Groups", groups),
         ("Mesh identity", of("mesh_identity")),
-        ("Until", of("session_ends_at")),
+        ("Until", to_the_second(&of("session_ends_at"))),
         ("Edge", access.profile.edge.to_string()),
         ("Profile", access.profile.name.clone()),
     ];

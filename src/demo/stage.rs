@@ -26,6 +26,8 @@ pub const HOSTS: [&str; 5] = [
 ];
 
 /// The policy, before its ports are filled in.
+/// How the policy is changed, where it is followed.
+const FOLLOWED: &str = "Edit it while the demo runs: it is followed.";
 const POLICY: &str = include_str!("../../demo/policy.yaml");
 
 /// Ports of the demonstration; 0 takes any that is free.
@@ -135,7 +137,13 @@ impl Stage {
     pub fn follow_no_file(&self) -> std::io::Result<()> {
         let file = self.configuration_file();
         let text = fs::read_to_string(&file)?;
-        fs::write(&file, text.replace("file = \"policy.yaml\"\n", ""))
+        fs::write(&file, text.replace("file = \"policy.yaml\"\n", ""))?;
+        // The document says how it is changed.
+        let file = self.path("policy.yaml");
+        let text = fs::read_to_string(&file)?;
+        let command =
+            "Edit it, and `wayleave policy apply policy.yaml -m WHY --config wayleave.toml`.";
+        fs::write(&file, text.replacen(FOLLOWED, command, 1))
     }
 
     /// Removes the folder, and says if that fails.

@@ -13,7 +13,7 @@ use http_body::Body;
 
 use crate::address::origin::{Origin, Scheme};
 use crate::clock::{SharedClock, Timestamp};
-use crate::edge::authorize::Permit;
+use crate::edge::authorize::{Denied, Permit};
 use crate::edge::body::EdgeBody;
 use crate::edge::caller::Caller;
 use crate::edge::headers::TraceContext;
@@ -273,6 +273,11 @@ impl Entry {
         self.rule = Some(Arc::clone(permit.rule()));
         self.decided(Outcome::Allowed, "allowed");
         self.identity = Some(permit.identity().clone());
+    }
+
+    /// It is denied.
+    pub fn denied(&mut self, denied: &Denied) {
+        self.rule = denied.rule().map(Arc::clone);
     }
 
     /// It is being sent.

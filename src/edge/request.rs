@@ -58,6 +58,7 @@ impl<U: Upstreams> Handler for Worker<U> {
         let response = match ending {
             Ok(Ending::Own(response)) => response,
             Ok(Ending::Denied(denied)) => {
+                entry.denied(&denied);
                 self.record_denied(&denied, &entry);
                 respond::denial(&denied, &self.edge.home_host, audience, &mut entry)
             }

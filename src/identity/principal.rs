@@ -87,6 +87,12 @@ pub struct Agent {
     pub name: Option<Arc<str>>,
 }
 
+/// Classes that an authorization request asks for at most, and how long they are all together.
+const MOST_CLASSES: usize = 10;
+const LONGEST_CLASSES: usize = 1000;
+/// A sign-in that may be younger than this only would be too old before anybody has used it.
+const SHORTEST_AGE: u32 = 60;
+
 /// How somebody has to have signed in; all that is present must be so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirement {
@@ -118,6 +124,44 @@ impl Requirement {
     /// Whether all is met.
     pub fn is_met(&self, principal: &Principal, now: i64) -> bool {
         self.acr_is_met(principal) && self.age_is_met(principal, now)
+    }
+
+    /// The parameters of an authorization request that ask for such a sign-in (OIDC Core §3.1.2.1, RFC 9470 §4).
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let acr = self.acr.as_ref();
+        let acr = acr.map(|classes| ("acr_values", classes.join(" ")));
+        let max_age = self.max_age.map(|seconds| ("max_age", seconds.to_string()));
+        acr.into_iter().chain(max_age).collect()
+    }
+
+    /// Reads these parameters; `None` if neither is there.
+    pub fn of_parameters(
+        acr_values: Option<&str>,
+        max_age: Option<&str>,
+    ) -> Result<Option<Self>, &'static str> {
+        if acr_values.is_none() && max_age.is_none() {
+            return Ok(None);
+        }
+        let classes = |text: &str| {
+            let classes: Vec<Arc<str>> = text.split_ascii_whitespace().map(Arc::from).collect();
+            let is_class = |class: &Arc<str>| class.bytes().all(|byte| byte.is_ascii_graphic());
+            let is_fine = (1..=MOST_CLASSES).contains(&classes.len())
+                && text.len() <= LONGEST_CLASSES
+                && classes.iter().all(is_class);
+            is_fine
+                .then_some(classes)
+                .ok_or("acr_values must be one to ten classes, divided by spaces")
+        };
+        let age = |text: &str| {
+            let seconds = text.parse().ok();
+            seconds
+                .filter(|seconds| *seconds >= SHORTEST_AGE)
+                .ok_or("max_age must be a number of seconds, and 60 at least")
+        };
+        Ok(Some(Self {
+            acr: acr_values.map(classes).transpose()?,
+            max_age: max_age.map(age).transpose()?,
+        }))
     }
 }
 

@@ -160,6 +160,11 @@ impl Handshaker {
     }
 }
 
+/// Whether the roots of transport `tls` can be read and are some. Reads the file.
+pub fn check_roots(ca_file: &str) -> Result<(), TlsSetupError> {
+    outside(Some(ca_file), tls::provider()).map(|_verifier| ())
+}
+
 /// The verifier of transport `tls`: the given roots, or the system's.
 fn outside(
     ca_file: Option<&str>,

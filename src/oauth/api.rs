@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::identity::principal::Groups;
 use crate::oauth::OAuth;
 use crate::oauth::caller::ApiCaller;
-use crate::policy::reach::Reach;
+use crate::policy::decide::Verdict;
+use crate::policy::reach::{Part, Reach};
 use crate::web::reply;
 use crate::web::request_info::RequestInfo;
 
@@ -60,6 +61,16 @@ pub(super) async fn routes(
             let route = &reach.route.route;
             let origin = info.origin.at_host(route.host.clone());
             let why_not = reach.why_not(principal);
+            let parts = policy.parts(reach);
+            let patterns = |parts: &[Part]| -> Vec<String> {
+                parts.iter().map(|part| part.pattern.clone()).collect()
+            };
+            let step_up = match &reach.verdict {
+                Verdict::StepUp { require, .. } if reach.is_open() => Some(json!({
+                    "acr_values": require.acr, "max_age": require.max_age,
+                })),
+                _ => None,
+            };
             json!({
                 "name": &*route.name,
                 "url": format!("{origin}{}", route.prefix),
@@ -72,6 +83,9 @@ pub(super) async fn routes(
                 "open": Reach::is_open(reach),
                 "reason": why_not.as_ref().map(|(code, _)| code),
                 "why_not": why_not.as_ref().map(|(_, why)| why),
+                "step_up": step_up,
+                "open_in_parts": patterns(&parts.open),
+                "ask_in_parts": patterns(&parts.askable),
             })
         })
         .collect();

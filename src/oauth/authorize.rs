@@ -1,5 +1,6 @@
 //! A person lets a program on their own computer in: authorization code with PKCE and a loopback redirect (RFC 6749 §4.1, RFC 7636, RFC 8252).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url, form_urlencoded};
 
+use crate::clock::Timestamp;
+use crate::identity::principal::Requirement;
 use crate::oauth::client::Client;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::target::Target;
@@ -66,6 +69,8 @@ struct Wanted {
     state: Option<String>,
     challenge: String,
     key_thumbprint: Option<String>,
+    /// How the person has to have signed in (RFC 9470 §4).
+    require: Option<Requirement>,
 }
 
 /// Why a request is not shown to anybody: to a person here, or to the program, once it is sure where that is.
@@ -93,7 +98,7 @@ struct ConsentPage<'a> {
     ends_at: String,
     ends_at_text: String,
     action: &'a str,
-    fields: Vec<(&'a str, &'a str)>,
+    fields: Vec<(&'a str, Cow<'a, str>)>,
 }
 
 #[derive(Template)]
@@ -114,7 +119,7 @@ struct AgentPage<'a> {
     ends_at: String,
     ends_at_text: String,
     action: &'a str,
-    fields: Vec<(&'a str, &'a str)>,
+    fields: Vec<(&'a str, Cow<'a, str>)>,
 }
 
 /// `GET /.wayleave/oauth/authorize`: signs in first, then asks.
@@ -193,8 +198,12 @@ impl Wanted {
             let why = "dpop_jkt must be the thumbprint of a key";
             return Err(there(OAuthFault::InvalidRequest(why)));
         }
+        let (acr_values, max_age) = (given.one("acr_values"), given.one("max_age"));
+        let require = Requirement::of_parameters(acr_values, max_age);
+        let require = require.map_err(|why| there(OAuthFault::InvalidRequest(why)))?;
         Ok(Self {
             client,
+            require,
             acting: None,
             resource: given.one("resource").map(str::to_owned),
             redirect_uri,
@@ -215,19 +224,38 @@ impl Wanted {
     }
 
     /// The fields by which the consent page's form repeats the request.
-    fn fields(&self) -> Vec<(&str, &str)> {
+    fn fields(&self) -> Vec<(&str, Cow<'_, str>)> {
         let mut fields = vec![
-            ("response_type", "code"),
-            ("client_id", self.client.id()),
-            ("redirect_uri", self.redirect_text.as_str()),
-            ("code_challenge", self.challenge.as_str()),
-            ("code_challenge_method", "S256"),
+            ("response_type", "code".into()),
+            ("client_id", self.client.id().into()),
+            ("redirect_uri", self.redirect_text.as_str().into()),
+            ("code_challenge", self.challenge.as_str().into()),
+            ("code_challenge_method", "S256".into()),
         ];
-        fields.extend(self.state.as_deref().map(|state| ("state", state)));
-        let resource = self.resource.as_deref();
-        fields.extend(resource.map(|resource| ("resource", resource)));
-        fields.extend(self.key_thumbprint.as_deref().map(|key| ("dpop_jkt", key)));
+        let more = [
+            ("state", self.state.as_deref()),
+            ("resource", self.resource.as_deref()),
+            ("dpop_jkt", self.key_thumbprint.as_deref()),
+        ];
+        let more = more.into_iter();
+        fields.extend(more.filter_map(|(name, value)| Some((name, value?.into()))));
+        let require = self.require.iter().flat_map(Requirement::parameters);
+        fields.extend(require.map(|(name, value)| (name, value.into())));
         fields
+    }
+
+    /// The page that asks, with this request.
+    fn page(&self) -> String {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(self.fields())
+            .finish();
+        format!("{}?{query}", endpoints::AUTHORIZE)
+    }
+
+    /// How this person has to sign in first, if they have not.
+    fn unmet(&self, session: &Session, now: Timestamp) -> Option<&Requirement> {
+        let is_met = |require: &&Requirement| require.is_met(&session.principal, now.seconds());
+        self.require.as_ref().filter(|require| !is_met(require))
     }
 }
 
@@ -247,13 +275,11 @@ impl OAuth {
         let given = Parameters::parse(raw.as_bytes(), QUERY_LIMIT).map_err(|_| unreadable)?;
         let wanted = self.wanted(info, &given).await?;
         let Some((session, cookie)) = self.browser_session(info, headers).await? else {
-            let fields = wanted.fields();
-            let query = form_urlencoded::Serializer::new(String::new())
-                .extend_pairs(fields)
-                .finish();
-            let page = format!("{}?{query}", endpoints::AUTHORIZE);
-            return Ok(sign_in_first(info, &page)?);
+            return Ok(sign_in_first(info, &wanted.page())?);
         };
+        if let Some(require) = wanted.unmet(&session, self.clock.now()) {
+            return Ok(sign_in_again(info, &wanted.page(), require)?);
+        }
         match &wanted.acting {
             Some(acting) => {
                 let target = Target::Route(acting.audience.clone());
@@ -308,6 +334,10 @@ impl OAuth {
         };
         if given.one("decision") != Some("allow") {
             return Err(wanted.refused());
+        }
+        if wanted.unmet(&session, self.clock.now()).is_some() {
+            let why = "your session is not of the sign-in that was asked for; begin again";
+            return Err(OAuthFault::InvalidGrant(why).into());
         }
         let code = Token::generate();
         self.keep_code(&code, &wanted, &session).await?;
@@ -382,6 +412,20 @@ pub(crate) fn sign_in_first(info: &RequestInfo, page: &str) -> Result<Response<B
     web_reply::redirect(info, &location, None).map_err(|_| OAuthFault::State)
 }
 
+/// To the same page in order to sign in again, as was asked for.
+fn sign_in_again(
+    info: &RequestInfo,
+    page: &str,
+    require: &Requirement,
+) -> Result<Response<Body>, OAuthFault> {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("to", page)
+        .extend_pairs(require.parameters())
+        .finish();
+    let location = format!("/.wayleave/sign-in?{query}");
+    web_reply::redirect(info, &location, None).map_err(|_| OAuthFault::State)
+}
+
 fn consent(
     info: &RequestInfo,
     wanted: &Wanted,
@@ -390,7 +434,7 @@ fn consent(
 ) -> Result<Response<Body>, OAuthFault> {
     let csrf = form_token(cookie);
     let mut fields = wanted.fields();
-    fields.push(("csrf", &csrf));
+    fields.push(("csrf", csrf.into()));
     let page = ConsentPage {
         stylesheet: &stylesheet::PATH,
         request_id: &info.request_id,
@@ -416,7 +460,7 @@ fn agent_consent(
 ) -> Result<Response<Body>, OAuthFault> {
     let csrf = form_token(cookie);
     let mut fields = wanted.fields();
-    fields.push(("csrf", &csrf));
+    fields.push(("csrf", csrf.into()));
     let page = AgentPage {
         stylesheet: &stylesheet::PATH,
         request_id: &info.request_id,

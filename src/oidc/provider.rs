@@ -243,7 +243,7 @@ impl Provider {
         for (name, value) in self.modes.authorize {
             request = request.add_extra_param(*name, *value);
         }
-        for (name, value) in asked(require.as_ref()) {
+        for (name, value) in require.iter().flat_map(Requirement::parameters) {
             request = request.add_extra_param(name, value);
         }
         let offered = ready
@@ -558,13 +558,4 @@ fn exchange_fault(error: &ExchangeError) -> OidcError {
             OidcError::Unavailable("the token endpoint's answer makes no sense".into())
         }
     }
-}
-
-/// The parameters that ask for a sign-in of some class or age (OIDC Core §3.1.2.1).
-fn asked(require: Option<&Requirement>) -> Vec<(&'static str, String)> {
-    let acr = require.and_then(|require| require.acr.as_ref());
-    let acr = acr.map(|classes| ("acr_values", classes.join(" ")));
-    let max_age = require.and_then(|require| require.max_age);
-    let max_age = max_age.map(|seconds| ("max_age", seconds.to_string()));
-    acr.into_iter().chain(max_age).collect()
 }

@@ -265,6 +265,15 @@ impl Known {
     }
 }
 
+/// Why a name is no provider's.
+fn no_provider(name: &str) -> String {
+    if name == SERVICE_ACCOUNTS {
+        return "there are no `service_accounts` in this policy, so nobody comes from there"
+            .to_owned();
+    }
+    format!("no identity provider or trusted issuer is called {name}")
+}
+
 /// Names in the policy that are not among those configured.
 pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = taken_issuers(policy, known);
@@ -272,8 +281,7 @@ pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut look = |key: String, names: Option<&Vec<Arc<str>>>| {
         for (index, name) in names.into_iter().flatten().enumerate() {
             if !has_provider(name) {
-                let message = format!("no identity provider or trusted issuer is called {name}");
-                faults.push(fault(format!("{key}[{index}]"), message));
+                faults.push(fault(format!("{key}[{index}]"), no_provider(name)));
             }
         }
     };
@@ -297,7 +305,7 @@ pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
         let provider = test.principal.as_ref().map(|person| &person.provider);
         let provider = provider.filter(|provider| !has_provider(provider));
         if let Some(provider) = provider {
-            let message = format!("no identity provider or trusted issuer is called {provider}");
+            let message = no_provider(provider);
             faults.push(fault(format!("tests[{index}].as.provider"), message));
         }
     }
@@ -334,7 +342,7 @@ fn home_routes(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let routes = policy.routes.iter().enumerate();
     let at_home = routes.filter(|(_, route)| Some(&route.host) == known.home_host.as_ref());
     let faults = at_home.map(|(index, _)| {
-        let message = "this is the edge's own host (`home_host` of the configuration), which leads to no upstream";
+        let message = "this is the edge's own host (`home.host` of the configuration), which leads to no upstream";
         fault(format!("routes[{index}].host"), message.to_owned())
     });
     faults.collect()

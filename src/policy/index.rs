@@ -107,6 +107,17 @@ impl RuleIndex {
         .chain(self.of_groups(&principal.groups))
     }
 
+    /// Every entry that may hold for this caller, whatever the path; some more than once.
+    pub(super) fn entries_of<'a>(
+        &'a self,
+        principal: &'a Principal,
+    ) -> impl Iterator<Item = Entry> + 'a {
+        // No path is empty, so nothing is found twice by it.
+        let lists = self.candidates(principal, "");
+        let by_path = self.by_path.values().map(Vec::as_slice);
+        lists.chain(by_path).flatten().copied()
+    }
+
     /// The lists of the caller's groups; the smaller side is gone through, the larger one looked up in.
     fn of_groups<'a>(&'a self, groups: &'a Groups) -> impl Iterator<Item = &'a [Entry]> {
         let (known, unknown) = match groups {

@@ -69,6 +69,28 @@ proptest! {
     }
 
     #[test]
+    fn what_is_told_of_parts_of_a_route_is_so(rules in rules(), principal in principal()) {
+        let mut policy = policy(rules);
+        policy.mappings = vec![strategies::everybody()];
+        let policy = CompiledPolicy::new(policy, Revision(1), &TrustDomain::parse("td").unwrap()).unwrap();
+        let Some(principal) = principal else { return Ok(()) };
+        for reach in policy.reach(&principal, now(), None, &[]) {
+            let parts = policy.parts(&reach);
+            let both = [(&parts.open, true), (&parts.askable, false)];
+            for (part, is_open) in both.into_iter().flat_map(|(all, is_open)| all.iter().map(move |part| (part, is_open))) {
+                let facts = Facts { principal: Some(&principal), route: reach.route, method: &part.method, path: &part.path, ..facts(&policy) };
+                let verdict = naive::decide(policy.policy(), &facts);
+                match verdict {
+                    Verdict::Allow { .. } | Verdict::StepUp { .. } => prop_assert!(is_open, "{:?}", part),
+                    Verdict::Ask { .. } => prop_assert!(!is_open, "{:?}", part),
+                    Verdict::SignIn | Verdict::Deny(_) => prop_assert!(false, "{:?} {:?}", part, verdict),
+                }
+                prop_assert!(!reach.is_open());
+            }
+        }
+    }
+
+    #[test]
     fn i2_an_agent_never_may_what_its_person_may_not_and_nothing_without_a_rule_about_agents(rules in rules(), mut request in request()) {
         let is_let = is_allowed(&request.verdict(&rules));
         let people_only: Vec<Rule> = rules.iter().cloned().map(|mut rule| {

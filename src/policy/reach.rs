@@ -7,6 +7,10 @@ use crate::policy::compile::{CompiledPolicy, CompiledRoute, MapFault};
 use crate::policy::decide::{DenyReason, Facts, Grant, Verdict};
 use crate::policy::kubernetes::ImpersonationFault;
 
+mod parts;
+
+pub use parts::{Part, Parts};
+
 /// What becomes of somebody who opens a route.
 pub struct Reach<'a> {
     /// The route.
@@ -17,12 +21,27 @@ pub struct Reach<'a> {
     pub unmapped: Option<MapFault>,
     /// Why they are nobody in the cluster that it leads to.
     pub unnamed: Option<ImpersonationFault>,
+    /// How it was asked.
+    facts: Facts<'a>,
 }
 
 impl Reach<'_> {
     /// Whether it opens; signing in once more is no obstacle.
     pub fn is_open(&self) -> bool {
         self.opened_by().is_some()
+    }
+
+    /// Whether asking for other paths or methods could come to something else.
+    fn may_open_in_parts(&self) -> bool {
+        let is_refused = match &self.verdict {
+            Verdict::Ask { .. } | Verdict::Deny(DenyReason::NoRule | DenyReason::Agent) => true,
+            // A deny rule may be about this path alone.
+            Verdict::Deny(DenyReason::Rule { .. }) => true,
+            Verdict::Deny(DenyReason::Provider) => false,
+            Verdict::Allow { .. } | Verdict::StepUp { .. } | Verdict::SignIn => false,
+        };
+        let is_somebody = self.unmapped.is_none() && self.unnamed.is_none();
+        is_refused && is_somebody && !self.route.route.is_tcp()
     }
 
     /// The rule that opens it, and whether only after another sign-in.
@@ -51,13 +70,13 @@ impl Reach<'_> {
 
 impl CompiledPolicy {
     /// Every route, in the policy's order, for somebody who has these grants. An address that is not known counts against them.
-    pub fn reach(
-        &self,
-        principal: &Principal,
+    pub fn reach<'a>(
+        &'a self,
+        principal: &'a Principal,
         now: jiff::Timestamp,
         peer: Option<IpAddr>,
-        grants: &[Grant],
-    ) -> Vec<Reach<'_>> {
+        grants: &'a [Grant],
+    ) -> Vec<Reach<'a>> {
         let identity = self.mesh_identity(Some(principal));
         let routes = self.routes().iter();
         let reach = routes.map(|route| {
@@ -73,6 +92,7 @@ impl CompiledPolicy {
             };
             Reach {
                 route,
+                facts,
                 verdict: self.decide(&facts),
                 unmapped: identity.as_ref().err().cloned(),
                 unnamed: identity.as_ref().ok().and_then(|identity| {

@@ -173,7 +173,8 @@ fn when(when: &When) -> Vec<String> {
     said.0
 }
 
-fn requirement(requirement: &Requirement) -> String {
+/// Says how somebody has to have signed in.
+pub fn requirement(requirement: &Requirement) -> String {
     let mut said = Said::default();
     said.list("by a sign-in of the class", &requirement.acr);
     if let Some(age) = requirement.max_age {
@@ -183,8 +184,13 @@ fn requirement(requirement: &Requirement) -> String {
     said.or_else("in any way")
 }
 
+/// Says who approves.
+pub fn approvers(approval: &Approval) -> String {
+    or(&from(&approval.from))
+}
+
 fn approval(approval: &Approval) -> String {
-    let who = or(&from(&approval.from));
+    let who = approvers(approval);
     let at_most = humantime::format_duration(approval.at_most);
     let glass = match approval.break_glass {
         true => "; whoever breaks the glass does not wait for that",

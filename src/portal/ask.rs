@@ -75,7 +75,8 @@ impl Portal {
         let here = format!("{ASK_PATH}?{raw}");
         let visitor = self.visitor(info, headers, &here).await?;
         let askable = match self.standing(&visitor, &wanted, info, headers) {
-            Standing::Open => {
+            // A browser is sent to sign in again by itself.
+            Standing::Open | Standing::StepUp(_) => {
                 let location = standing::location(&wanted, info);
                 return Ok(web::reply::redirect(info, &location, None)?);
             }
@@ -127,7 +128,8 @@ impl Portal {
         let fields = form.open(&info.origin, visitor.cookie)?;
         let wanted = Wanted::read(&fields, &info.origin).ok_or(PortalError::Request)?;
         let askable = match self.standing(&visitor, &wanted, info, headers) {
-            Standing::Open => {
+            // A browser is sent to sign in again by itself.
+            Standing::Open | Standing::StepUp(_) => {
                 let location = standing::location(&wanted, info);
                 return Ok(web::reply::redirect(info, &location, None)?);
             }

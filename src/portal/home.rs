@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::identity::principal::{Groups, Principal};
 use crate::policy::decide::Verdict;
 use crate::policy::model::Route;
-use crate::policy::reach::Reach;
+use crate::policy::reach::{Part, Reach};
 use crate::portal::frame::Frame;
 use crate::portal::sign_ins::{self, SignedIn};
 use crate::portal::standing;
@@ -64,9 +64,17 @@ struct App {
     until: Option<Moment>,
     /// The page of the request that waits already.
     waiting: Option<String>,
-    /// By which rule it can be asked for.
+    /// By which rule it can be asked for; of parts there may be several.
     rule: String,
+    /// The parts that it is about, if it is not about the whole.
+    parts: Vec<AppPart>,
     is_found: bool,
+}
+
+/// A part of a route: its paths, and where to go if there is one to go to.
+struct AppPart {
+    pattern: String,
+    href: Option<String>,
 }
 
 struct Grant {
@@ -163,8 +171,25 @@ impl Portal {
             let app = App::of(&reach.route.route, info, search);
             if reach.is_open() {
                 open.push(app.opened_by(&reach, now));
-            } else if let Verdict::Ask { rule } = &reach.verdict {
+                continue;
+            }
+            let parts = policy.parts(&reach);
+            let whole = match &reach.verdict {
+                Verdict::Ask { rule } => Some(rule),
+                _ => None,
+            };
+            if let Some(rule) = whole {
+                let app = App::of(&reach.route.route, info, search);
                 askable.push(app.asked_by(&reach, rule, (own, info)));
+            } else if !parts.askable.is_empty() {
+                let app = App::of(&reach.route.route, info, search);
+                let to = |part: &Part| wanted(&reach, &part.path).ask_url(&info.origin);
+                askable.push(app.in_parts(&parts.askable, to));
+            }
+            if !parts.open.is_empty() {
+                let origin = info.origin.at_host(reach.route.route.host.clone());
+                let to = |part: &Part| format!("{origin}{}", part.path);
+                open.push(app.in_parts(&parts.open, to));
             }
         }
         (open, askable)
@@ -217,6 +242,7 @@ impl App {
             until: None,
             waiting: None,
             rule: String::new(),
+            parts: Vec::new(),
             is_found: search
                 .to_lowercase()
                 .split_whitespace()
@@ -237,20 +263,25 @@ impl App {
         }
     }
 
+    /// Parts of it alone; those whose path somebody wrote can be gone to.
+    fn in_parts(self, parts: &[Part], to: impl Fn(&Part) -> String) -> Self {
+        let part = |part: &Part| AppPart {
+            pattern: part.pattern.clone(),
+            href: part.is_written.then(|| to(part)),
+        };
+        Self {
+            parts: parts.iter().map(part).collect(),
+            ..self
+        }
+    }
+
     fn asked_by(
         self,
         reach: &Reach<'_>,
         rule: &str,
         (own, info): (&access::Own, &RequestInfo),
     ) -> Self {
-        let route = &reach.route.route;
-        let wanted = Wanted {
-            method: route.opened_with().to_owned(),
-            host: route.host.clone(),
-            path: route.prefix.clone(),
-            query: None,
-            agents: Vec::new(),
-        };
+        let wanted = wanted(reach, &reach.route.route.prefix);
         let mut open = own.requests.iter().filter_map(|request| match request {
             Request::Open(_) => Some(request.asked()),
             _ => None,
@@ -265,9 +296,23 @@ impl App {
     }
 }
 
+/// Opening a path of a route.
+fn wanted(reach: &Reach<'_>, path: &str) -> Wanted {
+    let route = &reach.route.route;
+    Wanted {
+        method: route.opened_with().to_owned(),
+        host: route.host.clone(),
+        path: path.to_owned(),
+        query: None,
+        agents: Vec::new(),
+    }
+}
+
 /// What lets a program in at this edge, and examples with what there is for this person.
 fn commands(edge: &Origin, apps: &[App], askable: &[App]) -> Vec<Command> {
-    let mut opened = apps.iter().filter(|app| app.command.is_none());
+    let mut opened = apps
+        .iter()
+        .filter(|app| app.command.is_none() && app.parts.is_empty());
     let commanded = |command: &str| {
         let mut lines = apps.iter().filter_map(|app| app.command.clone());
         lines.find(|line| line.starts_with(command))
@@ -294,7 +339,8 @@ fn commands(edge: &Origin, apps: &[App], askable: &[App]) -> Vec<Command> {
         (
             "Ask for access",
             askable
-                .first()
+                .iter()
+                .find(|app| app.parts.is_empty())
                 .map(|app| format!("wayleave request {} -m \"what for\"", app.name)),
         ),
     ];

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::access::{AccessId, Asked, Request};
 use crate::admin::access::standing::Standing;
+use crate::policy::words;
 use crate::portal::standing;
 use crate::portal::{Portal, PortalError, Visitor, reply};
 use crate::web::request_info::RequestInfo;
@@ -73,15 +74,14 @@ impl Portal {
         let state = match &request {
             Request::Open(_) => Said {
                 title: "Waiting for an approval",
-                said: "Somebody who decides about it has to approve. This page goes on by itself."
-                    .to_owned(),
+                said: self.who_decides(&visitor, asked),
                 refresh: Some(AGAIN),
                 link: None,
             },
             Request::Granted(asked) => {
                 let is_there = matches!(
                     self.standing(&visitor, &wanted, info, headers),
-                    Standing::Open
+                    Standing::Open | Standing::StepUp(_)
                 );
                 if is_there && standing::is_a_link(&wanted) {
                     let location = standing::location(&wanted, info);
@@ -126,6 +126,17 @@ impl Portal {
             response.headers_mut().insert(header::REFRESH, value);
         }
         Ok(response)
+    }
+
+    /// Whom they wait for, as the rule has it now.
+    fn who_decides(&self, visitor: &Visitor, asked: &Asked) -> String {
+        let policy = self.access.snapshots.current();
+        let approval = policy.may_ask(visitor.principal(), &asked.rule);
+        let who = approval.map_or_else(
+            || "Nobody can approve of it any more: the access rule has changed.".to_owned(),
+            |approval| format!("It has to be approved by {}.", words::approvers(approval)),
+        );
+        format!("{who} This page goes on by itself.")
     }
 
     /// What is said of a grant, where a browser cannot simply go on.

@@ -10,11 +10,13 @@ use http::{HeaderMap, Response, StatusCode};
 use url::{Url, form_urlencoded};
 
 use crate::address::host::Host;
+use crate::identity::principal::Requirement;
 use crate::secret::{SecretString, Token};
 use crate::session::Session;
 use crate::sign_in::pending::{Attempt, Exchange, HandBack, StepUp};
 use crate::sign_in::return_to::{safe_own_page, safe_return};
 use crate::sign_in::{SignIn, SignInError, pending_cookie, query, reply};
+use crate::web::parameters::Parameters;
 use crate::web::request_info::RequestInfo;
 use crate::web::stylesheet;
 
@@ -46,7 +48,7 @@ type Shared = (
     RawQuery,
 );
 
-/// `GET /.wayleave/sign-in`, with `to` to come back to a page of the home host: straight back with a live session, straight on with one provider, else a choice
+/// `GET /.wayleave/sign-in`, with `to` to come back to a page of the home host, and `acr_values` and `max_age` beside it to sign in again for that: straight back with a live session, straight on with one provider, else a choice
 /// of those that the route accepts.
 pub(super) async fn show(
     (State(sign_in), Extension(info), headers, RawQuery(raw)): Shared,
@@ -120,8 +122,10 @@ impl SignIn {
         headers: &HeaderMap,
         raw: Option<&str>,
     ) -> Result<Response<Body>, SignInError> {
-        if let Some(to) = query(raw)?.one("to") {
-            return self.start_attempt(info, to, headers, None).await;
+        let parameters = query(raw)?;
+        if let Some(to) = parameters.one("to") {
+            let step_up = self.asked_to_step_up(info, headers, &parameters).await?;
+            return self.start_attempt(info, to, headers, step_up).await;
         }
         let onward = Onward::of(info, raw)?;
         let attempt = match &onward.attempt {
@@ -166,6 +170,25 @@ impl SignIn {
             choices,
         };
         reply::page(info, StatusCode::OK, &page)
+    }
+
+    /// How a page of the home host wants somebody to sign in again (RFC 9470 §4): where they did before. Whoever is not signed in does so first.
+    async fn asked_to_step_up(
+        &self,
+        info: &RequestInfo,
+        headers: &HeaderMap,
+        parameters: &Parameters,
+    ) -> Result<Option<StepUp>, SignInError> {
+        let (acr_values, max_age) = (parameters.one("acr_values"), parameters.one("max_age"));
+        let require = Requirement::of_parameters(acr_values, max_age);
+        let Some(require) = require.map_err(|_| SignInError::Request)? else {
+            return Ok(None);
+        };
+        let session = self.live_session(info, headers).await?;
+        Ok(session.map(|session| StepUp {
+            provider: Arc::clone(&session.principal.provider),
+            require,
+        }))
     }
 
     /// Whether another tab has signed in as a rule asks meanwhile.

@@ -87,11 +87,28 @@ macro_rules! events_that {
     ($rest:literal) => {
         concat!(
             "SELECT seq, at, kind, actor, body, hash FROM audit_events WHERE ",
-            "(CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR actor = $4) ",
+            "(CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR actor = $4 OR actor LIKE $8 ESCAPE '\\' ",
+            "OR actor IN (SELECT theirs.actor FROM audit_events theirs WHERE theirs.body LIKE '%\"email\":\"' || theirs.actor || $9 ESCAPE '\\')) ",
             "AND at >= $5 AND at < $6 AND (CAST($7 AS TEXT) IS NULL OR body LIKE $7 ESCAPE '\\') AND ",
             $rest
         )
     };
+}
+
+/// Whoever has the operator token, whatever they say to be called.
+fn with_a_name(actor: &str) -> Option<String> {
+    (actor == "operator").then(|| "operator (%".to_owned())
+}
+
+/// Somebody by provider and subject who is called by their address: how the rest of a person reads in a body, behind that.
+fn with_an_address(actor: &str) -> Option<String> {
+    let (provider, subject) = actor.split_once('/')?;
+    let json = |text: &str| escaped(&serde_json::Value::from(text).to_string());
+    Some(format!(
+        "\",\"provider\":{},\"subject\":{}%",
+        json(provider),
+        json(subject)
+    ))
 }
 
 impl Transaction {
@@ -200,6 +217,8 @@ impl Store {
             filter.since.map_or(i64::MIN, Timestamp::micros),
             filter.until.map_or(i64::MAX, Timestamp::micros),
             contains,
+            filter.actor.as_deref().and_then(with_a_name),
+            filter.actor.as_deref().and_then(with_an_address),
         ];
         let rows: Vec<EventRow> = within(self.database.fetch(sql, args)).await?;
         Ok(rows.into_iter().map(Entry::from).collect())

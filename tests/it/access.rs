@@ -257,6 +257,8 @@ async fn a_grant_is_good_for_its_rule_only_as_long_as_that_is_for_its_holder() {
         .await;
     expect_cut(stream).await;
     assert_eq!(code().await, "denied_by_rule");
+    let denied = |line: &Value| line["reason"] == "denied_by_rule";
+    assert_eq!(house.lines(1, denied).await[0]["rule"], "shut");
     // And the rule has to be for its holder.
     let others = |text: String| {
         text.replacen(deny, "rules:\n", 1).replacen(

@@ -234,6 +234,43 @@ rules: []
     parties.leave().await;
 }
 
+#[tokio::test]
+async fn roots_that_cannot_be_read_are_said_before_and_while_the_edge_runs() {
+    let parties = Parties::gather().await;
+    let policy = "\
+routes:
+  - name: app
+    host: app.localhost
+    upstream:
+      addresses: [\"127.0.0.1:1\"]
+      tls: { server_name: app.example, ca_file: nofile.pem }
+rules: []
+";
+    fs::write(parties.stage.path("policy.yaml"), policy).unwrap();
+    let file = parties.stage.configuration_file();
+    let checked = check(&file).await;
+    checked.is_at_fault("roots nofile.pem of route app", &["nofile.pem"]);
+    let arguments = [
+        "check",
+        "--output",
+        "json",
+        "--config",
+        file.to_str().unwrap(),
+    ];
+    let mut program = Program::start_with(&arguments, &[]);
+    assert_eq!(program.ended().await.code(), Some(1));
+    let said: serde_json::Value = serde_json::from_str(&program.out()).unwrap();
+    let items = said["items"].as_array().unwrap();
+    let is_roots = |item: &&serde_json::Value| item["item"] == "roots nofile.pem of route app";
+    assert_eq!(items.iter().find(is_roots).unwrap()["outcome"], "fault");
+    assert!(items.iter().any(|item| item["outcome"] == "ok"), "{said}");
+    let mut edge = parties.serve().await;
+    edge.logs("the roots of a route cannot be used").await;
+    assert!(edge.err().contains("nofile.pem"), "{}", edge.err());
+    end(edge).await;
+    parties.leave().await;
+}
+
 /// The schema version that this release knows.
 fn newest_migration() -> u32 {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");

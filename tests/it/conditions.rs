@@ -10,9 +10,11 @@ use wayleave::clock::{Clock, SystemClock};
 use crate::edge_streams::{events, expect_cut};
 use crate::parts::browser::{Browser, navigation};
 use crate::parts::client::Page;
+use crate::parts::desk::Desk;
 use crate::parts::empty;
 use crate::parts::house::House;
 use crate::parts::program::eventually;
+use crate::parts::visitor::Visitor;
 
 /// Gives the rule `partners` more lines, and waits until that is in force.
 async fn change_partners(house: &House, more: &str) {
@@ -65,6 +67,50 @@ async fn a_rule_that_asks_for_a_stronger_sign_in_gets_it_and_the_page_asked_for(
         StatusCode::OK
     );
     assert_eq!(house.issuer.exchanges.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_is_told_how_to_sign_in_again_and_does() {
+    let house = House::start().await;
+    change_partners(&house, "require: { acr: [mfa, hwk] }").await;
+    let (desk, mut visitor) = (Desk::new(), Visitor::new());
+    let partner = house.url("access", "/.wayleave/sign-in/partner");
+    visitor.open(&partner).await;
+    let home = house.url("access", "");
+    let login = ["--edge", &home, "--profile", "corp"];
+    desk.sign_in(&mut visitor, "", &login).await.expect_done();
+
+    let again = "wayleave login --profile corp --acr mfa --acr hwk";
+    let routes = desk.run(&["routes"]).await.expect_done().out;
+    assert!(routes.contains(&format!("(first: {again})")), "{routes}");
+    let asked = desk.run(&["request", "partner", "-m", "why"]).await;
+    assert_eq!(asked.code, Some(4), "{}", asked.out);
+    assert!(
+        asked.err.contains(again) && asked.err.contains("class mfa or hwk"),
+        "{}",
+        asked.err
+    );
+    let asked = ["request", "partner", "-m", "why", "--output", "json"];
+    let fault: Value = serde_json::from_str(&desk.run(&asked).await.err).unwrap();
+    assert_eq!(
+        (&fault["error"], &fault["problem"]["code"]),
+        (&"denied".into(), &"step_up_required".into())
+    );
+    let refused = desk.run(&["curl", "partner/x", "--", "-sS"]).await;
+    assert!(refused.out.contains("step_up_required"), "{}", refused.out);
+    assert!(refused.err.contains(again), "{}", refused.err);
+
+    let exchanges = || house.issuer.exchanges.load(Ordering::SeqCst);
+    let before = exchanges();
+    let login = ["--acr", "mfa", "--acr", "hwk"];
+    desk.sign_in(&mut visitor, "", &login).await.expect_done();
+    assert_eq!(exchanges(), before + 1);
+    let open = desk.run(&["curl", "partner/x", "--", "-sS"]).await;
+    let open = open.expect_done();
+    assert_eq!((open.out.as_str(), open.err.as_str()), ("hello", ""));
+    // Who has signed in so already is only asked whether to let the program in.
+    desk.sign_in(&mut visitor, "", &login).await.expect_done();
+    assert_eq!(exchanges(), before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

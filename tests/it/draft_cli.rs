@@ -74,7 +74,7 @@ async fn a_draft_is_saved_shown_rebased_and_applied() {
         has(
             &shown.out,
             &[
-                "submitted, 0 of 0 approvals",
+                "submitted, no approval is needed",
                 "Compared with revision 1",
                 "+ rule freeze",
                 "operator (dora)",
@@ -147,7 +147,9 @@ async fn what_cannot_be_done_with_a_draft_is_said() {
         .await
         .expect_done();
     let conflict = draft(&parties, &["rebase", "2", "--json"]).await;
-    let said: Value = serde_json::from_str(&conflict.out).unwrap();
+    let said: Value = serde_json::from_str(&conflict.err).unwrap();
+    assert_eq!(said["error"], "failed");
+    let said = &said["problem"];
     assert_eq!(
         (&said["code"], &said["objects"]),
         (&json!("draft_conflicts"), &json!(["rule freeze"]))

@@ -119,6 +119,13 @@ async fn keys_rotate_while_people_work_and_are_revoked_everywhere() {
     let bodies: Vec<&str> = events.iter().filter_map(|e| e["body"].as_str()).collect();
     assert_eq!(bodies.len(), 3, "{bodies:?}");
     assert!(bodies[2].contains("operator (carol)"), "{bodies:?}");
+    let operators = ["list", "--actor", "operator", "--since", "2026-01-01"];
+    let operators = command(&parties, "audit", &operators).await.expect_done();
+    assert!(
+        operators.out.contains("operator (carol)"),
+        "{}",
+        operators.out
+    );
     command(&parties, "audit", &["verify"]).await.expect_done();
     end(second).await;
     end(edge).await;

@@ -213,6 +213,23 @@ async fn policy_is_changed_from_the_command_line_by_whoever_may() {
         );
         let audit = desk.run(&["audit", "list", "--json"]).await.expect_done();
         assert!(audit.out.contains("alice@demo.example"), "{}", audit.out);
+        // By provider and subject, too; and nobody else is.
+        for (actor, is_found) in [
+            ("demo/alice", true),
+            ("demo/alic_", false),
+            ("x/alice", false),
+        ] {
+            let by = [
+                "audit",
+                "list",
+                "--kind",
+                "policy_written",
+                "--actor",
+                actor,
+            ];
+            let found = desk.run(&by).await.expect_done().out;
+            assert_eq!(found.contains("alice@demo.example"), is_found, "{found}");
+        }
         let url = parties.at("payroll");
         let why = ["explain", "--as", "alice@demo.example", "GET", &url];
         assert!(
@@ -237,13 +254,29 @@ async fn policy_is_changed_from_the_command_line_by_whoever_may() {
         assert!(refused.err.contains("write_policy"), "{}", refused.err);
         // What they are told goes by the id that the log has.
         let mut told = named[..6].to_vec();
-        told.push("--json");
-        let problem = other.run(&told).await.json();
-        let id = problem["request_id"].as_str().unwrap();
+        told.extend(["--output", "json"]);
+        let fault: Value = serde_json::from_str(&other.run(&told).await.err).unwrap();
+        assert_eq!(fault["error"], "denied");
+        let id = fault["problem"]["request_id"].as_str().unwrap();
         eventually("the log has it", || async {
             parties.read("access.log").contains(id)
         })
         .await;
+        // An operator's token in the environment makes nobody more than they said to be.
+        let admin = format!("http://127.0.0.1:{}", parties.stage.ports.admin);
+        let token = parties.read("operator.token");
+        let other = other.with(&[
+            ("WAYLEAVE_SERVER", &admin),
+            ("WAYLEAVE_OPERATOR_TOKEN", &token),
+        ]);
+        let mut as_bob = named[..6].to_vec();
+        as_bob.extend(["--profile", "access.localhost"]);
+        let refused = other.run(&as_bob).await;
+        assert_eq!(refused.code, Some(4), "{}", refused.err);
+        let both = ["--server", &admin];
+        let wrong = other.run(&[&as_bob[..], &both].concat()).await;
+        assert_eq!(wrong.code, Some(2), "{}", wrong.err);
+        other.run(&["policy", "history"]).await.expect_done();
         end(edge).await;
         parties.leave().await;
     }
@@ -305,10 +338,12 @@ async fn access_is_asked_for_and_granted_from_the_command_line() {
         asking.logs("Asked for 30m").await;
         let list = alice.run(&["access", "list"]).await.expect_done().out;
         let id = first_id(&list, "For you to decide:");
-        alice
-            .run(&["access", "approve", &id, "--for", "10m"])
-            .await
-            .expect_done();
+        let approved = ["access", "approve", &id, "--for", "10m"];
+        let approved = alice.run(&approved).await.expect_done().out;
+        assert!(
+            approved.contains("Approved. bob@demo.example (demo), GET releases"),
+            "{approved}"
+        );
         assert_eq!(asking.ended().await.code(), Some(0), "{}", asking.err());
         assert!(
             asking.out().contains("Granted by alice@demo.example"),

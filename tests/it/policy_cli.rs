@@ -45,6 +45,13 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
             history.out
         );
 
+        let early = policy(&parties, &["rollback", "1", "-m", "x", "--yes"]).await;
+        assert!(
+            early.err.contains("there is no revision 1"),
+            "{}",
+            early.err
+        );
+
         let plan = policy(&parties, &["plan", file, "--detailed-exitcode"]).await;
         assert_eq!(plan.code, Some(6), "{}", plan.err);
         assert!(plan.out.contains("+ route dashboards"), "{}", plan.out);
@@ -114,7 +121,13 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
         );
 
         let back = ["rollback", "1", "-m", "open again", "--yes"];
-        policy(&parties, &back).await.expect_done();
+        let unasked = policy(&parties, &back[..4]).await;
+        assert_eq!(unasked.code, Some(1), "{}", unasked.err);
+        for words in ["- rule freeze", "say --yes"] {
+            assert!(unasked.err.contains(words), "{words} in {}", unasked.err);
+        }
+        let done = policy(&parties, &back).await.expect_done();
+        assert!(done.err.contains("- rule freeze"), "{}", done.err);
         let open = async || asked(&mut alice.clone()).await == StatusCode::OK;
         eventually("the rollback", open).await;
         let diff = policy(&parties, &["diff", "1", "--json"])
@@ -162,7 +175,7 @@ async fn what_cannot_be_applied_is_said_with_what_to_do() {
     assert_eq!(faulty.code, Some(1));
     let before = text.split("action: allow").next().unwrap();
     let place = format!(
-        "line {}, column 13: rules[1].action: it must be one of allow, deny",
+        "{file}:{}:13: rules[1].action: it must be one of allow, deny",
         before.matches('\n').count() + 1
     );
     assert!(faulty.err.contains(&place), "{place}: {}", faulty.err);
@@ -190,7 +203,22 @@ async fn what_cannot_be_applied_is_said_with_what_to_do() {
     // Nobody sits at this terminal.
     let unasked = policy(&parties, &["apply", file, "-m", "unasked"]).await;
     assert_eq!(unasked.code, Some(1));
-    assert!(unasked.err.contains("say --yes"), "{}", unasked.err);
+    for words in ["say --yes", "~ rule"] {
+        assert!(unasked.err.contains(words), "{words} in {}", unasked.err);
+    }
+    let unasked = ["apply", file, "-m", "unasked", "--output", "json"];
+    let unasked = policy(&parties, &unasked).await;
+    let fault: Value = serde_json::from_str(&unasked.err).unwrap();
+    assert_eq!(
+        (&fault["error"], &fault["message"]),
+        (&json!("failed"), &json!("nobody can be asked here"))
+    );
+    // The present revision again is no change, and nobody is asked.
+    let same = policy(&parties, &["rollback", "1", "-m", "x"]).await;
+    assert_eq!(
+        same.expect_done().out,
+        "Nothing to change: this is revision 1.\n"
+    );
     for (arguments, words) in [
         (&["show", "9"][..], "there is no revision 9"),
         (
@@ -222,6 +250,23 @@ async fn an_edge_that_follows_a_file_is_changed_by_that_file_alone() {
     let other = parties.stage.path("other.yaml");
     std::fs::write(&other, "{}").unwrap();
     let other = other.to_str().unwrap();
+    let text = parties.read("policy.yaml");
+    std::fs::write(
+        parties.stage.path("policy.yaml"),
+        format!("{text}\n# Another word.\n"),
+    )
+    .unwrap();
+    let second = async || {
+        policy(&parties, &["history"])
+            .await
+            .out
+            .contains("revision 2")
+    };
+    eventually("the file is read again", second).await;
+    let diff = policy(&parties, &["diff", "1", "2"]).await.expect_done();
+    assert_eq!(diff.out, "Only comments or layout differ.\n");
+    let shown = policy(&parties, &["show", "2"]).await.expect_done();
+    assert!(shown.out.ends_with(&diff.out), "{}", shown.out);
     let plan = policy(&parties, &["plan", other]).await.expect_done();
     assert!(
         plan.out.contains("- rule") && plan.out.contains("follows"),
@@ -233,7 +278,7 @@ async fn an_edge_that_follows_a_file_is_changed_by_that_file_alone() {
         &["rollback", "1", "-m", "x", "--yes"],
     ] {
         let refused = policy(&parties, arguments).await;
-        assert_eq!(refused.code, Some(1));
+        assert_eq!(refused.code, Some(1), "{}", refused.out);
         assert!(refused.err.contains("change that file"), "{}", refused.err);
     }
     end(edge).await;

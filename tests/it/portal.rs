@@ -96,6 +96,38 @@ async fn what_is_shown_is_what_the_policy_in_force_decides_for_whoever_looks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_route_that_opens_in_parts_the_parts_are_shown() {
+    let house = House::start().await;
+    let mut carol = signed_in(&house, "carol").await;
+    let page = home(&house, &mut carol).await.page.text();
+    assert!(!page.contains("parts of it"), "{page}");
+    let rules = "  - name: public\n    action: allow";
+    let parts = "  - { name: reports, action: allow, from: [{ signed_in: true }], to: [{ routes: [admin], paths: [\"/reports/*\", \"/d/{*}\"] }] }
+  - { name: secrets, action: allow, from: [{ signed_in: true }], to: [{ routes: [admin], paths: [/secret] }], require: { approval: { from: [{ groups: [staff] }], at_most: 1h } } }\n";
+    house
+        .put_in_force(|text| text.replacen(rules, &format!("{parts}{rules}"), 1))
+        .await;
+    let shown = async || home(&house, &mut carol.clone()).await.page.text();
+    eventually("the parts are shown", async || {
+        shown().await.contains("parts of it")
+    })
+    .await;
+    let page = shown().await;
+    let admin = house.url("admin", "");
+    for part in [
+        format!("<a href=\"{admin}/reports/\"><code>/reports/*</code>"),
+        "<code>/d/{*}</code>".to_owned(),
+        "<span class=\"hidden\">Ask for </span><code>/secret</code>".to_owned(),
+    ] {
+        assert!(page.contains(&part), "no {part}: {page}");
+    }
+    // What is shown is so.
+    let report = carol.clone().go(&format!("{admin}/reports/")).await;
+    assert_eq!(report.page.status, StatusCode::OK);
+    assert!(!leads_to(&page, "admin"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_search_is_a_form_and_repeats_nothing_unescaped() {
     let house = House::start().await;
     let mut alice = signed_in(&house, "alice").await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::address::host::Host;
 use crate::admin::access::Access;
-use crate::identity::principal::Principal;
+use crate::identity::principal::{Principal, Requirement};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Verdict};
 use crate::policy::model::Approval;
@@ -14,12 +14,23 @@ use crate::policy::when::RequestHeaders;
 /// What there is to do about a place.
 #[derive(Debug)]
 pub enum Standing {
-    /// They may open it, or need only sign in for it.
+    /// They may open it.
     Open,
+    /// They may once they have signed in again.
+    StepUp(Unmet),
     /// They may ask for it.
     Ask(Askable),
     /// Nothing.
     Closed,
+}
+
+/// Another sign-in that is all that is missing.
+#[derive(Debug)]
+pub struct Unmet {
+    /// The rule that asks for it.
+    pub rule: Arc<str>,
+    /// How they have to sign in.
+    pub require: Requirement,
 }
 
 /// What may be asked for.
@@ -73,7 +84,8 @@ impl Access {
             grants: grants.of(principal),
         };
         match policy.decide(&facts) {
-            Verdict::Allow { .. } | Verdict::StepUp { .. } => Standing::Open,
+            Verdict::Allow { .. } => Standing::Open,
+            Verdict::StepUp { rule, require } => Standing::StepUp(Unmet { rule, require }),
             Verdict::Ask { rule } => match policy.may_ask(principal, &rule) {
                 Some(approval) => Standing::Ask(Askable {
                     approval: approval.clone(),

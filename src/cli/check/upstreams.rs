@@ -9,14 +9,15 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::report::Report;
+use super::with_cause;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::checked::SvidConfig;
 use crate::identity::spiffe_id::MeshIdentity;
 use crate::mesh::authority::Authority;
 use crate::mesh::svid::Svid;
-use crate::mesh::tls::{HandshakeFault, Handshaker};
-use crate::policy::model::{Policy, Transport, Upstream, UpstreamAddress};
+use crate::mesh::tls::{HandshakeFault, Handshaker, check_roots};
+use crate::policy::model::{Policy, Route, Transport, Upstream, UpstreamAddress};
 
 /// How long an upstream may take to accept a connection, and then to prove itself.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -55,6 +56,7 @@ impl<'a> Caller<'a> {
     pub(super) async fn try_all(&self, policy: &Policy, report: &mut Report) {
         let mut tried = HashSet::new();
         for route in &policy.routes {
+            try_roots(route, report);
             for address in &route.upstream.addresses {
                 if tried.insert((address, &route.upstream.transport, route.upstream.protocol)) {
                     let (host, port) = (&address.host, address.port);
@@ -96,6 +98,19 @@ impl<'a> Caller<'a> {
             (Transport::Mtls { .. }, Some(id)) => format!("it is {id}"),
             _ => "it proves its name".to_owned(),
         })
+    }
+}
+
+/// The file of a route's roots, whether or not its upstream answers.
+fn try_roots(route: &Route, report: &mut Report) {
+    if let Transport::Tls {
+        ca_file: Some(file),
+        ..
+    } = &route.upstream.transport
+    {
+        let item = format!("roots {file} of route {}", route.name);
+        let read = check_roots(file).map_err(|error| with_cause(&error));
+        report.item(&item, read.map(|()| String::new()));
     }
 }
 

@@ -29,7 +29,8 @@ pub(super) async fn let_in(
         .append_pair("code_challenge", &challenge)
         .append_pair("code_challenge_method", "S256")
         .append_pair("state", state.expose())
-        .append_pair("dpop_jkt", &key.thumbprint());
+        .append_pair("dpop_jkt", &key.thumbprint())
+        .extend_pairs(arguments.required().parameters());
     show(url.as_str(), arguments.no_browser);
     let code = loopback.answer(&state, &home.issuer()).await?;
     let fields = [

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::client::complain;
 use crate::cli::person::Output;
@@ -13,6 +13,8 @@ pub(in crate::cli) struct Fault {
     kind: Kind,
     message: String,
     next: Option<String>,
+    /// What the edge said, if it was the edge.
+    problem: Option<Value>,
 }
 
 /// What kind of fault it is; each has an exit code of its own.
@@ -65,6 +67,7 @@ impl Fault {
             kind,
             message: message.into(),
             next: None,
+            problem: None,
         }
     }
 
@@ -94,6 +97,12 @@ impl Fault {
         self
     }
 
+    /// The same, with what the edge said, for programs.
+    pub(in crate::cli) fn of_problem(mut self, problem: Value) -> Self {
+        self.problem = Some(problem);
+        self
+    }
+
     /// Whether waiting may help.
     pub(in crate::cli) fn is_passing(&self) -> bool {
         self.kind == Kind::Unreachable
@@ -108,8 +117,11 @@ impl Fault {
     pub(in crate::cli) fn tell(self, output: Output) -> ExitCode {
         match (output, &self.next) {
             (Output::Json, next) => {
-                let said =
+                let mut said =
                     json!({ "error": self.kind.code(), "message": self.message, "next": next });
+                if let Some(problem) = self.problem {
+                    said["problem"] = problem;
+                }
                 anstream::eprintln!("{said}");
             }
             (Output::Text, Some(next)) => complain(&format!("{}\n  {next}", self.message)),

@@ -394,6 +394,9 @@ fn route_of(named: &str, answer: &Value, token: &Kept) -> Route {
         protocol: said("protocol"),
         reason: None,
         why_not: None,
+        step_up: None,
+        open_in_parts: Vec::new(),
+        ask_in_parts: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::login;
 use crate::cli::person::fault::Fault;
 use crate::cli::person::profile::{Folders, write_private};
 use crate::clock::{Clock, SystemClock};
@@ -53,6 +54,30 @@ pub(in crate::cli) struct Route {
     pub(in crate::cli) reason: Option<String>,
     #[serde(default)]
     pub(in crate::cli) why_not: Option<String>,
+    /// It opens only after another sign-in.
+    #[serde(default)]
+    pub(in crate::cli) step_up: Option<AskedSignIn>,
+    /// Paths that open, where the whole does not.
+    #[serde(default)]
+    pub(in crate::cli) open_in_parts: Vec<String>,
+    /// Paths that can be asked for, where the whole is not open.
+    #[serde(default)]
+    pub(in crate::cli) ask_in_parts: Vec<String>,
+}
+
+/// How somebody has to sign in again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cli) struct AskedSignIn {
+    pub(in crate::cli) acr_values: Option<Vec<String>>,
+    pub(in crate::cli) max_age: Option<u64>,
+}
+
+impl AskedSignIn {
+    /// The command for it.
+    pub(in crate::cli) fn command(&self, profile: &str) -> String {
+        let classes = self.acr_values.iter().flatten().map(String::as_str);
+        login::again(profile, classes, self.max_age)
+    }
 }
 
 impl Route {
@@ -90,6 +115,9 @@ impl Route {
             protocol: None,
             reason: None,
             why_not: None,
+            step_up: None,
+            open_in_parts: Vec::new(),
+            ask_in_parts: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::audit::moment;
 use crate::cli::client::ClientError;
-use crate::cli::policy::{Command, Outcome, read, show, show_draft};
+use crate::cli::policy::{Command, Outcome, in_file, lately, read, show, show_draft};
 use crate::cli::refusal::DRAFT_NEEDS_APPROVALS;
 
 #[derive(Debug, Subcommand)]
@@ -140,7 +140,8 @@ impl Command {
                     "parent": parent,
                     "author": who.author,
                 });
-                let said = self.client.post("policy/drafts", &body).await?;
+                let said = self.client.post("policy/drafts", &body).await;
+                let said = said.map_err(|error| in_file(error, file))?;
                 self.print(&said, show_draft::told)
             }
             DraftCommand::List { all, limit } => {
@@ -210,8 +211,7 @@ impl Command {
         if version.is_some() {
             return Ok(version);
         }
-        let last = moment("14d").unwrap_or_default();
-        let said = self.shown(draft, &last).await?;
+        let said = self.shown(draft, &lately()).await?;
         let is_agreed = self.agreed(&show_draft::all(&said), yes, true)?;
         let version = said["draft"]["version"].as_i64();
         Ok(version.filter(|_| is_agreed))

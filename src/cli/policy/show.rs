@@ -1,5 +1,6 @@
 //! What the edge says of revisions, as text for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
@@ -42,11 +43,31 @@ pub(super) fn revision(said: &Value) -> String {
         Some(parent) => format!("made from revision {parent}"),
         None => "the first".to_owned(),
     };
-    format!(
-        "{}\n{parent}\n\n{}",
-        one_line(record),
-        changes(list(said, "changes"))
-    )
+    let changes = match (list(said, "changes"), record["parent"].as_i64()) {
+        // A revision is made of another text or not at all.
+        ([], Some(_)) => REWORDED.to_owned(),
+        (list, _) => changes(list),
+    };
+    let approvals: String = list(said, "approvals")
+        .iter()
+        .filter(|approval| approval["counts"] == true)
+        .map(approval)
+        .collect();
+    format!("{}\n{parent}\n{approvals}\n{changes}", one_line(record))
+}
+
+/// An approval in a line.
+pub(super) fn approval(approval: &Value) -> String {
+    let (by, at) = (text(approval, "by"), short(text(approval, "at")));
+    let message = text(approval, "message");
+    format!("{ADDED}approved{ADDED:#} by {by}, {at}: {message}\n")
+}
+
+/// Where the texts differ and the policies do not.
+const REWORDED: &str = "Only comments or layout differ.\n";
+
+pub(super) fn reworded(_said: &Value) -> String {
+    REWORDED.to_owned()
 }
 
 pub(super) fn diff(said: &Value) -> String {
@@ -125,10 +146,45 @@ pub(super) fn replayed(said: &Value) -> String {
             times(count)
         );
     }
-    if let Some(more) = said["more"].as_u64().filter(|more| *more > 0) {
+    let more = said["more"].as_u64().filter(|more| *more > 0);
+    if let Some(more) = more {
         let _fits = writeln!(lines, "  and {more} more");
     }
+    let _fits = writeln!(lines, "{}", affected(effects, more.is_some()));
     lines
+}
+
+/// How many people it is about.
+fn affected(effects: &[Value], is_cut: bool) -> String {
+    let told = [
+        ("loses", "would lose something"),
+        ("signs_in_again", "would sign in again"),
+        ("needs_approval", "would need an approval"),
+        ("gains", "would gain something"),
+        ("other_mesh_identity", "would go as somebody else"),
+    ];
+    let mut said = Vec::new();
+    for (change, would) in told {
+        let of_change = effects.iter().filter(|effect| effect["change"] == change);
+        let who: BTreeSet<Option<&str>> = of_change.map(|one| one["person"].as_str()).collect();
+        let people = who.iter().flatten().count();
+        let strangers = who.contains(&None);
+        let counted = match (people, strangers) {
+            (0, false) => continue,
+            (0, true) => "whoever is not signed in".to_owned(),
+            (1, false) => "1 person".to_owned(),
+            (1, true) => "1 person and whoever is not signed in".to_owned(),
+            (many, false) => format!("{many} people"),
+            (many, true) => format!("{many} people and whoever is not signed in"),
+        };
+        said.push(format!("{counted} {would}"));
+    }
+    let listed = if is_cut {
+        "Among those listed "
+    } else {
+        "In all "
+    };
+    format!("{listed}{}.", said.join("; "))
 }
 
 fn times(count: &Value) -> String {
@@ -217,6 +273,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_replay_ends_with_how_many_people_it_is_about() {
+        let effect = |change: &str, person: Option<&str>| {
+            json!({
+                "change": change, "person": person, "method": "GET", "host": "a.example", "path": "/", "count": 1,
+                "last_at": "2027-01-31T18:00:00Z",
+            })
+        };
+        let effects = [
+            effect("loses", Some("alice")),
+            effect("loses", Some("alice")),
+            effect("loses", Some("bob")),
+            effect("gains", None),
+        ];
+        let mut said = json!({ "since": "2027-01-31T18:00:00Z", "requests": 4, "effects": effects, "more": 0 });
+        let all = "In all 2 people would lose something; whoever is not signed in would gain something.\n";
+        assert!(replayed(&said).ends_with(all), "{}", replayed(&said));
+        said["more"] = 3.into();
+        assert!(replayed(&said).contains("and 3 more\nAmong those listed 2 people"));
+    }
 
     #[test]
     fn a_rule_that_is_enforced_from_now_on_says_so() {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::cli::policy::show::{
-    ADDED, CHANGED, REMOVED, changes, list as items, plan, short, text as word,
+    self, CHANGED, REMOVED, changes, list as items, plan, short, text as word,
 };
 use crate::cli::refusal::fault_line;
 
@@ -47,15 +47,16 @@ pub(super) fn all(said: &Value) -> String {
     let draft = &said["draft"];
     let mut told = format!("{}\n", one_line(draft, &said["needed"]));
     for approval in items(said, "approvals") {
+        if approval["counts"] == true {
+            told.push_str(&show::approval(approval));
+            continue;
+        }
         let (by, at) = (word(approval, "by"), short(word(approval, "at")));
         let message = word(approval, "message");
-        let _fits = match approval["counts"].as_bool() {
-            Some(true) => writeln!(told, "{ADDED}approved{ADDED:#} by {by}, {at}: {message}"),
-            _ => writeln!(
-                told,
-                "{REMOVED}approved, but may not review any more{REMOVED:#}: {by}, {at}: {message}"
-            ),
-        };
+        let _fits = writeln!(
+            told,
+            "{REMOVED}approved, but may not review any more{REMOVED:#}: {by}, {at}: {message}"
+        );
     }
     told.push('\n');
     told.push_str(&effect(said));
@@ -77,7 +78,7 @@ fn effect(said: &Value) -> String {
     if !faults.is_empty() {
         let mut told = format!("{REMOVED}It cannot be applied any more:{REMOVED:#}\n");
         for fault in faults {
-            let _fits = writeln!(told, "  {}", fault_line(fault));
+            let _fits = writeln!(told, "  {}", fault_line(fault, None));
         }
         return told;
     }
@@ -115,7 +116,19 @@ fn one_line(draft: &Value, needed: &Value) -> String {
     let (number, version) = (&draft["draft"], &draft["version"]);
     let state = match (word(draft, "state"), draft["revision"].as_i64()) {
         ("applied", Some(revision)) => format!("applied as revision {revision}"),
-        ("submitted", _) => format!("submitted, {} of {needed} approvals", draft["approvals"]),
+        ("submitted", _) => match (draft["approvals"].as_u64(), needed.as_u64()) {
+            (None | Some(0), None | Some(0)) => "submitted, no approval is needed".to_owned(),
+            (Some(1), None | Some(0)) => "submitted, 1 approval and none is needed".to_owned(),
+            (Some(have), None | Some(0)) => {
+                format!("submitted, {have} approvals and none is needed")
+            }
+            (have, Some(needed)) => {
+                format!(
+                    "submitted, {} of {needed} approvals",
+                    have.unwrap_or_default()
+                )
+            }
+        },
         (state, _) => state.to_owned(),
     };
     let at = short(word(draft, "changed_at"));

@@ -268,10 +268,7 @@ pub(super) fn beyond(rule: &Rule) -> Option<String> {
         when.is_some_and(by_header),
         "header conditions that agree with the edge's",
     );
-    add(
-        rule.require.is_some(),
-        "knowledge of how somebody signed in",
-    );
-    add(rule.approval.is_some(), "knowledge of who was granted what");
+    add(rule.require.is_some(), "how somebody signed in");
+    add(rule.approval.is_some(), "who was granted what");
     (!asked.is_empty()).then(|| asked.join(", "))
 }

@@ -411,6 +411,18 @@ pub(crate) fn compile(rules: Vec<Rule>) -> CompiledPolicy {
     .unwrap()
 }
 
+/// A mapping for everybody who is signed in.
+pub(crate) fn everybody() -> Mapping {
+    Mapping {
+        name: "everybody".into(),
+        from: vec![Source {
+            signed_in: true,
+            ..Source::default()
+        }],
+        spiffe_id: "spiffe://{trust_domain}/ns/people/sa/{user}".to_owned(),
+    }
+}
+
 /// A Tuesday.
 pub(crate) fn now() -> jiff::Timestamp {
     "2026-11-24T12:00:00Z".parse().unwrap()

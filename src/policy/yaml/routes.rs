@@ -299,6 +299,17 @@ mod tests {
     use crate::policy::model::Transport;
     use crate::policy::yaml::{SCHEMA, parse};
 
+    /// Editors show it.
+    fn every_property_is_described(schema: &serde_json::Value) {
+        let members = schema.as_object().into_iter().flatten();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(property["description"].is_string(), "{name} in {schema}");
+        }
+        members.for_each(|(_, value)| every_property_is_described(value));
+        let items = schema.as_array().into_iter().flatten();
+        items.for_each(every_property_is_described);
+    }
+
     const TLS: &str = "tls: { server_name: k.svc, ca_file: /ca.pem }";
 
     fn with(upstream: &str, kubernetes: &str) -> String {
@@ -339,6 +350,7 @@ mod tests {
         assert_eq!(from_json(to_json(&mesh)).unwrap(), mesh);
 
         let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+        every_property_is_described(&schema);
         let published = &schema["$defs"]["route"]["properties"]["kubernetes"];
         assert_eq!(published["additionalProperties"], false);
         let published = published["properties"].as_object().unwrap();
