@@ -140,19 +140,14 @@ async fn c6_certificates_of_clients_are_asked_for_where_configured_and_proven_wi
         let (asking, silent) = (load(true), load(false));
         let with = Arc::new(client(&roots, of_client(), version));
         let without = Arc::new(client(&roots, None, version));
+        // One after the other, so that whatever the first has left is what the second would resume.
         for _ in 0..2 {
             let (presented, kind) = presents(&asking, &with).await;
             assert_eq!(&presented.unwrap()[..], read_chain(&own.chain).unwrap());
-            assert!(
-                matches!(
-                    kind,
-                    HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest
-                ),
-                "{kind:?}"
-            );
-            assert!(presents(&asking, &without).await.0.is_none());
-            assert!(presents(&silent, &with).await.0.is_none());
+            assert!(kind != HandshakeKind::Resumed, "{kind:?}");
         }
+        assert!(presents(&asking, &without).await.0.is_none());
+        assert!(presents(&silent, &with).await.0.is_none());
         // Elsewhere sessions are resumed.
         let (_, kind) = presents(&silent, &without).await;
         let (_, again) = presents(&silent, &without).await;
