@@ -419,7 +419,7 @@ fn sign_in_again(
     require: &Requirement,
 ) -> Result<Response<Body>, OAuthFault> {
     let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("to", page)
+        .append_pair("then", page)
         .extend_pairs(require.parameters())
         .finish();
     let location = format!("/.wayleave/sign-in?{query}");

@@ -48,7 +48,7 @@ type Shared = (
     RawQuery,
 );
 
-/// `GET /.wayleave/sign-in`, with `to` to come back to a page of the home host, and `acr_values` and `max_age` beside it to sign in again for that: straight back with a live session, straight on with one provider, else a choice
+/// `GET /.wayleave/sign-in`, with `to` or `then` to come back to a page of the home host, and with `acr_values` and `max_age` to sign in again: straight back with a live session, straight on with one provider, else a choice
 /// of those that the route accepts.
 pub(super) async fn show(
     (State(sign_in), Extension(info), headers, RawQuery(raw)): Shared,
@@ -124,10 +124,15 @@ impl SignIn {
     ) -> Result<Response<Body>, SignInError> {
         let parameters = query(raw)?;
         if let Some(to) = parameters.one("to") {
-            let step_up = self.asked_to_step_up(info, headers, &parameters).await?;
-            return self.start_attempt(info, to, headers, step_up).await;
+            return self.start_attempt(info, to, headers, None).await;
         }
         let onward = Onward::of(info, raw)?;
+        if let Some(step_up) = self.asked_to_step_up(info, headers, &parameters).await? {
+            let require = Some(step_up.require);
+            return self
+                .send_to_provider(info, headers, (&step_up.provider, require), &onward)
+                .await;
+        }
         let attempt = match &onward.attempt {
             Some(id) => match self.peek::<Attempt>(id).await? {
                 Some(attempt) => Some(attempt),
@@ -172,7 +177,8 @@ impl SignIn {
         reply::page(info, StatusCode::OK, &page)
     }
 
-    /// How a page of the home host wants somebody to sign in again (RFC 9470 §4): where they did before. Whoever is not signed in does so first.
+    /// How a page of the home host wants somebody to sign in again (RFC 9470 §4), if they have not by now: where they did before. Whoever is not signed in does
+    /// so first.
     async fn asked_to_step_up(
         &self,
         info: &RequestInfo,
@@ -185,10 +191,12 @@ impl SignIn {
             return Ok(None);
         };
         let session = self.live_session(info, headers).await?;
-        Ok(session.map(|session| StepUp {
-            provider: Arc::clone(&session.principal.provider),
-            require,
-        }))
+        let step_up = session.map(|session| {
+            let provider = Arc::clone(&session.principal.provider);
+            let step_up = StepUp { provider, require };
+            (!self.is_met(&step_up, &session)).then_some(step_up)
+        });
+        Ok(step_up.flatten())
     }
 
     /// Whether another tab has signed in as a rule asks meanwhile.
@@ -219,9 +227,6 @@ impl SignIn {
         provider: &str,
         onward: &Onward,
     ) -> Result<Response<Body>, SignInError> {
-        if !self.providers.is_known(provider) {
-            return Err(SignInError::NotFound);
-        }
         let begun = match &onward.attempt {
             Some(id) => self.peek::<Attempt>(id).await?,
             None => None,
@@ -229,6 +234,20 @@ impl SignIn {
         let require = begun
             .and_then(|attempt| attempt.step_up)
             .map(|step_up| step_up.require);
+        self.send_to_provider(info, headers, (provider, require), onward)
+            .await
+    }
+
+    async fn send_to_provider(
+        &self,
+        info: &RequestInfo,
+        headers: &HeaderMap,
+        (provider, require): (&str, Option<Requirement>),
+        onward: &Onward,
+    ) -> Result<Response<Body>, SignInError> {
+        if !self.providers.is_known(provider) {
+            return Err(SignInError::NotFound);
+        }
         let (state, binding) = (Token::generate(), Token::generate());
         let redirect_uri = Url::parse(&format!("{}/.wayleave/callback/{provider}", info.origin))
             .map_err(|_| SignInError::State)?;

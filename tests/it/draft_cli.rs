@@ -192,6 +192,9 @@ async fn k8_an_edge_that_asks_for_approvals_is_changed_by_drafts_or_an_emergency
     edge.logs("EMERGENCY").await;
     let history = policy(&parties, &["history"]).await.expect_done();
     has(&history.out, &["by operator: EMERGENCY: the first"]);
+    // Another revision, so that there is one to go back to.
+    std::fs::write(&document, parties.read("policy.yaml") + "# More.\n").unwrap();
+    policy(&parties, &emergency).await.expect_done();
     let back = ["rollback", "1", "-m", "x", "--yes"];
     let back = policy(&parties, &back).await;
     has(&back.err, &["the approval of one person"]);
@@ -208,7 +211,7 @@ async fn k8_an_edge_that_asks_for_approvals_is_changed_by_drafts_or_an_emergency
     has(&refused.err, &["the approval of 2 people"]);
     let events = ["list", "--kind", "policy_emergency", "--json"];
     let events = command(&parties, "audit", &events).await.expect_done();
-    assert_eq!(events.json()["events"].as_array().unwrap().len(), 1);
+    assert_eq!(events.json()["events"].as_array().unwrap().len(), 2);
     end(edge).await;
 
     // Whoever writes the file would need nobody.

@@ -64,8 +64,9 @@ async fn keys_rotate_while_people_work_and_are_revoked_everywhere() {
     let both = async || published(&there).await.len() == 2;
     eventually("the other edge publishes it too", both).await;
     let again = keys(&["rotate", "--yes", "--json"]).await;
+    let fault: Value = serde_json::from_str(&again.err).unwrap();
     assert_eq!(
-        (again.code, &again.json()["code"]),
+        (again.code, &fault["problem"]["code"]),
         (Some(1), &"rotation_under_way".into())
     );
 

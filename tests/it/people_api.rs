@@ -213,23 +213,7 @@ async fn policy_is_changed_from_the_command_line_by_whoever_may() {
         );
         let audit = desk.run(&["audit", "list", "--json"]).await.expect_done();
         assert!(audit.out.contains("alice@demo.example"), "{}", audit.out);
-        // By provider and subject, too; and nobody else is.
-        for (actor, is_found) in [
-            ("demo/alice", true),
-            ("demo/alic_", false),
-            ("x/alice", false),
-        ] {
-            let by = [
-                "audit",
-                "list",
-                "--kind",
-                "policy_written",
-                "--actor",
-                actor,
-            ];
-            let found = desk.run(&by).await.expect_done().out;
-            assert_eq!(found.contains("alice@demo.example"), is_found, "{found}");
-        }
+        found_by_provider_and_subject(&desk).await;
         let url = parties.at("payroll");
         let why = ["explain", "--as", "alice@demo.example", "GET", &url];
         assert!(
@@ -262,24 +246,47 @@ async fn policy_is_changed_from_the_command_line_by_whoever_may() {
             parties.read("access.log").contains(id)
         })
         .await;
-        // An operator's token in the environment makes nobody more than they said to be.
-        let admin = format!("http://127.0.0.1:{}", parties.stage.ports.admin);
-        let token = parties.read("operator.token");
-        let other = other.with(&[
-            ("WAYLEAVE_SERVER", &admin),
-            ("WAYLEAVE_OPERATOR_TOKEN", &token),
-        ]);
-        let mut as_bob = named[..6].to_vec();
-        as_bob.extend(["--profile", "access.localhost"]);
-        let refused = other.run(&as_bob).await;
-        assert_eq!(refused.code, Some(4), "{}", refused.err);
-        let both = ["--server", &admin];
-        let wrong = other.run(&[&as_bob[..], &both].concat()).await;
-        assert_eq!(wrong.code, Some(2), "{}", wrong.err);
-        other.run(&["policy", "history"]).await.expect_done();
+        no_operator_by_the_environment(&parties, other, &named[..6]).await;
         end(edge).await;
         parties.leave().await;
     }
+}
+
+/// Whoever has an address is found by provider and subject in the audit log, and nobody else is.
+async fn found_by_provider_and_subject(desk: &Desk) {
+    for (actor, is_found) in [
+        ("demo/alice", true),
+        ("demo/alic_", false),
+        ("x/alice", false),
+    ] {
+        let by = [
+            "audit",
+            "list",
+            "--kind",
+            "policy_written",
+            "--actor",
+            actor,
+        ];
+        let found = desk.run(&by).await.expect_done().out;
+        assert_eq!(found.contains("alice@demo.example"), is_found, "{found}");
+    }
+}
+
+/// An operator's token in the environment makes nobody more than the profile that they name.
+async fn no_operator_by_the_environment(parties: &Parties, bob: Desk, apply: &[&str]) {
+    let admin = format!("http://127.0.0.1:{}", parties.stage.ports.admin);
+    let token = parties.read("operator.token");
+    let bob = bob.with(&[
+        ("WAYLEAVE_SERVER", &admin),
+        ("WAYLEAVE_OPERATOR_TOKEN", &token),
+    ]);
+    let as_bob = [apply, &["--profile", "access.localhost"]].concat();
+    let refused = bob.run(&as_bob).await;
+    assert_eq!(refused.code, Some(4), "{}", refused.err);
+    let both = [&as_bob[..], &["--server", &admin]].concat();
+    let wrong = bob.run(&both).await;
+    assert_eq!(wrong.code, Some(2), "{}", wrong.err);
+    bob.run(&["policy", "history"]).await.expect_done();
 }
 
 /// Parties whose edge follows no file.

@@ -38,20 +38,7 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
         let (parties, document) = without_a_file(parties).await;
         let file = document.to_str().unwrap();
         let edge = parties.serve().await;
-        let history = policy(&parties, &["history"]).await.expect_done();
-        assert!(
-            history.out.contains("There is no revision yet"),
-            "{}",
-            history.out
-        );
-
-        let early = policy(&parties, &["rollback", "1", "-m", "x", "--yes"]).await;
-        assert!(
-            early.err.contains("there is no revision 1"),
-            "{}",
-            early.err
-        );
-
+        nothing_yet(&parties).await;
         let plan = policy(&parties, &["plan", file, "--detailed-exitcode"]).await;
         assert_eq!(plan.code, Some(6), "{}", plan.err);
         assert!(plan.out.contains("+ route dashboards"), "{}", plan.out);
@@ -120,14 +107,7 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
             text
         );
 
-        let back = ["rollback", "1", "-m", "open again", "--yes"];
-        let unasked = policy(&parties, &back[..4]).await;
-        assert_eq!(unasked.code, Some(1), "{}", unasked.err);
-        for words in ["- rule freeze", "say --yes"] {
-            assert!(unasked.err.contains(words), "{words} in {}", unasked.err);
-        }
-        let done = policy(&parties, &back).await.expect_done();
-        assert!(done.err.contains("- rule freeze"), "{}", done.err);
+        opened_again(&parties).await;
         let open = async || asked(&mut alice.clone()).await == StatusCode::OK;
         eventually("the rollback", open).await;
         let diff = policy(&parties, &["diff", "1", "--json"])
@@ -151,6 +131,34 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
         end(edge).await;
         parties.leave().await;
     }
+}
+
+/// There is no revision, and none to go back to.
+async fn nothing_yet(parties: &Parties) {
+    let history = policy(parties, &["history"]).await.expect_done();
+    assert!(
+        history.out.contains("There is no revision yet"),
+        "{}",
+        history.out
+    );
+    let early = policy(parties, &["rollback", "1", "-m", "x", "--yes"]).await;
+    assert!(
+        early.err.contains("there is no revision 1"),
+        "{}",
+        early.err
+    );
+}
+
+/// Goes back to before the freeze, which is shown first, and asked about unless that was agreed to.
+async fn opened_again(parties: &Parties) {
+    let back = ["rollback", "1", "-m", "open again", "--yes"];
+    let unasked = policy(parties, &back[..4]).await;
+    assert_eq!(unasked.code, Some(1), "{}", unasked.err);
+    for words in ["- rule freeze", "say --yes"] {
+        assert!(unasked.err.contains(words), "{words} in {}", unasked.err);
+    }
+    let done = policy(parties, &back).await.expect_done();
+    assert!(done.err.contains("- rule freeze"), "{}", done.err);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
