@@ -65,6 +65,7 @@ mod tests {
     use axum::body::Body;
     use axum::middleware::from_fn;
     use axum::routing::get;
+    use futures_util::future::join_all;
     use tower::ServiceExt;
 
     use super::*;
@@ -122,22 +123,21 @@ mod tests {
                 Err(_) => StatusCode::REQUEST_TIMEOUT,
             }
         });
-        let many: Vec<_> = (0..5)
-            .map(|_| tokio::spawn(answer(greedy.clone())))
-            .collect();
-        for _ in 0..OF_ONE {
-            begun.recv().await.unwrap();
-        }
-        let mut others = (0..).map(|number| format!("modest {number}"));
-        let modest = others.find(|who| queue_of(who) != queue_of("greedy"));
-        let modest = app(modest.unwrap(), || StatusCode::OK);
-        assert_eq!(answer(modest).await, StatusCode::OK);
-        assert!(begun.try_recv().is_err(), "no third one has begun");
-        for _ in &many {
-            go_on.send(()).unwrap();
-        }
-        for one in many {
-            assert_eq!(one.await.unwrap(), StatusCode::OK);
-        }
+        let many = join_all((0..5).map(|_| answer(greedy.clone())));
+        let others = async {
+            for _ in 0..OF_ONE {
+                begun.recv().await.unwrap();
+            }
+            let mut names = (0..).map(|number| format!("modest {number}"));
+            let modest = names.find(|who| queue_of(who) != queue_of("greedy"));
+            let modest = app(modest.unwrap(), || StatusCode::OK);
+            assert_eq!(answer(modest).await, StatusCode::OK);
+            assert!(begun.try_recv().is_err(), "no third one has begun");
+            for _ in 0..5 {
+                go_on.send(()).unwrap();
+            }
+        };
+        let (answers, ()) = tokio::join!(many, others);
+        assert_eq!(answers, [StatusCode::OK; 5]);
     }
 }
