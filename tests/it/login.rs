@@ -244,7 +244,7 @@ async fn i8_the_edge_has_to_prove_its_name_and_tokens_stay_out_of_sight() {
         .expect_done();
     let tools = desk.path("tools");
     std::fs::create_dir(&tools).unwrap();
-    let fake = "#!/bin/sh\nprintf '%s\\n' \"$@\" > \"$HOME/arguments\"\nenv > \"$HOME/environment\"\nfor a; do case $a in /dev/fd/*) cat $a > \"$HOME/curl-config\";; esac; done\n";
+    let fake = "#!/bin/sh\nprintf '%s\\n' \"$@\" > \"$HOME/arguments\"\nenv > \"$HOME/environment\"\nfor a; do case $before in --config) cat $a > \"$HOME/curl-config\";; esac; before=$a; done\n";
     let curl = tools.join("curl");
     std::fs::write(&curl, fake).unwrap();
     std::fs::set_permissions(&curl, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
