@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::machines::Given;
+use crate::oauth::target::Target;
 use crate::oauth::{Asked, OAuth};
 use crate::secret::TokenHash;
 use crate::session::{Arrival, Session, SessionId};
@@ -32,21 +33,59 @@ pub(super) struct Lasting {
     pub(super) until: Timestamp,
 }
 
+/// What a program asks for that has to prove who it is.
+pub(super) struct Wanted {
+    pub(super) target: Target,
+    pub(super) key_thumbprint: Option<String>,
+    /// By which way, as events call it.
+    pub(super) how: &'static str,
+}
+
 impl OAuth {
     /// A token for a service account.
     pub(super) async fn by_service_account(&self, asked: &Asked) -> Result<Value, OAuthFault> {
         let client = self.authenticated(asked).await?;
+        let until = self.clock.now().plus(SESSION);
+        let lasting = Lasting {
+            kind: SESSION_OF,
+            until: client.until.map_or(until, |over| over.min(until)),
+            principal: client.principal,
+        };
+        self.by_credentials(asked, lasting).await
+    }
+
+    /// A token for a program that has authenticated as a client (RFC 6749 §4.4).
+    pub(super) async fn by_credentials(
+        &self,
+        asked: &Asked,
+        lasting: Lasting,
+    ) -> Result<Value, OAuthFault> {
         let target = self.route_target(asked)?;
         let key = self.proven_key(asked)?;
         let key_thumbprint = self.wanted_binding(asked, &target, key)?;
-        self.check_provider(&asked.info, &target, &client.principal)?;
-        let session = self.session_of_account(asked, client).await?;
+        let wanted = Wanted {
+            target,
+            key_thumbprint,
+            how: "client_credentials",
+        };
+        self.given_to_proven(asked, lasting, wanted).await
+    }
+
+    /// A token for a program that has proven who it is, out of its one session.
+    pub(super) async fn given_to_proven(
+        &self,
+        asked: &Asked,
+        lasting: Lasting,
+        wanted: Wanted,
+    ) -> Result<Value, OAuthFault> {
+        self.check_provider(&asked.info, &wanted.target, &lasting.principal)?;
+        let session = self.session_of_program(asked, lasting).await?;
         let given = Given {
             until: session.expires_at,
             session,
-            key_thumbprint,
-            target,
-            how: "client_credentials",
+            key_thumbprint: wanted.key_thumbprint,
+            target: wanted.target,
+            how: wanted.how,
         };
         self.given_to_program(asked, given).await
     }
@@ -77,23 +116,8 @@ impl OAuth {
         }
     }
 
-    /// The session that the account has with this key.
-    async fn session_of_account(
-        &self,
-        asked: &Asked,
-        client: VerifiedClient,
-    ) -> Result<Arc<Session>, OAuthFault> {
-        let until = self.clock.now().plus(SESSION);
-        let lasting = Lasting {
-            kind: SESSION_OF,
-            until: client.until.map_or(until, |over| over.min(until)),
-            principal: client.principal,
-        };
-        self.session_of_program(asked, lasting).await
-    }
-
     /// The session that a program has as who it is, for as long as that has time for another token and lasts no longer than it may; else a new one. Of two who ask at the same moment each may get one.
-    pub(super) async fn session_of_program(
+    async fn session_of_program(
         &self,
         asked: &Asked,
         lasting: Lasting,

@@ -278,7 +278,7 @@ impl OAuth {
             return Ok(sign_in_first(info, &wanted.page())?);
         };
         if let Some(require) = wanted.unmet(&session, self.clock.now()) {
-            return Ok(sign_in_again(info, &wanted.page(), require)?);
+            return Ok(sign_in(info, &wanted.page(), Some(require))?);
         }
         match &wanted.acting {
             Some(acting) => {
@@ -405,22 +405,18 @@ impl OAuth {
 
 /// To the page where people sign in, which leads back to a page of ours.
 pub(crate) fn sign_in_first(info: &RequestInfo, page: &str) -> Result<Response<Body>, OAuthFault> {
-    let then = form_urlencoded::Serializer::new(String::new())
-        .append_pair("then", page)
-        .finish();
-    let location = format!("/.wayleave/sign-in?{then}");
-    web_reply::redirect(info, &location, None).map_err(|_| OAuthFault::State)
+    sign_in(info, page, None)
 }
 
-/// To the same page in order to sign in again, as was asked for.
-fn sign_in_again(
+/// The same, in order to sign in as is asked for.
+fn sign_in(
     info: &RequestInfo,
     page: &str,
-    require: &Requirement,
+    require: Option<&Requirement>,
 ) -> Result<Response<Body>, OAuthFault> {
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("then", page)
-        .extend_pairs(require.parameters())
+        .extend_pairs(require.into_iter().flat_map(Requirement::parameters))
         .finish();
     let location = format!("/.wayleave/sign-in?{query}");
     web_reply::redirect(info, &location, None).map_err(|_| OAuthFault::State)

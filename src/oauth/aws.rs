@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::oauth::accounts::Lasting;
+use crate::oauth::accounts::{Lasting, Wanted};
 use crate::oauth::fault::OAuthFault;
-use crate::oauth::machines::Given;
 use crate::oauth::target::Target;
 use crate::oauth::{Asked, OAuth};
 use crate::token::aws::{AwsFault, VerifiedRole};
@@ -23,27 +22,19 @@ impl OAuth {
         asked: &Asked,
         target: Target,
     ) -> Result<Value, OAuthFault> {
-        if asked.form.one("client_id").is_some() {
-            asked.own_client()?;
-        }
-        let key = self.proven_key(asked)?;
-        let key_thumbprint = self.wanted_binding(asked, &target, key)?;
+        let key_thumbprint = self.exchanged_for(asked, &target)?;
         let role = self.proven_role(asked).await?;
-        self.check_provider(&asked.info, &target, &role.principal)?;
         let lasting = Lasting {
             kind: SESSION_OF,
             principal: role.principal,
             until: role.until,
         };
-        let session = self.session_of_program(asked, lasting).await?;
-        let given = Given {
-            until: session.expires_at,
-            session,
-            key_thumbprint,
+        let wanted = Wanted {
             target,
+            key_thumbprint,
             how: "exchange",
         };
-        self.given_to_program(asked, given).await
+        self.given_to_proven(asked, lasting, wanted).await
     }
 
     /// Who asks. A request that AWS has answered for is used up, on every edge; one that it could not be asked about is not.

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use crate::oauth::accounts::Lasting;
 use crate::oauth::fault::OAuthFault;
-use crate::oauth::machines::Given;
 use crate::oauth::{Asked, OAuth};
 
 /// Where the session of a workload is kept.
@@ -26,23 +25,11 @@ impl OAuth {
             .verify(presented, client_id, self.clock.now())
             .map_err(OAuthFault::ClientCertificate)?;
         let _first = asked.verified.set(Arc::new(workload.principal.clone()));
-        let target = self.route_target(asked)?;
-        let key = self.proven_key(asked)?;
-        let key_thumbprint = self.wanted_binding(asked, &target, key)?;
-        self.check_provider(&asked.info, &target, &workload.principal)?;
         let lasting = Lasting {
             kind: SESSION_OF,
             principal: workload.principal,
             until: workload.until,
         };
-        let session = self.session_of_program(asked, lasting).await?;
-        let given = Given {
-            until: session.expires_at,
-            session,
-            key_thumbprint,
-            target,
-            how: "client_credentials",
-        };
-        self.given_to_program(asked, given).await
+        self.by_credentials(asked, lasting).await
     }
 }

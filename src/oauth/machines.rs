@@ -43,11 +43,7 @@ impl OAuth {
         asked: &Asked,
         target: Target,
     ) -> Result<Value, OAuthFault> {
-        if asked.form.one("client_id").is_some() {
-            asked.own_client()?;
-        }
-        let key = self.proven_key(asked)?;
-        let key_thumbprint = self.wanted_binding(asked, &target, key)?;
+        let key_thumbprint = self.exchanged_for(asked, &target)?;
         let jwt = asked.required("subject_token")?;
         let verified = self.programs.bearer.verify(jwt).await;
         let verified = verified.map_err(OAuthFault::SubjectToken)?;
@@ -80,6 +76,19 @@ impl OAuth {
             until,
         };
         self.given_to_program(asked, given).await
+    }
+
+    /// The key that the token of a program without a client of its own is bound to.
+    pub(super) fn exchanged_for(
+        &self,
+        asked: &Asked,
+        target: &Target,
+    ) -> Result<Option<String>, OAuthFault> {
+        if asked.form.one("client_id").is_some() {
+            asked.own_client()?;
+        }
+        let key = self.proven_key(asked)?;
+        self.wanted_binding(asked, target, key)
     }
 
     /// A token out of a program's session, of a family of its own.
