@@ -84,6 +84,14 @@ impl TextMatch {
         Ok(form(rest.to_owned()))
     }
 
+    /// The one text for which it holds, if it is written out.
+    pub fn exact(&self) -> Option<&str> {
+        match self {
+            Self::Exact(text) => Some(text),
+            Self::Prefix(_) | Self::Suffix(_) | Self::Present => None,
+        }
+    }
+
     /// Whether the condition holds for a text.
     pub fn matches(&self, text: &str) -> bool {
         match self {
@@ -119,6 +127,14 @@ impl PathMatch {
             TextMatch::Present => TextMatch::Present,
         };
         Ok(Self::Text(condition))
+    }
+
+    /// The one path for which it holds, if it is written out.
+    pub fn exact(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => text.exact(),
+            Self::Template(_) => None,
+        }
     }
 
     /// Whether the condition holds for the reading of a canonical path.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::identity::principal::{Principal, Requirement};
 use crate::policy::check::MOST_INDEXED_ROUTES;
 use crate::policy::decide::Facts;
-use crate::policy::matcher::{PathMatch, TextMatch};
+use crate::policy::matcher::PathMatch;
 use crate::policy::model::{Action, Policy, RouteGroup, Rule, Target, When};
 use crate::policy::source::{self, CompiledSource, Named};
 use crate::policy::svids::SvidKind;
@@ -116,10 +116,7 @@ impl CompiledRule {
         let mut paths = Vec::new();
         for target in self.to.as_ref()? {
             for path in target.paths.as_ref()? {
-                match path {
-                    PathMatch::Text(TextMatch::Exact(path)) => paths.push(path.as_str()),
-                    PathMatch::Text(_) | PathMatch::Template(_) => return None,
-                }
+                paths.push(path.exact()?);
             }
         }
         paths.sort_unstable();

@@ -98,10 +98,14 @@ impl<'a> Names<'a> {
         (at, rule): (usize, &Rule),
         (other_at, other): (usize, &Rule),
     ) -> Option<String> {
+        // Most are not, and of those nothing else has to be known.
+        if at == other_at || !self.is_within(rule, other) {
+            return None;
+        }
         let name = &other.name;
         // Of two that say the same in other words, the first has something to do.
         let is_first = || at < other_at && self.is_within(other, rule);
-        let said = match (rule.action, other.action) {
+        Some(match (rule.action, other.action) {
             (Action::Allow, Action::Deny) => {
                 format!("it changes nothing: rule {name} denies all that it allows")
             }
@@ -119,8 +123,7 @@ impl<'a> Names<'a> {
             (Action::Allow, Action::Allow) => {
                 format!("it adds nothing: rule {name} allows the same and more")
             }
-        };
-        (at != other_at && self.is_within(rule, other)).then_some(said)
+        })
     }
 
     /// Whether all that `rule` is about is what `other` is about.
@@ -134,12 +137,12 @@ impl<'a> Names<'a> {
             Some(to) => to.iter().any(|wider| self.is_target_within(target, wider)),
         };
         // What says nothing of targets is about requests, and in a deny rule about SVIDs too.
-        let to = match (&rule.to, &other.to) {
+        let to = || match (&rule.to, &other.to) {
             (None, None) => rule.action == Action::Allow || other.action == Action::Deny,
             (None, Some(_)) => rule.action == Action::Allow && in_target(&Target::default()),
             (Some(to), _) => to.iter().all(in_target),
         };
-        (other.when.is_none() || other.when == rule.when) && rule.from.iter().all(in_source) && to
+        (other.when.is_none() || other.when == rule.when) && rule.from.iter().all(in_source) && to()
     }
 
     fn is_target_within(&self, target: &Target, wider: &Target) -> bool {
@@ -198,11 +201,16 @@ impl<'a> Names<'a> {
     where
         'a: 'r,
     {
+        let places = self.places(rule);
         let mut keys = Vec::new();
         for who in rule.from.iter().flat_map(who_are_meant) {
-            for (routes, path) in self.places(rule) {
-                let routes = routes.into_iter();
-                keys.extend(routes.map(|route| Key { route, path, who }));
+            for (routes, path) in &places {
+                let key = |route: &Option<_>| Key {
+                    route: *route,
+                    path: *path,
+                    who,
+                };
+                keys.extend(routes.iter().map(key));
             }
         }
         keys
@@ -248,7 +256,7 @@ impl<'a> Names<'a> {
             let routes = self.routes(target, |it| (&it.routes, &it.route_groups));
             let routes: Vec<_> =
                 routes.map_or(vec![None], |routes| routes.into_iter().map(Some).collect());
-            let paths = target.paths.as_ref().map(|paths| paths.iter().map(exact));
+            let paths = { target.paths.as_ref() }.map(|paths| paths.iter().map(PathMatch::exact));
             let exact: Option<Vec<&str>> = paths.and_then(Iterator::collect);
             match exact {
                 Some(paths) => {
@@ -267,24 +275,14 @@ fn requirements(rule: &Rule) -> (&Option<Requirement>, &Option<Approval>) {
 
 type ArcNames = Option<Vec<Arc<str>>>;
 
-fn exact(path: &PathMatch) -> Option<&str> {
-    match path {
-        PathMatch::Text(TextMatch::Exact(path)) => Some(path),
-        PathMatch::Text(_) | PathMatch::Template(_) => None,
-    }
-}
-
 /// What an item cannot do without, once for each value of one field.
 fn who_are_meant(source: &Source) -> Vec<Who<'_>> {
     fn texts<'s>(
         list: &'s Option<Vec<TextMatch>>,
         who: fn(&'s str) -> Who<'s>,
     ) -> Option<Vec<Who<'s>>> {
-        let values = list.as_ref()?.iter().map(|value| match value {
-            TextMatch::Exact(text) => Some(who(text)),
-            TextMatch::Prefix(_) | TextMatch::Suffix(_) | TextMatch::Present => None,
-        });
-        values.collect()
+        let values = list.as_ref()?.iter();
+        values.map(|value| value.exact().map(who)).collect()
     }
     let people = source.people.as_ref();
     texts(&source.emails, Who::Email)
@@ -297,10 +295,7 @@ fn who_are_meant(source: &Source) -> Vec<Who<'_>> {
 /// Whatever a wider item can have entered itself under.
 fn first_of_each(source: &Source) -> Vec<Who<'_>> {
     fn first<'s>(list: &'s Option<Vec<TextMatch>>, who: fn(&'s str) -> Who<'s>) -> Option<Who<'s>> {
-        match list.as_ref()?.first()? {
-            TextMatch::Exact(text) => Some(who(text)),
-            TextMatch::Prefix(_) | TextMatch::Suffix(_) | TextMatch::Present => None,
-        }
+        list.as_ref()?.first()?.exact().map(who)
     }
     let people = { source.people.iter().flatten() }.next();
     let named = [
