@@ -38,6 +38,16 @@ impl Pruned {
     }
 }
 
+/// What an event says of events that were pruned; nothing but zeros before there is one.
+#[derive(Clone, Copy, Default)]
+struct Pruning {
+    up_to: i64,
+    /// In microseconds since the Unix epoch.
+    at: i64,
+    /// How long events are kept, in seconds.
+    kept: i64,
+}
+
 /// What a checkpoint says of its event.
 #[derive(Clone, Copy)]
 struct Said {
@@ -54,8 +64,8 @@ pub struct Verifier {
     events: u64,
     /// The number before the first event that is there.
     begins_after: i64,
-    /// Up to where the log itself says that it was pruned last, when that was, and how long events are kept by what it says.
-    pruned: Option<(i64, i64, i64)>,
+    /// What the log says of when it was pruned last.
+    pruned: Pruning,
     /// The latest time of an event that no checkpoint covers yet.
     latest: i64,
     /// The first event after the last checkpoint, and its time.
@@ -108,7 +118,7 @@ impl Verifier {
             follower: None,
             events: 0,
             begins_after: 0,
-            pruned: None,
+            pruned: Pruning::default(),
             latest: 0,
             unsigned: None,
         })
@@ -137,7 +147,7 @@ impl Verifier {
         }
         self.events += 1;
         let (seq, link) = follower.at();
-        self.pruned = pruning(entry).or(self.pruned);
+        self.pruned = pruning(entry).unwrap_or(self.pruned);
         self.latest = self.latest.max(entry.at);
         if self
             .older
@@ -207,7 +217,7 @@ impl Verifier {
 
     /// What is gone at the beginning; a break where the log does not say so, or says that it was to be kept.
     fn beginning(&self) -> Result<Option<Pruned>, Break> {
-        let (up_to, at, kept) = self.pruned.unwrap_or_default();
+        let Pruning { up_to, at, kept } = self.pruned;
         let broken = |what| Err(Break { seq: 1, what });
         if self.begins_after != up_to {
             return broken(
@@ -235,14 +245,18 @@ fn is_filed_right(entry: &Entry) -> bool {
     body["kind"] == *filed.kind && body["actor"] == *filed.actor
 }
 
-/// What an event says of events that were pruned: up to which, when, and how long they were kept, in seconds.
-fn pruning(entry: &Entry) -> Option<(i64, i64, i64)> {
+/// What an event says of events that were pruned.
+fn pruning(entry: &Entry) -> Option<Pruning> {
     if !entry.body.contains(PRUNED) {
         return None;
     }
     let body: serde_json::Value = serde_json::from_str(&entry.body).ok()?;
     let up_to = body["up_to"].as_i64().filter(|_| body["kind"] == PRUNED)?;
-    Some((up_to, entry.at, body["kept"].as_i64().unwrap_or_default()))
+    Some(Pruning {
+        up_to,
+        at: entry.at,
+        kept: body["kept"].as_i64().unwrap_or_default(),
+    })
 }
 
 fn first(signed: &BTreeMap<i64, Said>, seq: i64) -> Result<Follower, Break> {

@@ -88,7 +88,8 @@ macro_rules! events_that {
         concat!(
             "SELECT seq, at, kind, actor, body, hash FROM audit_events WHERE ",
             "(CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR actor = $4 OR actor LIKE $8 ESCAPE '\\' ",
-            "OR actor IN (SELECT theirs.actor FROM audit_events theirs WHERE theirs.body LIKE '%\"email\":\"' || theirs.actor || $9 ESCAPE '\\')) ",
+            "OR (CAST($9 AS TEXT) IS NOT NULL AND actor IN (SELECT theirs.actor FROM audit_events theirs ",
+            "WHERE theirs.body LIKE '%\"email\":\"' || theirs.actor || $9 ESCAPE '\\'))) ",
             "AND at >= $5 AND at < $6 AND (CAST($7 AS TEXT) IS NULL OR body LIKE $7 ESCAPE '\\') AND ",
             $rest
         )
