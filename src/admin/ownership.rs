@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::admin::actor::Actor;
+use crate::admin::review::Right;
 use crate::admin::revisions::{Outcome, Revisions, RevisionsError, Writing};
 use crate::clock::{SharedClock, Timestamp};
 use crate::identity::principal::Principal;
@@ -141,7 +142,8 @@ impl Ownership {
             message: "the first owner, by the server's one-time code".to_owned(),
             is_emergency: false,
         };
-        let outcome = self.revisions.apply_claim(&text, &actor, &writing).await?;
+        let right = Right::Claim(&writing);
+        let outcome = self.revisions.write_text(&text, &actor, right).await?;
         // Whoever comes second with the same code is told of the first by the revision; then the code is gone.
         store.take_once(KIND, hash).await?;
         Ok(outcome)

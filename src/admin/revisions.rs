@@ -208,10 +208,7 @@ impl Revisions {
         writing: &Writing,
     ) -> Result<Outcome, RevisionsError> {
         actor.check(Permission::WritePolicy)?;
-        let (policy, document) = self.rules.read(text).map_err(RevisionsError::Faults)?;
-        let objects = to_objects(&policy, &document);
-        let right = Right::of(writing);
-        self.write(&policy, &objects, actor, right).await
+        self.write_text(text, actor, Right::of(writing)).await
     }
 
     /// Makes an earlier revision the current one again, as a new revision. It has to comply with what is configured now.
@@ -269,17 +266,16 @@ impl Revisions {
         }
     }
 
-    /// Makes somebody the first owner, for whom nobody can approve yet. [`crate::admin::ownership`] alone calls it, when their code was right.
-    pub(super) async fn apply_claim(
+    /// Makes a document the current revision, by whatever right somebody has.
+    pub(super) async fn write_text(
         &self,
         text: &str,
         actor: &Actor,
-        writing: &Writing,
+        right: Right<'_>,
     ) -> Result<Outcome, RevisionsError> {
         let (policy, document) = self.rules.read(text).map_err(RevisionsError::Faults)?;
         let objects = to_objects(&policy, &document);
-        self.write(&policy, &objects, actor, Right::Claim(writing))
-            .await
+        self.write(&policy, &objects, actor, right).await
     }
 
     /// The only way to a revision but the followed file's.

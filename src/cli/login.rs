@@ -15,7 +15,7 @@ use crate::cli::person::fault::Fault;
 use crate::cli::person::home::Home;
 use crate::cli::person::profile::{Folders, Profile};
 use crate::cli::person::{Output, PersonArguments, to_the_second, wait};
-use crate::identity::principal::Requirement;
+use crate::identity::principal::{Requirement, SHORTEST_AGE};
 use crate::token::dpop::prover::Prover;
 
 mod browser;
@@ -64,7 +64,7 @@ impl LoginArguments {
 fn age(text: &str) -> Result<u32, &'static str> {
     let age = humantime::parse_duration(text).map_err(|_| "it must be like 30m or 4h")?;
     let seconds = u32::try_from(age.as_secs()).ok();
-    let seconds = seconds.filter(|seconds| *seconds >= 60);
+    let seconds = seconds.filter(|seconds| *seconds >= SHORTEST_AGE);
     seconds.ok_or("it must be a minute at least")
 }
 

@@ -91,7 +91,7 @@ pub struct Agent {
 const MOST_CLASSES: usize = 10;
 const LONGEST_CLASSES: usize = 1000;
 /// A sign-in that may be younger than this only would be too old before anybody has used it.
-const SHORTEST_AGE: u32 = 60;
+pub const SHORTEST_AGE: u32 = 60;
 
 /// How somebody has to have signed in; all that is present must be so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
