@@ -6,12 +6,13 @@ use wayleave::clock::Timestamp;
 use wayleave::session::EndReason;
 use wayleave::store::revoking::SessionFilter;
 
-use crate::parts::client::{Page, Sender, Version};
-use crate::parts::full;
+use crate::parts::client::Page;
 use crate::parts::house::House;
 use crate::parts::program::eventually;
-use crate::parts::program_of::{EXCHANGE, Key, ask, error, open, text};
-use crate::parts::served::{Parties, end, gathered_on, stores};
+use crate::parts::program_of::{
+    Change, EXCHANGE, Key, ask, ask_at, ended_by, error, open, opens_nothing_else, text,
+};
+use crate::parts::served::{end, gathered_on, stores};
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -72,9 +73,6 @@ async fn given(house: &House, own: &Key, key: &Key) -> Page {
 /// A rule about it alone.
 const RULE: &str = "  - { name: backups, action: allow, from: [{ providers: [service-accounts], subjects: [backup] }], to: [{ routes: [app] }] }\n";
 
-/// What a policy's text becomes.
-type Change<'a> = &'a dyn Fn(&str) -> String;
-
 const STAFF: &str = ", groups: [staff]";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,15 +90,7 @@ async fn i2_an_account_gets_a_token_for_one_route_and_has_one_session() {
     assert_eq!(there.status, 200, "{}", there.text());
     let seen = house.upstream.only();
     assert_eq!(seen.peer, "spiffe://demo.wayleave/ns/people/sa/robot");
-    // It is for this route alone (G9), and needs the key that it is bound to (H12).
-    for url in [
-        house.url("admin", "/x"),
-        house.url("access", "/.wayleave/api/v1/me"),
-    ] {
-        assert_eq!(open(&house, &key, &token, &url).await.status, 401);
-    }
-    let thief = open(&house, &Key::new(), &token, &house.url("app", "/x")).await;
-    assert_eq!(thief.status, 401);
+    opens_nothing_else(&house, &key, &token).await;
     let unbound = ask(&house, None, &fields(&fresh(&house, &own), "app")).await;
     assert_eq!(error(&unbound), "unauthorized_client");
     let second = text(&given(&house, &own, &Key::new()).await, "access_token");
@@ -206,8 +196,6 @@ async fn g9_what_is_no_assertion_of_an_account_is_refused_and_told_of() {
 async fn f8_an_account_ends_with_its_place_in_the_policy() {
     let (house, own) = with_backup(STAFF).await;
     let key = Key::new();
-    let url = house.url("app", "/x");
-    let former = std::sync::OnceLock::new();
     let other = Key::new();
     let changes: [(&str, Change<'_>); 4] = [
         ("the account", &|text| {
@@ -228,21 +216,12 @@ async fn f8_an_account_ends_with_its_place_in_the_policy() {
         }),
     ];
     for (what, change) in changes {
-        let token = text(&given(&house, &own, &key).await, "access_token");
-        assert_eq!(open(&house, &key, &token, &url).await.status, 200, "{what}");
-        house
-            .put_in_force(|text| change(former.get_or_init(|| text)))
-            .await;
-        eventually(what, async || {
-            open(&house, &key, &token, &url).await.status == 401
-        })
-        .await;
-        let page = given(&house, &own, &key).await;
+        let ask_again = async || given(&house, &own, &key).await;
+        let page = ended_by(&house, &key, (what, change), ask_again).await;
         match what {
             "its groups" => assert_eq!(page.status, 200, "{}", page.text()),
             _ => assert_eq!(error(&page), "invalid_client", "{what}"),
         }
-        house.put_in_force(|_| former.get().unwrap().clone()).await;
     }
 }
 
@@ -290,21 +269,6 @@ async fn programs_read_how_accounts_prove_themselves() {
     assert_eq!(error(&page), "invalid_client");
 }
 
-/// Asks one of several edges, by the name that all of them have.
-async fn asked(parties: &Parties, port: u16, key: &Key, assertion: &str) -> Page {
-    let url = format!("{}/.wayleave/oauth/token", parties.at("access"));
-    let body = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields(assertion, "dashboards"))
-        .finish();
-    let request = Request::post(&url)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("dpop", key.proof("POST", &url, None))
-        .body(full(body));
-    let edge = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let mut sender = Sender::plain(edge, Version::H1).await;
-    sender.page(request.unwrap()).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g9_an_assertion_is_good_once_at_all_edges_together() {
     for store in stores().await {
@@ -319,9 +283,9 @@ async fn g9_an_assertion_is_good_once_at_all_edges_together() {
         let issuer = parties.at("access");
         for [here, there] in [ports, [port, ports[0]]] {
             let once = assertion(&own, "backup", &issuer, |_| ());
-            let page = asked(&parties, here, &key, &once).await;
+            let page = ask_at((&parties, here), &key, &fields(&once, "dashboards")).await;
             assert_eq!(page.status, 200, "{}", page.text());
-            let again = asked(&parties, there, &key, &once).await;
+            let again = ask_at((&parties, there), &key, &fields(&once, "dashboards")).await;
             assert_eq!(error(&again), "invalid_client", "{}", again.text());
         }
         end(first).await;

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use http::Request;
 use serde_json::Value;
 use wayleave::clock::{SystemClock, Timestamp};
 use wayleave::store::revoking::SessionFilter;
 use wayleave::token::aws::signing::RoleKey;
 use zeroize::Zeroizing;
 
-use crate::parts::client::{Page, Sender, Version};
-use crate::parts::full;
+use crate::parts::client::Page;
 use crate::parts::house::House;
-use crate::parts::program::eventually;
-use crate::parts::program_of::{EXCHANGE, Key, ask, error, open, text};
-use crate::parts::served::{CONFIGURATION, Parties, end, gathered_on, stores};
+use crate::parts::program_of::{
+    Change, EXCHANGE, Key, ask, ask_at, ended_by, error, open, opens_nothing_else, text,
+};
+use crate::parts::served::{CONFIGURATION, end, gathered_on, stores};
 use crate::parts::sts::{MockSts, Moto, altered, any_key, arn, instead, shown};
 
 pub(crate) const REQUEST: &str = "urn:wayleave:token-type:aws-get-caller-identity";
@@ -74,15 +73,7 @@ async fn i2_a_role_gets_a_token_for_one_route_and_has_one_session() {
         house.upstream.only().peer,
         "spiffe://demo.wayleave/ns/people/sa/robot"
     );
-    // It is for this route alone (G9), and needs the key that it is bound to (H12).
-    for url in [
-        house.url("admin", "/x"),
-        house.url("access", "/.wayleave/api/v1/me"),
-    ] {
-        assert_eq!(open(&house, &key, &token, &url).await.status, 401);
-    }
-    let thief = open(&house, &Key::new(), &token, &house.url("app", "/x")).await;
-    assert_eq!(thief.status, 401);
+    opens_nothing_else(&house, &key, &token).await;
     let edge = house.url("access", "");
     let unbound = ask(&house, None, &fields(&shown(&deploy, &edge), "app")).await;
     assert_eq!(error(&unbound), "unauthorized_client");
@@ -296,9 +287,6 @@ async fn i2_sts_is_asked_with_what_was_signed_and_nothing_else_and_its_failures_
     assert_eq!(asked.len(), 8);
 }
 
-/// What a policy's text becomes.
-type Change<'a> = &'a dyn Fn(&str) -> String;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f8_a_role_ends_with_its_place_in_the_policy() {
     let sts = MockSts::start().await;
@@ -306,7 +294,6 @@ async fn f8_a_role_ends_with_its_place_in_the_policy() {
     let (role, key) = (any_key(), Key::new());
     sts.name("deploy", "run-1");
     let url = house.url("app", "/x");
-    let former = std::sync::OnceLock::new();
     let own = arn("deploy");
     let quoted = format!("\"{own}\"");
     let changes: [(&str, Change<'_>); 3] = [
@@ -326,21 +313,12 @@ async fn f8_a_role_ends_with_its_place_in_the_policy() {
         }),
     ];
     for (what, change) in changes {
-        let token = text(&given(&house, &role, &key).await, "access_token");
-        assert_eq!(open(&house, &key, &token, &url).await.status, 200, "{what}");
-        house
-            .put_in_force(|text| change(former.get_or_init(|| text)))
-            .await;
-        eventually(what, async || {
-            open(&house, &key, &token, &url).await.status == 401
-        })
-        .await;
-        let page = given(&house, &role, &key).await;
+        let ask_again = async || given(&house, &role, &key).await;
+        let page = ended_by(&house, &key, (what, change), ask_again).await;
         match what {
             "its name" => assert_eq!(page.status, 200, "{}", page.text()),
             _ => assert_eq!(error(&page), "invalid_request", "{what}"),
         }
-        house.put_in_force(|_| former.get().unwrap().clone()).await;
     }
     // Whoever is let in by a wider beginning is who they were.
     let token = text(&given(&house, &role, &key).await, "access_token");
@@ -363,21 +341,6 @@ async fn h5_what_a_role_began_lasts_no_longer_than_the_policy_says() {
     assert!(left.is_some_and(|left| left <= 120), "{}", page.text());
 }
 
-/// Asks one of several edges, by the name that all of them have.
-async fn asked(parties: &Parties, port: u16, key: &Key, shown: &str) -> Page {
-    let url = format!("{}/.wayleave/oauth/token", parties.at("access"));
-    let body = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields(shown, "dashboards"))
-        .finish();
-    let request = Request::post(&url)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("dpop", key.proof("POST", &url, None))
-        .body(full(body));
-    let edge = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let mut sender = Sender::plain(edge, Version::H1).await;
-    sender.page(request.unwrap()).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i2_a_signed_request_is_good_once_at_all_edges_together() {
     let moto = Moto::start().await;
@@ -398,9 +361,9 @@ async fn i2_a_signed_request_is_good_once_at_all_edges_together() {
         let ports = [parties.stage.ports.http, port];
         for [here, there] in [ports, [port, ports[0]]] {
             let once = shown(&deploy, &parties.at("access"));
-            let page = asked(&parties, here, &key, &once).await;
+            let page = ask_at((&parties, here), &key, &fields(&once, "dashboards")).await;
             assert_eq!(page.status, 200, "{}", page.text());
-            let again = asked(&parties, there, &key, &once).await;
+            let again = ask_at((&parties, there), &key, &fields(&once, "dashboards")).await;
             assert_eq!(error(&again), "invalid_request", "{}", again.text());
             assert!(again.text().contains("used before"), "{}", again.text());
         }

@@ -11,8 +11,10 @@ use url::Url;
 use wayleave::clock::{SharedClock, SystemClock};
 
 use super::browser::{Arrived, Browser, hidden};
-use super::client::Page;
+use super::client::{Page, Sender, Version};
 use super::house::House;
+use super::program::eventually;
+use super::served::Parties;
 use super::{empty, full};
 
 /// Where it would wait.
@@ -160,6 +162,64 @@ pub(crate) async fn ask(house: &House, key: Option<&Key>, fields: &[(&str, &str)
     let proof = key.map(|key| key.proof("POST", &url, None));
     let headers: Vec<_> = proof.iter().map(|proof| ("dpop", proof.as_str())).collect();
     post(house, "token", &headers, fields).await
+}
+
+/// The same at one of several edges, by the name that all of them have.
+pub(crate) async fn ask_at(
+    (parties, port): (&Parties, u16),
+    key: &Key,
+    fields: &[(&str, &str)],
+) -> Page {
+    let url = format!("{}/.wayleave/oauth/token", parties.at("access"));
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    let request = Request::post(&url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("dpop", key.proof("POST", &url, None))
+        .body(full(body));
+    let edge = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let mut sender = Sender::plain(edge, Version::H1).await;
+    sender.page(request.unwrap()).await
+}
+
+/// What a policy's text becomes.
+pub(crate) type Change<'a> = &'a dyn Fn(&str) -> String;
+
+/// A program's token that opens `app` does so no more after a change of the policy. Gives what it is answered then when it asks again; the policy is as before
+/// after that.
+pub(crate) async fn ended_by(
+    house: &House,
+    key: &Key,
+    (what, change): (&str, Change<'_>),
+    ask_again: impl AsyncFn() -> Page,
+) -> Page {
+    let url = house.url("app", "/x");
+    let token = text(&ask_again().await, "access_token");
+    assert_eq!(open(house, key, &token, &url).await.status, 200, "{what}");
+    let former = std::sync::OnceLock::new();
+    house
+        .put_in_force(|text| change(former.get_or_init(|| text)))
+        .await;
+    eventually(what, async || {
+        open(house, key, &token, &url).await.status == 401
+    })
+    .await;
+    let page = ask_again().await;
+    house.put_in_force(|_| former.get().unwrap().clone()).await;
+    page
+}
+
+/// A program's token is for the route `app` alone (G9), and needs the key that it is bound to (H12).
+pub(crate) async fn opens_nothing_else(house: &House, key: &Key, token: &str) {
+    for url in [
+        house.url("admin", "/x"),
+        house.url("access", "/.wayleave/api/v1/me"),
+    ] {
+        assert_eq!(open(house, key, token, &url).await.status, 401);
+    }
+    let thief = open(house, &Key::new(), token, &house.url("app", "/x")).await;
+    assert_eq!(thief.status, 401);
 }
 
 pub(crate) async fn redeem(house: &House, key: Option<&Key>, code: &str) -> Page {
