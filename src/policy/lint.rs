@@ -12,11 +12,15 @@ use crate::identity::principal::SERVICE_ACCOUNTS;
 use crate::policy::accounts;
 use crate::policy::json;
 use crate::policy::lint::covered::Covering;
+use crate::policy::lint::idle::{Places, may_be_about_something};
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Mapping, Mode, Policy, Rule, Source, Target};
 
 mod covered;
+mod idle;
+
+pub(super) use idle::may_mean_somebody;
 
 /// How long before its end a rule is told of.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -43,9 +47,10 @@ pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
     findings.routes(policy, now, None);
     findings.mappings(&policy.mappings);
     let covering = Covering::new(policy, now);
+    let places = Places::of(policy);
     let mut said: HashMap<String, &str> = HashMap::new();
     for (at, rule) in policy.rules.iter().enumerate() {
-        findings.rule(rule, now);
+        findings.rule(rule, now, &places);
         match said.entry(json::nameless_rule(rule)) {
             Entry::Occupied(first) => findings.same(rule, first.get()),
             Entry::Vacant(place) => {
@@ -60,6 +65,7 @@ pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
     findings.accounts(policy, now);
     findings.missing_accounts(policy);
     findings.groups(policy, seen);
+    findings.unused_groups(policy);
     findings.0
 }
 
@@ -85,7 +91,7 @@ pub fn lint_object(
         "rule" => {
             let at = policy.rules.iter().position(|rule| *rule.name == *name);
             if let Some((rule, at)) = at.and_then(|at| Some((policy.rules.get(at)?, at))) {
-                findings.rule(rule, now);
+                findings.rule(rule, now, &Places::of(policy));
                 let mut earlier = policy.rules.iter().take(at);
                 match earlier.find(|earlier| is_same(earlier, rule)) {
                     Some(same) => findings.same(rule, &same.name),
@@ -97,6 +103,7 @@ pub fn lint_object(
     }
     findings.missing_accounts(policy);
     findings.groups(policy, seen);
+    findings.unused_groups(policy);
     let object = format!("{kind} {name}");
     findings.0.retain(|finding| finding.object == object);
     findings.0
@@ -150,6 +157,10 @@ impl Findings {
                 let message = "nobody can reach it: no rule allows anything there".to_owned();
                 self.say("route", &route.name, message);
             }
+            if route.providers.as_ref().is_some_and(Vec::is_empty) {
+                let message = "nobody who is signed in counts there: its `providers` are none";
+                self.say("route", &route.name, message.to_owned());
+            }
             if let Some(rule) = denying.first(&route.name) {
                 let message = format!("nobody can reach it: rule {} denies everybody", rule.name);
                 self.say("route", &route.name, message);
@@ -184,15 +195,21 @@ impl Findings {
         }
     }
 
-    fn rule(&mut self, rule: &Rule, now: Timestamp) {
+    fn rule(&mut self, rule: &Rule, now: Timestamp, places: &Places<'_>) {
         if !can_apply(rule, now) {
             let until = rule.when.as_ref().and_then(|when| when.until);
             let message = match until.filter(|until| *until <= now) {
                 Some(until) => format!("it ended at {until}"),
-                None => "it can never apply: a list in it is empty".to_owned(),
+                None => {
+                    "it can never apply: a list in it is empty, or all of it is taken out again"
+                        .to_owned()
+                }
             };
             self.say("rule", &rule.name, message);
             return;
+        }
+        for message in idle::items(rule).chain(places.findings(rule)) {
+            self.say("rule", &rule.name, message);
         }
         if let Some(approval) = &rule.approval
             && !approval.from.iter().any(may_mean_somebody)
@@ -241,6 +258,12 @@ impl Findings {
                     self.say(kind, name, message);
                 }
             }
+        }
+    }
+
+    fn unused_groups(&mut self, policy: &Policy) {
+        for (kind, name) in idle::unused_groups(policy) {
+            self.say(kind, name, "nothing names it".to_owned());
         }
     }
 
@@ -415,31 +438,6 @@ fn can_apply(rule: &Rule, now: Timestamp) -> bool {
         && holds
         && rule.from.iter().any(may_mean_somebody)
         && to.is_none_or(|to| to.iter().any(may_be_about_something))
-}
-
-pub(super) fn may_mean_somebody(source: &Source) -> bool {
-    let lists = [
-        source.emails.as_ref().map(Vec::len),
-        source.email_domains.as_ref().map(Vec::len),
-        source.subjects.as_ref().map(Vec::len),
-        source.groups.as_ref().map(Vec::len),
-        source.providers.as_ref().map(Vec::len),
-        source.kinds.as_ref().map(Vec::len),
-        source.people.as_ref().map(Vec::len),
-        source.agents.as_ref().map(Vec::len),
-    ];
-    !lists.contains(&Some(0))
-}
-
-fn may_be_about_something(target: &Target) -> bool {
-    let named = target.routes.as_ref().or(target.route_groups.as_ref());
-    let lists = [
-        named.map(Vec::len),
-        target.methods.as_ref().map(Vec::len),
-        target.paths.as_ref().map(Vec::len),
-        target.svids.as_ref().map(Vec::len),
-    ];
-    !lists.contains(&Some(0))
 }
 
 /// Whether a rule is about requests to a route, by the routes that it names.

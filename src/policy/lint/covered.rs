@@ -391,11 +391,11 @@ fn only_excludes(source: &Source) -> bool {
     *source == only
 }
 
-fn is_among<T: PartialEq>(some: &[T], all: &[T]) -> bool {
+pub(super) fn is_among<T: PartialEq>(some: &[T], all: &[T]) -> bool {
     some.iter().all(|value| all.contains(value))
 }
 
-fn are_texts_within(some: &[TextMatch], all: &[TextMatch]) -> bool {
+pub(super) fn are_texts_within(some: &[TextMatch], all: &[TextMatch]) -> bool {
     let is_within = |text: &TextMatch| all.iter().any(|wider| is_text_within(text, wider));
     some.iter().all(is_within)
 }
@@ -426,7 +426,7 @@ fn is_text_within(text: &TextMatch, wider: &TextMatch) -> bool {
     }
 }
 
-fn is_path_within(path: &PathMatch, wider: &PathMatch) -> bool {
+pub(super) fn is_path_within(path: &PathMatch, wider: &PathMatch) -> bool {
     match (path, wider) {
         (PathMatch::Text(TextMatch::Exact(path)), wider) => wider.matches(path),
         (PathMatch::Text(path), PathMatch::Text(wider)) => is_text_within(path, wider),
