@@ -133,7 +133,10 @@ async fn run(url: &str) {
     };
     for _ in 0..3 {
         let (begun, spent) = (Instant::now(), cpu());
-        let replayed = revisions.replay(&document(true), window).await.unwrap();
+        let replayed = revisions
+            .replay(&operator, &document(true), window)
+            .await
+            .unwrap();
         println!(
             "{} requests, {} effects: {:.2?}, {:.2?} of CPU",
             replayed.requests,

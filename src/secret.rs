@@ -103,6 +103,18 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// The SHA-256 of several texts. Each stands behind its length, so that no others have the same.
+pub fn sha256_of_all<'a>(texts: impl Iterator<Item = &'a str>) -> [u8; 32] {
+    let mut all = digest::Context::new(&digest::SHA256);
+    for text in texts {
+        all.update(&(text.len() as u64).to_be_bytes());
+        all.update(text.as_bytes());
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(all.finish().as_ref());
+    out
+}
+
 /// Seals what the store must keep but not know (refresh tokens, signing keys, one-time state): AES-256-GCM
 /// with a random nonce, and the purpose as associated data, so that a value sealed for one use opens for no other.
 pub struct Sealer(RandomizedNonceKey);

@@ -6,7 +6,7 @@
 use crate::admin::actor::{Actor, NotPermitted};
 use crate::admin::rebase::rebase;
 use crate::admin::review::{Right, Standing, may_review};
-use crate::admin::revisions::{Outcome, Plan, Revisions, RevisionsError, check_note};
+use crate::admin::revisions::{NewPolicy, Outcome, Plan, Revisions, RevisionsError, check_note};
 use crate::admin::steps::{
     person, to_applied, to_approved, to_discarded, to_edited, to_rebased, to_rejected, to_submitted,
 };
@@ -275,7 +275,12 @@ impl Revisions {
         let (policy, document) = read.map_err(RevisionsError::Faults)?;
         let objects = to_objects(&policy, &document);
         let right = Right::Draft(&draft);
-        match self.write(&policy, &objects, actor, right).await {
+        let content = NewPolicy {
+            policy: &policy,
+            objects: &objects,
+            restores: None,
+        };
+        match self.write(content, actor, right).await {
             Ok(outcome) if outcome.is_new => Ok(outcome),
             Ok(_) => Err(DraftsError::ChangesNothing),
             Err(RevisionsError::Conflict(current)) => Err(DraftsError::Moved {

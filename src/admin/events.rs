@@ -5,13 +5,13 @@ use std::sync::PoisonError;
 
 use crate::admin::actor::Actor;
 use crate::admin::failure::Failure;
-use crate::audit::chain::{Break, Entry};
+use crate::audit::chain::{Break, Entry, Link};
 use crate::audit::checkpoint::Keys;
-use crate::audit::verify::{Verified, Verifier};
+use crate::audit::verify::{InForce, Verified, Verifier};
 use crate::clock::Timestamp;
 use crate::policy::roles::Permission;
 use crate::store::Store;
-use crate::store::audit::{EventFilter, PAGE};
+use crate::store::audit::{CheckpointRecord, EventFilter, PAGE};
 
 /// Events that one verification reads at most.
 const VERIFIED_AT_MOST: u64 = 200_000;
@@ -62,9 +62,34 @@ pub async fn page_after(
     actor: &Actor,
     filter: &EventFilter,
     after: i64,
+    limit: i64,
 ) -> Result<Vec<Entry>, Failure> {
     actor.check(Permission::ReadAudit)?;
-    Ok(store.events_after(after, filter, PAGE).await?)
+    Ok(store.events_after(after, filter, limit).await?)
+}
+
+/// What a log is verified with, besides its events.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// What was signed.
+    pub checkpoints: Vec<CheckpointRecord>,
+    /// The policy that it has to tell of.
+    pub policy: Option<InForce>,
+}
+
+/// What a log is verified with. It comes before the events: what is written meanwhile is not looked for.
+pub async fn evidence(store: &Store, actor: &Actor) -> Result<Evidence, Failure> {
+    actor.check(Permission::ReadAudit)?;
+    Ok(Evidence {
+        checkpoints: store.checkpoints().await?,
+        policy: store.policy_in_force().await?,
+    })
+}
+
+/// The number of the newest event, and its hash.
+pub async fn head(store: &Store, actor: &Actor) -> Result<(i64, Link), Failure> {
+    actor.check(Permission::ReadAudit)?;
+    Ok(store.audit_head().await?)
 }
 
 impl LastVerification {
@@ -84,25 +109,20 @@ impl LastVerification {
         now: Timestamp,
     ) -> Result<Verification, Failure> {
         actor.check(Permission::ReadAudit)?;
-        let Ok(_turn) = self.turn.try_lock() else {
-            let _other = self.turn.lock().await;
-            if let Some(last) = self.last(actor)? {
-                return Ok(last);
+        let _turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(_) => {
+                let turn = self.turn.lock().await;
+                if let Some(last) = self.last(actor)? {
+                    return Ok(last);
+                }
+                turn
             }
-            return self.now(store, keys, now).await;
         };
-        self.now(store, keys, now).await
-    }
-
-    async fn now(
-        &self,
-        store: &Store,
-        keys: &Keys,
-        now: Timestamp,
-    ) -> Result<Verification, Failure> {
+        let evidence = evidence(store, actor).await?;
         let verification = Verification {
             at: now,
-            outcome: outcome(store, keys).await?,
+            outcome: outcome(store, keys, evidence).await?,
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(verification.clone());
@@ -110,14 +130,16 @@ impl LastVerification {
     }
 }
 
-async fn outcome(store: &Store, keys: &Keys) -> Result<Outcome, Failure> {
-    // Checkpoints and head before the events: what is written meanwhile is not looked for.
-    let checkpoints = store.checkpoints().await?;
-    let signed = checkpoints.iter().map(|one| (one.seq, one.token.as_str()));
+async fn outcome(store: &Store, keys: &Keys, evidence: Evidence) -> Result<Outcome, Failure> {
+    let signed = evidence.checkpoints.iter();
+    let signed = signed.map(|one| (one.seq, one.token.as_str()));
     let mut verifier = match Verifier::new(signed, keys) {
         Ok(verifier) => verifier,
         Err(broken) => return Ok(Outcome::Broken(broken)),
     };
+    if let Some(policy) = evidence.policy {
+        verifier.tells_of(policy);
+    }
     let (head, link) = store.audit_head().await?;
     let (mut after, mut read) = (0, 0);
     loop {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::address::host::Host;
+use crate::admin::actor::Actor;
 use crate::admin::granted::History;
 use crate::admin::replay::Asked;
 use crate::admin::revisions::{Revisions, RevisionsError};
@@ -15,6 +16,7 @@ use crate::policy::draft::DraftId;
 use crate::policy::explain::Explanation;
 use crate::policy::kubernetes::Impersonation;
 use crate::policy::model::{Policy, Revision, Rule};
+use crate::policy::roles::Permission;
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml::{Asking, PolicyFault, Question};
 use crate::snapshot::{NOTHING, load_revision};
@@ -48,6 +50,9 @@ pub struct Found {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
+    /// It asks about what there is not.
+    #[error("this cannot be asked")]
+    Question(Vec<PolicyFault>),
     /// Nothing is known of a person.
     #[error("nobody with the e-mail address {0} has a session")]
     UnknownPerson(String),
@@ -63,13 +68,15 @@ pub enum ExplainError {
 }
 
 impl Revisions {
-    /// Answers a question by a revision, or by the current one.
+    /// Answers a question by a revision, or by the current one. With what is known of somebody it is told what their provider said of them.
     pub async fn explain(
         &self,
+        actor: &Actor,
         question: Question,
         revision: Option<Revision>,
         now: Timestamp,
     ) -> Result<Answer, ExplainError> {
+        check_asking(actor, &question)?;
         let policy = self.compiled(revision).await?;
         self.answer(&policy, question, now).await
     }
@@ -77,10 +84,12 @@ impl Revisions {
     /// Answers a question by a draft as it stands.
     pub async fn explain_draft(
         &self,
+        actor: &Actor,
         question: Question,
         draft: DraftId,
         now: Timestamp,
     ) -> Result<Answer, ExplainError> {
+        check_asking(actor, &question)?;
         let found = self.store.draft(draft).await;
         let found = found.map_err(RevisionsError::from)?;
         let draft = found.ok_or(ExplainError::UnknownDraft(draft))?;
@@ -135,7 +144,7 @@ impl Revisions {
     }
 
     /// A question about what there is not would be answered, and mislead.
-    fn check_names(&self, policy: &Policy, question: &Question) -> Result<(), RevisionsError> {
+    fn check_names(&self, policy: &Policy, question: &Question) -> Result<(), ExplainError> {
         let fault = |key: String, message: String| PolicyFault {
             line: 0,
             column: 0,
@@ -160,15 +169,18 @@ impl Revisions {
         if faults.is_empty() {
             return Ok(());
         }
-        Err(RevisionsError::Faults(faults))
+        Err(ExplainError::Question(faults))
     }
 
     /// Explains a decision that was made, by the revision that decided or by another.
     pub async fn explain_decision(
         &self,
+        actor: &Actor,
         id: &str,
         revision: Option<Revision>,
     ) -> Result<(Decided, Answer), ExplainError> {
+        let permitted = actor.check(Permission::ReadAudit);
+        permitted.map_err(RevisionsError::from)?;
         let decided = self
             .store
             .decision(id)
@@ -211,6 +223,14 @@ impl Revisions {
         let found = self.store.last_principal(email).await;
         let found = found.map_err(RevisionsError::from)?;
         found.ok_or_else(|| ExplainError::UnknownPerson(email.to_owned()))
+    }
+}
+
+/// What a provider said of somebody is for those who may look at sessions.
+fn check_asking(actor: &Actor, question: &Question) -> Result<(), RevisionsError> {
+    match question.asking {
+        Asking::Known(_) => Ok(actor.check(Permission::ReadSessions)?),
+        Asking::Nobody | Asking::Described(_) => Ok(()),
     }
 }
 

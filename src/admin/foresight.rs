@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use crate::admin::actor::Actor;
 use crate::admin::objects::WINDOW;
 use crate::admin::replay::{Replayed, Window};
 use crate::admin::revisions::{Plan, Revisions, RevisionsError};
 use crate::clock::Timestamp;
+use crate::policy::roles::Permission;
 use crate::policy::yaml::PolicyFault;
 
 /// Longer nobody waits for a replay.
@@ -18,14 +20,28 @@ pub struct Foreseen {
     pub plan: Plan,
     /// How many tests of its own it passes: all there are.
     pub tests: usize,
-    /// Who would lose or gain what, by what people did lately; `None` if that took too long.
-    pub replayed: Option<Replayed>,
+    /// Who would lose or gain what, by what people did lately.
+    pub replayed: Foresight,
+}
+
+/// What is told of what people did.
+#[derive(Clone, Debug)]
+pub enum Foresight {
+    /// This would have changed for them.
+    Told(Replayed),
+    /// The document changes nothing.
+    Unchanged,
+    /// It took too long.
+    TooLate,
+    /// It is not for whoever asks.
+    Withheld,
 }
 
 impl Revisions {
-    /// Tells what would come of a document, or all that is wrong with it, failing tests included.
+    /// Tells what would come of a document, or all that is wrong with it, failing tests included; of what people did only to those who may know it.
     pub async fn foresee(
         &self,
+        actor: &Actor,
         text: &str,
         now: Timestamp,
     ) -> Result<Result<Foreseen, Vec<PolicyFault>>, RevisionsError> {
@@ -39,12 +55,15 @@ impl Revisions {
             since: now.minus(WINDOW),
             until: now,
         };
-        let replayed = match plan.changes.is_empty() {
-            true => None,
-            false => {
-                let replay = self.replay_policy(policy, window);
-                let replay = tokio::time::timeout(REPLAY_DEADLINE, replay);
-                replay.await.ok().transpose()?
+        let replayed = if plan.changes.is_empty() {
+            Foresight::Unchanged
+        } else if !actor.may(Permission::ReadAudit) {
+            Foresight::Withheld
+        } else {
+            let replay = self.replay_policy(policy, window);
+            match tokio::time::timeout(REPLAY_DEADLINE, replay).await {
+                Ok(replayed) => Foresight::Told(replayed?),
+                Err(_) => Foresight::TooLate,
             }
         };
         Ok(Ok(Foreseen {

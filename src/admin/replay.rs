@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::address::host::Host;
+use crate::admin::actor::Actor;
 use crate::admin::granted::History;
 use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::audit::decision::Recorded;
@@ -17,6 +18,7 @@ use crate::identity::spiffe_id::MeshIdentity;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Verdict};
 use crate::policy::model::{Policy, Revision};
+use crate::policy::roles::Permission;
 use crate::snapshot::{NOTHING, SnapshotError, load_revision};
 use crate::store::decisions::{DecisionCursor, DecisionRead, KnownPrincipals};
 
@@ -98,8 +100,14 @@ type Key = (Change, Option<String>, String, String, String);
 type Tally = BTreeMap<Key, (i64, i64)>;
 
 impl Revisions {
-    /// Decides a window's requests by the current revision and by a document.
-    pub async fn replay(&self, text: &str, window: Window) -> Result<Replayed, RevisionsError> {
+    /// Decides a window's requests by the current revision and by a document. It tells what people did.
+    pub async fn replay(
+        &self,
+        actor: &Actor,
+        text: &str,
+        window: Window,
+    ) -> Result<Replayed, RevisionsError> {
+        actor.check(Permission::ReadAudit)?;
         let policy = self.rules.check(text).map_err(RevisionsError::Faults)?;
         self.replay_policy(policy, window).await
     }
@@ -121,11 +129,12 @@ impl Revisions {
     /// Decides a window's requests by the current revision and by an earlier one.
     pub async fn replay_revision(
         &self,
+        actor: &Actor,
         revision: Revision,
         window: Window,
     ) -> Result<Replayed, RevisionsError> {
         let (_, text) = self.export(Some(revision)).await?;
-        self.replay(&text, window).await
+        self.replay(actor, &text, window).await
     }
 
     async fn compare(

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use crate::admin::actor::Actor;
 use crate::admin::revisions::{Revisions, RevisionsError, Writing};
 use crate::audit::event::actor as called;
-use crate::audit::event::drafts::Doer;
 use crate::identity::principal::{PersonId, Principal, PrincipalKind};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::model::Revision;
@@ -117,16 +116,12 @@ pub(super) struct Cleared<'a> {
 }
 
 impl<'a> Cleared<'a> {
-    pub(super) fn ground<'b>(&'b self, doer: Doer<'b>) -> Ground<'b>
-    where
-        'a: 'b,
-    {
+    pub(super) fn ground(&self) -> Ground<'_> {
         match self.right {
             Right::Own(_) | Right::Claim(_) => Ground::Own,
             Right::Emergency(_) => Ground::Emergency,
             Right::Draft(draft) => Ground::Draft {
                 draft,
-                doer,
                 approvals: &self.approvals,
             },
         }

@@ -126,6 +126,15 @@ pub(super) struct Held {
     pub(super) objects: Vec<PolicyObject>,
 }
 
+/// What a revision is to be.
+pub(super) struct NewPolicy<'a> {
+    pub(super) policy: &'a Policy,
+    /// The same as rows.
+    pub(super) objects: &'a [PolicyObject],
+    /// The earlier revision that it is, where that is put in force again.
+    pub(super) restores: Option<Revision>,
+}
+
 impl Revisions {
     /// The newest revisions before one, or of all, newest first.
     pub async fn history(
@@ -223,14 +232,12 @@ impl Revisions {
         let held = self.held(Some(to)).await?;
         let text = to_text(&held.objects, &held.policy);
         self.rules.check(&text).map_err(RevisionsError::Faults)?;
-        check_note("the message", &writing.message)?;
-        // The history says where it went, whatever the author says of why.
-        let writing = Writing {
-            message: format!("back to revision {}: {}", to.0, writing.message),
-            ..writing.clone()
+        let content = NewPolicy {
+            policy: &held.policy,
+            objects: &held.objects,
+            restores: Some(to),
         };
-        let right = Right::of(&writing);
-        self.write(&held.policy, &held.objects, actor, right).await
+        self.write(content, actor, Right::of(writing)).await
     }
 
     /// Owners alone say who is owner, and they leave at least one (what they change is what the parent says, or else there is a conflict).
@@ -275,14 +282,18 @@ impl Revisions {
     ) -> Result<Outcome, RevisionsError> {
         let (policy, document) = self.rules.read(text).map_err(RevisionsError::Faults)?;
         let objects = to_objects(&policy, &document);
-        self.write(&policy, &objects, actor, right).await
+        let content = NewPolicy {
+            policy: &policy,
+            objects: &objects,
+            restores: None,
+        };
+        self.write(content, actor, right).await
     }
 
     /// The only way to a revision but the followed file's.
     pub(super) async fn write(
         &self,
-        policy: &Policy,
-        objects: &[PolicyObject],
+        content: NewPolicy<'_>,
         actor: &Actor,
         right: Right<'_>,
     ) -> Result<Outcome, RevisionsError> {
@@ -296,15 +307,16 @@ impl Revisions {
         if current != parent {
             return Err(self.conflict(current).await?);
         }
-        self.check_owners(policy, actor, parent).await?;
+        self.check_owners(content.policy, actor, parent).await?;
         let cleared = self.cleared(right, actor).await?;
-        let doer = actor.doer(&name);
         let new = NewRevision {
             parent,
             author: right.author(&name),
             message: right.message(),
-            objects,
-            ground: cleared.ground(doer),
+            objects: content.objects,
+            restores: content.restores,
+            doer: actor.doer(&name),
+            ground: cleared.ground(),
         };
         match self.store.write(&new).await? {
             Written::Revision(revision) => {

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::admin::actor::NotPermitted;
+use crate::admin::failure;
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::web::receive::ReceiveFault;
@@ -119,6 +120,15 @@ pub fn moment(text: &str) -> Result<Timestamp, Unreadable> {
     moment
         .map(|moment| Timestamp::from_micros(moment.as_microsecond()))
         .map_err(|_| Unreadable::value("a moment is written like 2027-01-31T18:00:00Z"))
+}
+
+impl Refusal for failure::Failure {
+    fn refusal(self) -> Response {
+        match self {
+            Self::NotPermitted(refused) => not_permitted(refused),
+            Self::Store(error) => error.refusal(),
+        }
+    }
 }
 
 /// What is said when the store cannot be read or written.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::admin::actor::Actor;
+use crate::admin::events;
 use crate::api::Api;
 use crate::api::answer::{Answer, Unreadable, moment};
 use crate::audit::chain::Entry;
@@ -47,8 +49,9 @@ impl Wanted {
     }
 }
 
-pub(super) async fn events(
+pub(super) async fn list(
     State(api): Shared,
+    Extension(actor): Extension<Actor>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer {
     let Query(wanted) = wanted?;
@@ -56,13 +59,11 @@ pub(super) async fn events(
     let (after, before) = (wanted.after, wanted.before);
     let filter = wanted.filter()?;
     // The head comes first: after the events it could tell of one that came in between, which would look as if it were missing.
-    let (seq, hash) = api.store.audit_head().await?;
+    let store = &api.store;
+    let (seq, hash) = events::head(store, &actor).await?;
     let found = match after {
-        Some(after) => api.store.events_after(after, &filter, limit).await?,
-        None => {
-            let before = before.unwrap_or(i64::MAX);
-            api.store.events_before(before, &filter, limit).await?
-        }
+        Some(after) => events::page_after(store, &actor, &filter, after, limit).await?,
+        None => events::search(store, &actor, &filter, before, limit).await?,
     };
     let events: Vec<Value> = found.iter().map(event).collect();
     let head = json!({ "seq": seq, "hash": hash.to_string() });
@@ -79,12 +80,16 @@ fn event(entry: &Entry) -> Value {
     })
 }
 
-pub(super) async fn checkpoints(State(api): Shared) -> Answer {
-    let found = api.store.checkpoints().await?;
-    let checkpoints: Vec<Value> = found
-        .iter()
+pub(super) async fn checkpoints(State(api): Shared, Extension(actor): Extension<Actor>) -> Answer {
+    let evidence = events::evidence(&api.store, &actor).await?;
+    let checkpoints: Vec<Value> = { evidence.checkpoints.iter() }
         .map(|one| json!({ "seq": one.seq, "time": one.at.rfc3339(), "token": one.token }))
         .collect();
     let keys = api.keys.minter.all_keys();
-    Ok(Json(json!({ "checkpoints": checkpoints, "keys": keys })))
+    let policy = evidence.policy.map(
+        |policy| json!({ "revision": policy.revision, "digest": policy.digest, "seq": policy.seq }),
+    );
+    Ok(Json(
+        json!({ "checkpoints": checkpoints, "keys": keys, "policy": policy }),
+    ))
 }

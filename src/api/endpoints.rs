@@ -280,7 +280,7 @@ pub const ENDPOINTS: &[Described] = &[
         .asks("IstioAsked")
         .refuses(&[404]),
     ),
-    endpoint("GET", "/audit/events", ReadAudit, || get(audit::events)).described(
+    endpoint("GET", "/audit/events", ReadAudit, || get(audit::list)).described(
         Operation::new("listEvents", "Events of the audit log.", "Events").query(&[
             "after", "before", "limit", "kind", "actor", "since", "until", "contains",
         ]),

@@ -23,8 +23,6 @@ use crate::identity::principal::Groups;
 use crate::policy::decide::{DenyReason, Shadow, Verdict};
 use crate::policy::explain::Considered;
 use crate::policy::model::{Action, Mode, Revision};
-use crate::policy::roles::Permission;
-use crate::policy::yaml::Asking;
 use crate::policy::yaml::{self, PolicyFault};
 use crate::store::policy::RevisionRecord;
 
@@ -206,29 +204,28 @@ pub(super) async fn explain(
     body: Result<Json<Asked>, JsonRejection>,
 ) -> Answer {
     let Json(Asked { question, revision }) = body?;
-    let question = yaml::question(question).map_err(RevisionsError::Faults)?;
-    if let Asking::Known(_) = question.asking {
-        // What their provider said of them is told with the answer.
-        actor
-            .check(Permission::ReadSessions)
-            .map_err(RevisionsError::from)?;
-    }
+    let now = SystemClock.now();
+    let question = yaml::question(question, now.to_jiff()).map_err(ExplainError::Question)?;
     let revision = revision.map(Revision);
     let answer = api
         .revisions
-        .explain(question, revision, SystemClock.now())
+        .explain(&actor, question, revision, now)
         .await?;
     Ok(Json(explained(&answer)))
 }
 
 pub(super) async fn explain_decision(
     State(api): Shared,
+    Extension(actor): Extension<Actor>,
     decision: Result<Path<String>, PathRejection>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer {
     let (Path(id), Query(wanted)) = (decision?, wanted?);
     let revision = wanted.revision.map(Revision);
-    let (decided, answer) = api.revisions.explain_decision(&id, revision).await?;
+    let (decided, answer) = api
+        .revisions
+        .explain_decision(&actor, &id, revision)
+        .await?;
     let mut explained = explained(&answer);
     let at = Timestamp::from_micros(decided.first_at).rfc3339();
     explained["decision"] = json!({ "what": decided.decision, "at": at, "count": decided.count });
@@ -247,6 +244,7 @@ pub(super) struct Replay {
 
 pub(super) async fn replay(
     State(api): Shared,
+    Extension(actor): Extension<Actor>,
     body: Result<Json<Replay>, JsonRejection>,
 ) -> Answer {
     let Json(wanted) = body?;
@@ -256,10 +254,12 @@ pub(super) async fn replay(
         until: until.unwrap_or_else(|| SystemClock.now()),
     };
     let replayed = match (wanted.text, wanted.revision) {
-        (Some(text), None) => api.revisions.replay(&text, window).await?,
+        (Some(text), None) => api.revisions.replay(&actor, &text, window).await?,
         (None, Some(revision)) => {
             let revision = Revision(revision);
-            api.revisions.replay_revision(revision, window).await?
+            api.revisions
+                .replay_revision(&actor, revision, window)
+                .await?
         }
         (Some(_), Some(_)) | (None, None) => {
             return Err(Unreadable::value("give `text` or `revision`, and not both").into());
@@ -331,6 +331,7 @@ fn explained(answer: &explain::Answer) -> Value {
             None => Value::Null,
         },
         "shadow": shadow,
+        "remedies": found.explanation.remedies(&found.route),
         "considered": found.explanation.considered.iter().map(considered).collect::<Vec<_>>(),
     })
 }
@@ -377,6 +378,7 @@ fn record(record: &RevisionRecord) -> Value {
         "created_at": record.created_at.rfc3339(),
         "draft": record.draft.map(|draft| draft.0),
         "emergency": record.is_emergency,
+        "restores": number(record.restores),
     })
 }
 
@@ -385,6 +387,16 @@ impl Refusal for ExplainError {
         let detail = self.to_string();
         let unknown = |code| problem(StatusCode::NOT_FOUND, code, &detail);
         match self {
+            ExplainError::Question(faults) => {
+                let faults: Vec<Value> = faults.iter().map(fault).collect();
+                let more = json!({ "faults": faults });
+                problem_with(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "bad_question",
+                    &detail,
+                    more,
+                )
+            }
             ExplainError::UnknownPerson(_) => unknown("unknown_person"),
             ExplainError::UnknownDecision(_) => unknown("unknown_decision"),
             ExplainError::UnknownDraft(_) => unknown("no_such_draft"),

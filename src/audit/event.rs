@@ -15,6 +15,9 @@ pub mod svids;
 /// The kind of the event that says that older ones were deleted.
 pub const PRUNED: &str = "audit_pruned";
 
+/// The kind of the event that says that a revision of the policy was written.
+pub const POLICY_WRITTEN: &str = "policy_written";
+
 /// Something that happened, and who did it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -151,12 +154,6 @@ impl Event {
         });
         let actor = principal.map_or_else(|| "nobody".to_owned(), actor);
         Self::new("denied", actor, details)
-    }
-
-    /// A policy revision was written.
-    pub fn policy_written(author: &str, message: &str, revision: i64, parent: Option<i64>) -> Self {
-        let details = json!({ "revision": revision, "parent": parent, "message": message });
-        Self::new("policy_written", author.to_owned(), details)
     }
 
     /// Events up to this one were deleted, which were older than they are kept by the configuration: so many seconds.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::audit::chain::{Break, Entry, Follower, Link, START};
 use crate::audit::checkpoint::{self, Keys, Signed};
-use crate::audit::event::PRUNED;
+use crate::audit::event::{POLICY_WRITTEN, PRUNED};
 use crate::clock::Timestamp;
 
 /// An edge signs ten minutes after an event; longer no log goes on without a checkpoint.
@@ -48,6 +48,25 @@ struct Pruning {
     kept: i64,
 }
 
+/// The policy as a store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The newest revision.
+    pub revision: i64,
+    /// The SHA-256 of its rows, in hexadecimal digits.
+    pub digest: String,
+    /// The newest event while that was so.
+    pub seq: i64,
+}
+
+/// What an event says of a revision that was written.
+struct Told {
+    seq: i64,
+    revision: i64,
+    /// Not of earlier releases.
+    digest: Option<String>,
+}
+
 /// What a checkpoint says of its event.
 #[derive(Clone, Copy)]
 struct Said {
@@ -60,6 +79,10 @@ pub struct Verifier {
     signed: BTreeMap<i64, Said>,
     /// The end of an older export, and its hash.
     older: Option<(i64, Link)>,
+    /// The policy that the log has to tell of.
+    in_force: Option<InForce>,
+    /// The newest revision that it told of, up to the event of that.
+    told: Option<Told>,
     follower: Option<Follower>,
     events: u64,
     /// The number before the first event that is there.
@@ -85,6 +108,8 @@ pub struct Verified {
     pub signed_to: i64,
     /// What is gone, if the log does not begin with its first event.
     pub pruned: Option<Pruned>,
+    /// The revision in force, if the log says what it was when it was written, and it is that.
+    pub policy: Option<i64>,
 }
 
 impl Verifier {
@@ -115,6 +140,8 @@ impl Verifier {
         Ok(Self {
             signed,
             older: None,
+            in_force: None,
+            told: None,
             follower: None,
             events: 0,
             begins_after: 0,
@@ -127,6 +154,11 @@ impl Verifier {
     /// The log has to go on from an older export of it, which ends so.
     pub fn extends(&mut self, seq: i64, link: Link) {
         self.older = Some((seq, link));
+    }
+
+    /// The log has to tell of the policy that is in force, as it is.
+    pub fn tells_of(&mut self, in_force: InForce) {
+        self.in_force = Some(in_force);
     }
 
     /// The next event.
@@ -144,6 +176,9 @@ impl Verifier {
                 seq: entry.seq,
                 what: "the store has it under another kind or actor than it says itself, so that a search misses it",
             });
+        }
+        if { self.in_force.as_ref() }.is_some_and(|policy| entry.seq <= policy.seq) {
+            self.told = told(entry).or(self.told.take());
         }
         self.events += 1;
         let (seq, link) = follower.at();
@@ -206,13 +241,38 @@ impl Verifier {
                 "the newest event is not the one that the store has noted",
             );
         }
+        let policy = self.policy()?;
         Ok(Verified {
             events: self.events,
             checkpoints: self.signed.len(),
             last,
             signed_to: signed_last,
             pruned,
+            policy,
         })
+    }
+
+    /// The revision in force, if it is what the log says; `None` where that says nothing of it.
+    fn policy(&self) -> Result<Option<i64>, Break> {
+        let Some((policy, told)) = self.in_force.as_ref().zip(self.told.as_ref()) else {
+            return Ok(None);
+        };
+        let broken = |what| {
+            Err(Break {
+                seq: told.seq,
+                what,
+            })
+        };
+        match &told.digest {
+            _ if told.revision != policy.revision => broken(
+                "the policy in force is not the revision that was written here, which is the newest that the log tells of",
+            ),
+            Some(digest) if *digest != policy.digest => broken(
+                "the policy in force is not what was written here under the number of its revision",
+            ),
+            Some(_) => Ok(Some(policy.revision)),
+            None => Ok(None),
+        }
     }
 
     /// What is gone at the beginning; a break where the log does not say so, or says that it was to be kept.
@@ -256,6 +316,21 @@ fn pruning(entry: &Entry) -> Option<Pruning> {
         up_to,
         at: entry.at,
         kept: body["kept"].as_i64().unwrap_or_default(),
+    })
+}
+
+fn told(entry: &Entry) -> Option<Told> {
+    if !entry.body.contains(POLICY_WRITTEN) {
+        return None;
+    }
+    let body: serde_json::Value = serde_json::from_str(&entry.body).ok()?;
+    let revision = body["revision"]
+        .as_i64()
+        .filter(|_| body["kind"] == POLICY_WRITTEN)?;
+    Some(Told {
+        seq: entry.seq,
+        revision,
+        digest: body["digest"].as_str().map(str::to_owned),
     })
 }
 
@@ -359,6 +434,35 @@ mod tests {
         assert_eq!(first_bad(pruned(2, 12 * day, 4 * day)), 4);
         // Whoever prunes by hand and says that nothing is kept does not hide it.
         assert_eq!(pruned(2, 20, 0).unwrap().pruned.unwrap().age, 18 * 60);
+    }
+
+    #[test]
+    fn k10_a_policy_that_was_changed_behind_the_logs_back_is_found() {
+        let said = |revision: i64, more: &str| {
+            format!("{POLICY_WRITTEN}\",\"revision\":{revision},{more}\"x\":\"")
+        };
+        let verified = |said: &str, revision: i64, digest: &str, seq: i64| {
+            let mut verifier = Verifier::new(std::iter::empty(), &Keys::none())?;
+            let digest = digest.to_owned();
+            verifier.tells_of(InForce {
+                revision,
+                digest,
+                seq,
+            });
+            let entries = log(&[0, 1], said);
+            entries.iter().try_for_each(|entry| verifier.event(entry))?;
+            verifier.end(None).map(|verified| verified.policy)
+        };
+        let written = said(4, "\"digest\":\"ab\",");
+        assert_eq!(verified(&written, 4, "ab", 2), Ok(Some(4)));
+        assert_eq!(verified(&written, 4, "ac", 2).unwrap_err().seq, 2);
+        // One that the log does not tell of, and one that is gone.
+        assert_eq!(verified(&written, 5, "ab", 2).unwrap_err().seq, 2);
+        assert_eq!(verified(&written, 3, "ab", 1).unwrap_err().seq, 1);
+        // What was written afterwards says nothing of it, nor does an event of an earlier release.
+        assert_eq!(verified(&written, 3, "cd", 0), Ok(None));
+        assert_eq!(verified(&said(4, ""), 4, "ab", 2), Ok(None));
+        assert_eq!(verified(&said(4, ""), 5, "ab", 2).unwrap_err().seq, 2);
     }
 
     #[test]

@@ -16,8 +16,9 @@ use crate::audit::chain::{Break, Entry, Filed, Link};
 use crate::audit::checkpoint::Keys;
 use crate::audit::event::kinds::KINDS;
 use crate::audit::export as lines;
-use crate::audit::verify::{Verified, Verifier};
+use crate::audit::verify::{InForce, Verified, Verifier};
 use crate::cli::client::{self, Client, Failure, ServerArguments};
+use crate::clock::{Clock, SystemClock};
 
 /// The log is not whole.
 const BROKEN: u8 = 3;
@@ -110,7 +111,7 @@ impl FilterArguments {
 pub(super) fn moment(text: &str) -> Result<String, &'static str> {
     if let Ok(ago) = humantime::parse_duration(text) {
         let ago = jiff::SignedDuration::try_from(ago).map_err(|_| "this is too long ago")?;
-        let then = jiff::Timestamp::now().checked_sub(ago);
+        let then = SystemClock.now().to_jiff().checked_sub(ago);
         return then
             .map(|then| then.to_string())
             .map_err(|_| "this is too long ago");
@@ -245,6 +246,15 @@ fn checkpoints(said: &Value) -> impl Iterator<Item = (i64, &str)> {
     all.filter_map(|one| Some((one["seq"].as_i64()?, one["token"].as_str()?)))
 }
 
+/// An edge of an earlier release does not say it.
+fn in_force(said: &Value) -> Option<InForce> {
+    Some(InForce {
+        revision: said["revision"].as_i64()?,
+        digest: said["digest"].as_str()?.to_owned(),
+        seq: said["seq"].as_i64()?,
+    })
+}
+
 async fn verify_edge(
     client: &Client,
     keys: Option<&Path>,
@@ -261,6 +271,9 @@ async fn verify_edge(
     };
     if let Some((seq, link)) = older {
         verifier.extends(seq, link);
+    }
+    if let Some(policy) = in_force(&said["policy"]) {
+        verifier.tells_of(policy);
     }
     let mut outcome = Ok(());
     let mut newest = Value::Null;
@@ -338,7 +351,7 @@ fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode
     let said = match &outcome {
         Ok(verified) => serde_json::json!({
             "is_whole": true, "events": verified.events, "checkpoints": verified.checkpoints, "last": verified.last,
-            "signed_to": verified.signed_to,
+            "signed_to": verified.signed_to, "policy": verified.policy,
             "pruned": verified.pruned.map(|gone| serde_json::json!({ "up_to": gone.up_to, "at": crate::clock::Timestamp::from_micros(gone.at).rfc3339(), "age_seconds": gone.age })),
         }),
         Err(broken) => {
@@ -355,11 +368,17 @@ fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode
             last,
             signed_to,
             pruned,
+            policy,
         }) => {
             if !json {
                 anstream::println!(
                     "The log is whole up to event {last}: {events} events, {checkpoints} signed checkpoints."
                 );
+                if let Some(policy) = policy {
+                    anstream::println!(
+                        "The policy in force is revision {policy}, as it was when it was written."
+                    );
+                }
                 if let Some(pruned) = pruned {
                     anstream::println!("{}", pruned.words());
                 }

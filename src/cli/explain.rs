@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::client::{self, Client, ClientError, ServerArguments};
 use crate::cli::person::fault::Fault;
-use crate::cli::refusal::of_question;
 use crate::cli::svid::svid_kind;
 use crate::policy::svids;
 
@@ -109,11 +108,7 @@ async fn ask(client: &Client, arguments: &ExplainArguments) -> Result<Value, Cli
     };
     let question = question(arguments, &method, &url);
     let body = json!({ "question": question, "revision": arguments.revision });
-    let answered = client.post("policy/explain", &body).await;
-    answered.map_err(|error| match error {
-        ClientError::Refused(refusal) => ClientError::Refused(of_question(refusal)),
-        other => other,
-    })
+    client.post("policy/explain", &body).await
 }
 
 /// The request that asks for an SVID; every host has that path for itself.
@@ -229,6 +224,14 @@ fn text(answer: &Value) -> String {
     if let Some(rule) = answer["shadow"]["rule"].as_str() {
         let would = answer["shadow"]["would"].as_str().unwrap_or_default();
         line(format!("Rule {rule}, in shadow mode, would {would} it."));
+    }
+    let remedies = answer["remedies"].as_array().into_iter().flatten();
+    let remedies: Vec<&str> = remedies.filter_map(Value::as_str).collect();
+    if !remedies.is_empty() {
+        line("\nWhat would change it:".to_owned());
+        remedies
+            .iter()
+            .for_each(|remedy| line(format!("  {remedy}")));
     }
     let considered = answer["considered"]
         .as_array()

@@ -26,14 +26,6 @@ pub(super) fn of_file(mut refusal: Refusal, file: &Path) -> Refusal {
     refusal
 }
 
-/// A refusal that is about what was asked, and not about a document.
-pub(super) fn of_question(mut refusal: Refusal) -> Refusal {
-    if refusal.problem["faults"].is_array() {
-        refusal.problem["detail"] = "this cannot be asked".into();
-    }
-    refusal
-}
-
 /// A fault of a document or question in a line: where, what, why.
 pub(super) fn fault_line(fault: &Value, file: Option<&str>) -> String {
     let number = |name: &str| fault[name].as_u64().filter(|number| *number > 0);
@@ -119,13 +111,17 @@ pub(super) fn one_line(record: &Value) -> String {
         Some(draft) => format!(" (draft {draft})"),
         None => String::new(),
     };
+    let back = match record["restores"].as_i64() {
+        Some(restored) => format!(" (back to revision {restored})"),
+        None => String::new(),
+    };
     let mark = if record["emergency"] == true {
         "EMERGENCY: "
     } else {
         ""
     };
     format!(
-        "revision {} of {at} UTC by {}: {mark}{}{from}",
+        "revision {} of {at} UTC by {}: {mark}{}{back}{from}",
         record["revision"],
         text(record, "author"),
         text(record, "message")

@@ -138,6 +138,7 @@ impl From<DraftsError> for Refused {
 impl From<ExplainError> for Refused {
     fn from(error: ExplainError) -> Self {
         match error {
+            ExplainError::Question(_) => Self::Unreadable(sentence(&error)),
             ExplainError::UnknownDecision(_)
             | ExplainError::UnknownPerson(_)
             | ExplainError::UnknownDraft(_) => Self::NotFound,

@@ -256,7 +256,7 @@ pub(super) async fn export(State(console): Shared, visit: Visit, Query(query): Q
     };
     let filter = Wanted::of(&query).filter()?;
     // The first page before the answer begins: what fails then still has a page of its own.
-    let first = events::page_after(&console.store, &visit.actor, &filter, 0).await?;
+    let first = events::page_after(&console.store, &visit.actor, &filter, 0, PAGE).await?;
     let start = (Some(first), 0_usize);
     let pages = unfold(start, move |(page, count)| {
         let (console, visit, filter) = (console.clone(), visit.clone(), filter.clone());
@@ -273,7 +273,9 @@ pub(super) async fn export(State(console): Shared, visit: Visit, Query(query): Q
             let count = count + page.len();
             let after = page.last().map_or(0, |last| last.seq);
             let next = match count < EXPORTED_AT_MOST {
-                true => events::page_after(&console.store, &visit.actor, &filter, after).await,
+                true => {
+                    events::page_after(&console.store, &visit.actor, &filter, after, PAGE).await
+                }
                 false => Ok(Vec::new()),
             };
             // A file that ends early must not look whole.

@@ -54,7 +54,10 @@ pub(super) async fn show(
     let now = console.clock.now();
     let id = uuid::Uuid::try_parse(&decision).map_err(|_| Refused::NotFound)?;
     let id = id.to_string();
-    let explained = console.revisions.explain_decision(&id, None).await?;
+    let explained = console
+        .revisions
+        .explain_decision(&visit.actor, &id, None)
+        .await?;
     let (decided, answer) = explained;
     let decision = &decided.decision;
     let person = decided.principal.as_ref().map(|principal| {

@@ -18,7 +18,6 @@ use crate::console::{Console, cursor};
 use crate::policy::diff::Change;
 use crate::policy::draft::{DraftId, DraftState};
 use crate::policy::model::Revision;
-use crate::policy::roles::Permission;
 use crate::store::drafts::DraftRecord;
 use crate::web::moment::Moment;
 use crate::web::parameters::Parameters;
@@ -203,17 +202,15 @@ async fn draft_page(
     let record = &shown.draft.record;
     let preview = match (&shown.effect, record.state.is_alive()) {
         (Err(found), _) => Preview::faulty(faults(found, Some)),
-        (Ok(_), true) => match revisions.foresee(&shown.draft.text, now).await? {
+        (Ok(_), true) => match revisions
+            .foresee(&visit.actor, &shown.draft.text, now)
+            .await?
+        {
             Ok(foreseen) => Preview::of(&foreseen, now),
             Err(found) => Preview::faulty(faults(&found, Some)),
         },
         // What it changed of what it was made against; people decide on it no more.
         (Ok(effect), false) => Preview::past(&effect.changes, effect.tests),
-    };
-    // Replay tells who did what.
-    let preview = match visit.actor.may(Permission::ReadAudit) {
-        true => preview,
-        false => preview.without_replay(),
     };
     let effect = shown.effect.as_ref().ok();
     let steps = revisions.steps(&shown, &visit.actor).await;

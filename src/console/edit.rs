@@ -8,6 +8,7 @@ use askama::Template;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use crate::admin::actor::Actor;
 use crate::admin::drafts::{DraftsError, Seen};
 use crate::admin::editing::{Base, Started};
 use crate::admin::objects::Names;
@@ -241,7 +242,11 @@ pub(super) async fn ask(
     let started = console.revisions.start(target.base).await?;
     let sides = Sides::begin(&target, &started, query.one("copy"))?;
     let preview = match target.removes {
-        true => Some(foreseen(&console, &started, &target, "").await?.0),
+        true => Some(
+            foreseen(&console, &visit.actor, &started, &target, "")
+                .await?
+                .0,
+        ),
         false => None,
     };
     page(&edit_page(&console, &visit, &target, &started, (sides, preview)).await?)
@@ -256,7 +261,7 @@ pub(super) async fn preview(
     let target = Target::of(&console, &form).await?;
     let started = console.revisions.start(target.base).await?;
     let sides = Sides::sent(&target, &started, &form);
-    let (preview, _) = foreseen(&console, &started, &target, &sides.yaml).await?;
+    let (preview, _) = foreseen(&console, &visit.actor, &started, &target, &sides.yaml).await?;
     let mut shown = edit_page(&console, &visit, &target, &started, (sides, Some(preview))).await?;
     if let Some(message) = form.one("message") {
         shown.message = message.to_owned();
@@ -267,6 +272,7 @@ pub(super) async fn preview(
 /// What would come of an edit, and the whole text if it can be read.
 async fn foreseen(
     console: &Console,
+    actor: &Actor,
     started: &Started,
     target: &Target,
     yaml: &str,
@@ -278,7 +284,7 @@ async fn foreseen(
     let now = console.clock.now();
     let lines = edited.lines.clone();
     let in_view = |line| lines.contains(&line).then(|| line - lines.start + 1);
-    let preview = match console.revisions.foresee(&edited.text, now).await? {
+    let preview = match console.revisions.foresee(actor, &edited.text, now).await? {
         Ok(foreseen) => Preview::of(&foreseen, now),
         Err(found) => Preview::faulty(faults(&found, in_view)),
     };
@@ -352,7 +358,8 @@ pub(super) async fn save(
     let target = Target::of(&console, &form).await?;
     let started = console.revisions.start(target.base).await?;
     let sides = Sides::sent(&target, &started, &form);
-    let (preview, edited) = foreseen(&console, &started, &target, &sides.yaml).await?;
+    let (preview, edited) =
+        foreseen(&console, &visit.actor, &started, &target, &sides.yaml).await?;
     let message = form.one("message").unwrap_or_default();
     let refused = match edited.filter(|_| preview.faults.is_empty()) {
         None => None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::admin::foresight::Foreseen;
+use crate::admin::foresight::{Foreseen, Foresight};
 use crate::admin::replay::{Change, Effect, Replayed};
 use crate::admin::revisions::Plan;
 use crate::clock::Timestamp;
@@ -97,15 +97,6 @@ impl Preview {
         }
     }
 
-    /// Without what people did.
-    pub(super) fn without_replay(mut self) -> Self {
-        self.replay = Replay {
-            is_over: true,
-            ..Replay::default()
-        };
-        self
-    }
-
     /// Of what nobody decides on any more.
     pub(super) fn past(changed: &[diff::Change], tests: usize) -> Self {
         Self {
@@ -122,7 +113,6 @@ impl Preview {
     /// Of a document without a fault.
     pub(super) fn of(foreseen: &Foreseen, now: Timestamp) -> Self {
         let plan = &foreseen.plan;
-        let is_compared = !plan.changes.is_empty();
         Self {
             faults: Vec::new(),
             changes: changes(&plan.changes),
@@ -132,9 +122,10 @@ impl Preview {
             findings: first_of_what_changes(plan),
             tests: foreseen.tests,
             replay: match &foreseen.replayed {
-                Some(replayed) => Replay::of(replayed, now),
-                None => Replay {
-                    is_late: is_compared,
+                Foresight::Told(replayed) => Replay::of(replayed, now),
+                other => Replay {
+                    is_late: matches!(other, Foresight::TooLate),
+                    is_over: matches!(other, Foresight::Withheld),
                     ..Replay::default()
                 },
             },

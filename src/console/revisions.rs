@@ -29,6 +29,7 @@ struct Row {
     at: Moment,
     draft: Option<i64>,
     is_emergency: bool,
+    restores: Option<i64>,
     is_current: bool,
 }
 
@@ -41,6 +42,7 @@ fn row(record: &RevisionRecord, current: Option<Revision>, now: Timestamp) -> Ro
         at: Moment::of(record.created_at, now),
         draft: record.draft.map(|draft| draft.0),
         is_emergency: record.is_emergency,
+        restores: record.restores.map(|restored| restored.0),
         is_current: current == Some(record.revision),
     }
 }
@@ -180,15 +182,11 @@ async fn rollback_page(
     let now = console.clock.now();
     let parent = console.store.current_revision().await?;
     let (_, text) = console.revisions.export(Some(revision)).await?;
-    let preview = match console.revisions.foresee(&text, now).await? {
+    let preview = match console.revisions.foresee(&visit.actor, &text, now).await? {
         Ok(foreseen) => Preview::of(&foreseen, now),
         Err(found) => Preview::faulty(faults(&found, Some)),
     };
     let refused = console.revisions.check_own_revision(&visit.actor);
-    let message = match message.is_empty() {
-        true => format!("back to revision {}", revision.0),
-        false => message,
-    };
     Ok(RollbackPage {
         frame: Frame::of(visit, format!("Back to revision {}", revision.0)),
         number: revision.0,
@@ -253,6 +251,7 @@ pub(super) fn samples(text: &str) -> Vec<(&'static str, String)> {
         created_at: Timestamp::from_seconds(0),
         draft: Some(crate::policy::draft::DraftId(3)),
         is_emergency: true,
+        restores: Some(Revision(5)),
     };
     let row = || row(&record, Some(Revision(7)), Timestamp::from_seconds(9));
     let changes = || crate::console::changes::sample(text);

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use serde_json::{Map, Value, json};
 
+use crate::admin::actor::Actor;
 use crate::admin::explain::{ExplainError, Found};
 use crate::admin::objects::Names;
 use crate::admin::revisions::RevisionsError;
@@ -20,7 +21,7 @@ use crate::policy::draft::DraftId;
 use crate::policy::kubernetes::Impersonation;
 use crate::policy::model::{Action, Mode, Revision};
 use crate::policy::roles::Permission;
-use crate::policy::yaml;
+use crate::policy::yaml::{self, PolicyFault};
 use crate::web::parameters::Parameters;
 
 /// The fields of a question as they were filled in.
@@ -179,7 +180,7 @@ pub(super) async fn show(
     let asked = Asked::of(&query);
     let (mut outcome, mut refusal) = (None, Vec::new());
     if !asked.url.trim().is_empty() {
-        match answer(&console, &asked).await? {
+        match answer(&console, &visit.actor, &asked).await? {
             Ok(found) => outcome = Some(found),
             Err(faults) => refusal = faults,
         }
@@ -205,27 +206,29 @@ pub(super) async fn show(
 }
 
 /// What cannot be answered is said beside the question.
-async fn answer(console: &Console, asked: &Asked) -> Result<Result<Outcome, Vec<String>>, Refused> {
-    let question = match yaml::question(asked.question()) {
+async fn answer(
+    console: &Console,
+    actor: &Actor,
+    asked: &Asked,
+) -> Result<Result<Outcome, Vec<String>>, Refused> {
+    let (now, revisions) = (console.clock.now(), &console.revisions);
+    let question = match yaml::question(asked.question(), now.to_jiff()) {
         Ok(question) => question,
-        Err(faults) => {
-            let said = faults
-                .iter()
-                .map(|fault| format!("{}: {}", fault.key, fault.message));
-            return Ok(Err(said.collect()));
-        }
+        Err(faults) => return Ok(Err(said(&faults))),
     };
     let number = |text: &str| match text.trim() {
         "" => Ok(None),
         text => cursor::number(text).map(Some),
     };
     let (revision, draft) = (number(&asked.revision)?, number(&asked.draft)?);
-    let (now, revisions) = (console.clock.now(), &console.revisions);
     let answered = match draft {
-        Some(draft) => revisions.explain_draft(question, DraftId(draft), now).await,
+        Some(draft) => {
+            let draft = DraftId(draft);
+            revisions.explain_draft(actor, question, draft, now).await
+        }
         None => {
             revisions
-                .explain(question, revision.map(Revision), now)
+                .explain(actor, question, revision.map(Revision), now)
                 .await
         }
     };
@@ -236,7 +239,10 @@ async fn answer(console: &Console, asked: &Asked) -> Result<Result<Outcome, Vec<
                 "The draft has faults; nothing can be asked of it.".to_owned(),
             ]));
         }
-        Err(ExplainError::Revisions(error @ RevisionsError::Unknown(_))) => {
+        Err(ExplainError::Question(faults)) => return Ok(Err(said(&faults))),
+        Err(ExplainError::Revisions(
+            error @ (RevisionsError::Unknown(_) | RevisionsError::NotPermitted(_)),
+        )) => {
             return Ok(Err(vec![sentence(&error)]));
         }
         Err(ExplainError::Revisions(error)) => return Err(error.into()),
@@ -264,6 +270,11 @@ async fn answer(console: &Console, asked: &Asked) -> Result<Result<Outcome, Vec<
             of,
         },
     }))
+}
+
+fn said(faults: &[PolicyFault]) -> Vec<String> {
+    let said = |fault: &PolicyFault| format!("{}: {}", fault.key, fault.message);
+    faults.iter().map(said).collect()
 }
 
 fn person(principal: &Principal) -> Vec<(&'static str, String)> {
@@ -346,7 +357,7 @@ fn outcome(found: Found, person: Vec<(&'static str, String)>, of: String) -> Out
         why: why.to_owned(),
         rule: rule.map(ToString::to_string),
         person,
-        hints: hints(&found),
+        hints: found.explanation.remedies(&found.route),
         considered: found
             .explanation
             .considered
@@ -374,51 +385,6 @@ fn considered(rule: &crate::policy::explain::Considered) -> Considered {
         is_shadow: rule.mode == Mode::Shadow,
         applies: rule.fails.is_none(),
         fails: rule.fails.clone().unwrap_or_default(),
-    }
-}
-
-/// What would change the answer: what keeps each rule that allows from applying, or what would take the refusing one away.
-fn hints(found: &Found) -> Vec<String> {
-    let considered = &found.explanation.considered;
-    let allowing = considered
-        .iter()
-        .filter(|rule| rule.action == Action::Allow && rule.mode == Mode::Enforce)
-        .filter_map(|rule| Some((&rule.rule, rule.fails.as_ref()?)))
-        .map(|(rule, fails)| format!("Rule {rule} would allow it, but {fails}."));
-    match &found.explanation.verdict {
-        Verdict::Allow { .. } => considered
-            .iter()
-            .filter(|rule| rule.action == Action::Deny && rule.mode == Mode::Enforce)
-            .filter_map(|rule| Some((&rule.rule, rule.fails.as_ref()?)))
-            .map(|(rule, fails)| format!("Rule {rule} would refuse it, but {fails}."))
-            .take(5)
-            .collect(),
-        Verdict::Deny(DenyReason::Rule { rule }) => {
-            let mut hints = vec![format!(
-                "Rule {rule} would have to be about something else."
-            )];
-            hints.extend(allowing.take(3));
-            hints
-        }
-        Verdict::Deny(DenyReason::Provider) => {
-            vec![format!(
-                "Route {} would have to accept the provider.",
-                found.route
-            )]
-        }
-        Verdict::StepUp { rule, .. } => vec![format!("A sign-in as rule {rule} asks for.")],
-        Verdict::Ask { rule, .. } => vec![format!("An approval as rule {rule} asks for.")],
-        Verdict::SignIn => vec!["Signing in, as somebody whom a rule allows.".to_owned()],
-        Verdict::Deny(DenyReason::NoRule | DenyReason::Agent) => {
-            let hints: Vec<String> = allowing.take(5).collect();
-            match hints.is_empty() {
-                true => vec![format!(
-                    "A rule that allows something on route {}.",
-                    found.route
-                )],
-                false => hints,
-            }
-        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Mode, Policy, Rule, Source, Target};
 use crate::policy::when::{Failure, claims_differ, claims_hold};
 
+mod remedies;
 mod required;
 
 use required::{Unmet, lacking};

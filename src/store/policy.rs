@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::audit::event::Event;
-use crate::audit::event::drafts::Doer;
+use crate::audit::event::drafts::{Doer, PolicyWritten};
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::draft::{DraftId, DraftState};
@@ -17,10 +17,12 @@ use crate::store::drafts::{Approval, Draft};
 use crate::store::{Store, StoreError, within, within_time};
 
 mod difference;
+mod digest;
 mod history;
 mod positions;
 
 pub use difference::Difference;
+use digest::digest_of;
 pub use history::ObjectVersion;
 
 /// The kind of a policy object.
@@ -80,6 +82,8 @@ pub struct RevisionRecord {
     pub draft: Option<DraftId>,
     /// An operator wrote it past the approvals that are asked for.
     pub is_emergency: bool,
+    /// The earlier revision that it put in force again.
+    pub restores: Option<Revision>,
 }
 
 /// A revision to be written.
@@ -93,6 +97,10 @@ pub struct NewRevision<'a> {
     pub message: &'a str,
     /// All objects. Positions say their order; what is stored keeps that order.
     pub objects: &'a [PolicyObject],
+    /// The earlier revision whose objects they are, where that is put in force again.
+    pub restores: Option<Revision>,
+    /// Who writes it.
+    pub doer: Doer<'a>,
     /// By what right.
     pub ground: Ground<'a>,
 }
@@ -108,8 +116,6 @@ pub enum Ground<'a> {
     Draft {
         /// As it was seen.
         draft: &'a Draft,
-        /// Who applies it.
-        doer: Doer<'a>,
         /// The approvals that count.
         approvals: &'a [Approval],
     },
@@ -146,6 +152,7 @@ struct RevisionRow {
     created_at: i64,
     draft: Option<i64>,
     is_emergency: i64,
+    restores: Option<i64>,
 }
 
 impl From<RevisionRow> for RevisionRecord {
@@ -158,6 +165,7 @@ impl From<RevisionRow> for RevisionRecord {
             created_at: Timestamp::from_micros(row.created_at),
             draft: row.draft.map(DraftId),
             is_emergency: row.is_emergency != 0,
+            restores: row.restores.map(Revision),
         }
     }
 }
@@ -273,7 +281,7 @@ impl Store {
     ) -> Result<Vec<RevisionRecord>, StoreError> {
         let before = before.map_or(i64::MAX, |revision| revision.0);
         let rows: Vec<RevisionRow> = within(self.database.fetch(
-            "SELECT revision, parent, author, message, created_at, draft, is_emergency FROM revisions \
+            "SELECT revision, parent, author, message, created_at, draft, is_emergency, restores FROM revisions \
              WHERE revision < $1 ORDER BY revision DESC LIMIT $2",
             args![before, i64::from(limit)],
         ))
@@ -352,6 +360,11 @@ impl Store {
             author,
             message,
             objects,
+            restores: None,
+            doer: Doer {
+                name: author,
+                principal: None,
+            },
             ground: Ground::Own,
         })
         .await
@@ -393,8 +406,9 @@ impl Store {
             {
                 return Ok(Written::Overtaken);
             }
+            let events = new.events(revision, &digest_of(&objects));
             let change = Change::PolicyRevision(revision);
-            transaction.commit_with(&new.events(revision), change, at).await?;
+            transaction.commit_with(&events, change, at).await?;
             Ok(Written::Revision(revision))
         })
         .await
@@ -403,23 +417,22 @@ impl Store {
 
 impl NewRevision<'_> {
     /// That it was written, and by what right if that is not its author's own.
-    fn events(&self, revision: Revision) -> Vec<Event> {
-        let parent = self.parent.map(|parent| parent.0);
-        let by = match self.ground {
-            Ground::Own | Ground::Emergency => self.author,
-            Ground::Draft { doer, .. } => doer.name,
+    fn events(&self, revision: Revision, digest: &str) -> Vec<Event> {
+        let doer = self.doer;
+        let written = PolicyWritten {
+            revision: revision.0,
+            parent: self.parent.map(|parent| parent.0),
+            restores: self.restores.map(|restored| restored.0),
+            message: self.message,
+            digest,
         };
-        let mut events = vec![Event::policy_written(by, self.message, revision.0, parent)];
+        let mut events = vec![Event::policy_written(doer, &written)];
         match self.ground {
             Ground::Own => {}
             Ground::Emergency => {
-                events.push(Event::policy_emergency(by, self.message, revision.0));
+                events.push(Event::policy_emergency(doer, self.message, revision.0));
             }
-            Ground::Draft {
-                draft,
-                doer,
-                approvals,
-            } => {
+            Ground::Draft { draft, approvals } => {
                 let approvers: Vec<Principal> = approvals
                     .iter()
                     .map(|approval| approval.principal.clone())
@@ -446,8 +459,8 @@ impl Transaction {
         };
         let is_emergency = matches!(new.ground, Ground::Emergency);
         self.execute(
-            "INSERT INTO revisions (revision, parent, author, message, created_at, draft, is_emergency) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO revisions (revision, parent, author, message, created_at, draft, is_emergency, restores) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             args![
                 revision.0,
                 new.parent.map(|parent| parent.0),
@@ -455,7 +468,8 @@ impl Transaction {
                 new.message,
                 at,
                 draft,
-                i64::from(is_emergency)
+                i64::from(is_emergency),
+                new.restores.map(|restored| restored.0)
             ],
         )
         .await?;

@@ -120,13 +120,8 @@ struct Sent {
     acknowledged: BTreeMap<i64, String>,
 }
 
-/// The message that a revision was sent under: that of a rollback is written behind where it went.
 fn sent_as(revision: &Value) -> &str {
-    let message = revision["message"].as_str().unwrap();
-    message
-        .strip_prefix("back to revision ")
-        .and_then(|rest| rest.split_once(": "))
-        .map_or(message, |(_, sent)| sent)
+    revision["message"].as_str().unwrap()
 }
 
 /// Applies and rolls back, one after the other, until there is no answer.

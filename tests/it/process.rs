@@ -57,7 +57,10 @@ async fn a_demo_with_its_policy_in_the_store_takes_commands() {
     let back = ["rollback", "1", "-m", "not yet", "--yes"];
     assert_eq!(policy(&back).await, "Revision 3 is the policy now.\n");
     let history = policy(&["history"]).await;
-    assert!(history.contains("back to revision 1: not yet"), "{history}");
+    assert!(
+        history.contains("not yet (back to revision 1)"),
+        "{history}"
+    );
     nothing_is_left(demo, "INT").await;
 }
 

@@ -1,8 +1,8 @@
-//! Events of drafts of policy, and of revisions that were written without the approvals that are asked for.
+//! Events of drafts and revisions of policy.
 
 use serde_json::{Value, json};
 
-use crate::audit::event::{Event, person};
+use crate::audit::event::{Event, POLICY_WRITTEN, person};
 use crate::identity::principal::Principal;
 
 /// Who does something to the policy.
@@ -44,7 +44,35 @@ pub struct DraftVersion<'a> {
     pub text_sha256: &'a str,
 }
 
+/// A revision of the policy.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyWritten<'a> {
+    /// Its number.
+    pub revision: i64,
+    /// What it was made from.
+    pub parent: Option<i64>,
+    /// The earlier one that it puts in force again.
+    pub restores: Option<i64>,
+    /// Why, in its author's words.
+    pub message: &'a str,
+    /// The SHA-256 of its rows, in hexadecimal digits.
+    pub digest: &'a str,
+}
+
 impl Event {
+    /// A revision was written.
+    pub fn policy_written(doer: Doer<'_>, written: &PolicyWritten<'_>) -> Self {
+        let details = json!({
+            "revision": written.revision,
+            "parent": written.parent,
+            "restores": written.restores,
+            "message": written.message,
+            "digest": written.digest,
+            "person": doer.principal.map(person),
+        });
+        Self::new(POLICY_WRITTEN, doer.name.to_owned(), details)
+    }
+
     /// A step in the life of a draft.
     pub fn draft(step: DraftStep<'_>, doer: Doer<'_>, about: DraftVersion<'_>) -> Self {
         let (kind, message) = match step {
@@ -85,9 +113,10 @@ impl Event {
     }
 
     /// An operator wrote a revision past the approvals that are asked for.
-    pub fn policy_emergency(actor: &str, message: &str, revision: i64) -> Self {
-        let details = json!({ "revision": revision, "message": message });
-        Self::new("policy_emergency", actor.to_owned(), details)
+    pub fn policy_emergency(doer: Doer<'_>, message: &str, revision: i64) -> Self {
+        let person = doer.principal.map(person);
+        let details = json!({ "revision": revision, "message": message, "person": person });
+        Self::new("policy_emergency", doer.name.to_owned(), details)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::audit::event::PRUNED;
+use crate::audit::event::{POLICY_WRITTEN, PRUNED};
 use crate::audit::export::printable;
 
 /// A kind of event.
@@ -57,9 +57,9 @@ pub const KINDS: &[Kind] = &[
     ),
     kind("denied", "Refused", "{method} {host}{path}"),
     kind(
-        "policy_written",
+        POLICY_WRITTEN,
         "Policy written",
-        "revision {revision}: {message}",
+        "revision {revision}: {message}, as revision {restores} was",
     ),
     kind(
         "policy_emergency",
@@ -223,7 +223,7 @@ mod tests {
             include_str!("keys.rs"),
             include_str!("svids.rs"),
         ];
-        let mut names = vec![PRUNED.to_owned()];
+        let mut names = vec![PRUNED.to_owned(), POLICY_WRITTEN.to_owned()];
         for source in sources {
             let text: String = source.split_whitespace().collect();
             for before in ["Self::new(\"", ".event(\"", "=>(\""] {

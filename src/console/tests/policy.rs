@@ -724,6 +724,10 @@ async fn the_simulator_says_what_and_why_and_what_would_change_it() {
                 "no rule lets the agent do it for them",
             ],
         ),
+        (
+            "url=wiki.example&who=admin%40corp.example",
+            &["This needs the permission read_sessions"],
+        ),
         ("url=other.example", &["No route"]),
         ("url=wiki.example&method=GET&source_ip=x", &["source_ip"]),
         ("url=wiki.example&revision=9", &["There is no revision 9."]),

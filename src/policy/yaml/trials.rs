@@ -104,20 +104,20 @@ pub enum Asking {
     Known(Email),
 }
 
-/// Reads a question: as a test, but with `method` and `url` for the request, `as_known` for somebody who has signed in, and nothing expected.
-pub fn question(json: serde_json::Value) -> Result<Question, Vec<PolicyFault>> {
+/// Reads a question that is asked `now`: as a test, but with `method` and `url` for the request, `as_known` for somebody who has signed in, and nothing expected.
+pub fn question(json: serde_json::Value, now: Timestamp) -> Result<Question, Vec<PolicyFault>> {
     let node = Node::from_json(json);
     let at = At {
         node: &node,
         key: String::new(),
     };
     let mut reader = Reader::default();
-    let read = read_question(&mut reader, &at);
+    let read = read_question(&mut reader, &at, now);
     let faults = reader.into_faults();
     read.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
-fn read_question(reader: &mut Reader, at: &At<'_>) -> Option<Question> {
+fn read_question(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Question> {
     let known = [
         "as",
         "as_known",
@@ -133,8 +133,8 @@ fn read_question(reader: &mut Reader, at: &At<'_>) -> Option<Question> {
     let moment = moment.and_then(|at| reader.parsed(&at, |text| text.parse::<Timestamp>()));
     let asking = match (fields.field("as"), fields.field("as_known")) {
         (Some(at), _) => {
-            let now = moment.unwrap_or_else(Timestamp::now);
-            Asking::Described(Box::new(person(reader, &at, now)?))
+            let at_that_time = moment.unwrap_or(now);
+            Asking::Described(Box::new(person(reader, &at, at_that_time)?))
         }
         (None, Some(at)) => Asking::Known(reader.parsed(&at, Email::parse)?),
         (None, None) => Asking::Nobody,
