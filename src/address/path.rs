@@ -109,6 +109,25 @@ pub fn reading(path: &str) -> Cow<'_, str> {
     Cow::Owned(seen)
 }
 
+/// The [`reading`] of a path without its parameters (`/a;v=1/b`), as servers see it that leave them out when they look for the resource. `None` if what
+/// remains is no canonical path any more.
+pub fn without_parameters(path: &str) -> Option<Cow<'_, str>> {
+    let path = reading(path);
+    if !path.contains(';') {
+        return Some(path);
+    }
+    let segments: Vec<&str> = path
+        .split('/')
+        .map(|segment| segment.split(';').next().unwrap_or(segment))
+        .collect();
+    let inner = segments.get(1..segments.len().saturating_sub(1))?;
+    let is_unclear = |segment: &&str| matches!(*segment, "." | "..");
+    if inner.iter().any(|segment| segment.is_empty()) || segments.iter().any(is_unclear) {
+        return None;
+    }
+    Some(Cow::Owned(segments.join("/")))
+}
+
 /// What follows in a path after a prefix of its [`reading`]; `None` if that does not begin so.
 pub fn after<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let mut rest = path;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::address::host::Host;
-use crate::address::path::PathFault;
+use crate::address::path::{PathFault, without_parameters};
 use crate::edge::local::PolicyView;
 use crate::edge::normalise::{Normalised, RequestFault};
 use crate::edge::respond::Refused;
@@ -46,8 +46,11 @@ pub fn own_pages(home: &Host, view: &PolicyView, request: &Normalised) -> Option
             .has_host(&request.origin.host)
             .then_some(Own::Route);
     }
-    let is_reserved = request.path.starts_with(RESERVED_PREFIX) || is_bare_prefix(&request.path);
-    (is_reserved && view.policy.has_host(&request.origin.host)).then_some(Own::Route)
+    (is_reserved(&request.path) && view.policy.has_host(&request.origin.host)).then_some(Own::Route)
+}
+
+fn is_reserved(path: &str) -> bool {
+    path.starts_with(RESERVED_PREFIX) || is_bare_prefix(path)
 }
 
 /// The prefix without its last slash is ours as well: no upstream shall see it.
@@ -55,12 +58,25 @@ fn is_bare_prefix(path: &str) -> bool {
     RESERVED_PREFIX.strip_suffix('/') == Some(path)
 }
 
+/// Whether a path leads along the same route for servers that leave its parameters out: otherwise the rules of one route would be asked about what is
+/// another's, or ours.
+fn is_without_parameters(view: &PolicyView, request: &Normalised, route: &CompiledRoute) -> bool {
+    let Some(path) = without_parameters(&request.path) else {
+        return false;
+    };
+    let found = view.policy.route(&request.origin.host, &path);
+    !is_reserved(&path) && found.is_some_and(|found| found.index == route.index)
+}
+
 impl Routed {
     /// Finds the route.
     pub fn find(view: Rc<PolicyView>, request: Rc<Normalised>) -> Result<Self, Refused> {
         let found = view.policy.route(&request.origin.host, &request.path);
         let route = Arc::clone(found.ok_or(Refused::NoRoute)?);
-        if request.has_path_parameters && !route.route.allow_path_parameters {
+        if request.has_path_parameters
+            && !(route.route.allow_path_parameters
+                && is_without_parameters(&view, &request, &route))
+        {
             return Err(RequestFault::Path(PathFault::PathParameter).into());
         }
         Ok(Self {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::address::path::reading;
+use crate::address::path::{reading, without_parameters};
 use crate::identity::principal::{Agent, Principal, Requirement};
 use crate::policy::compile::rule::CompiledRule;
 use crate::policy::compile::rules::{Indexes, RuleSet};
@@ -366,21 +366,9 @@ pub(super) fn accepts_provider(route: &Route, principal: &Principal) -> bool {
 /// The path as rules see it: its [`reading`]. A route that takes path parameters (`/a;v=1/b`) has upstreams that leave them out when they look for the
 /// resource, so rules do the same; `None` if what remains has another reading then, or if there is a `;` that the route does not take.
 pub(super) fn path_for_rules<'a>(route: &Route, path: &'a str) -> Option<Cow<'a, str>> {
-    let path = reading(path);
-    if !path.contains(';') {
-        return Some(path);
+    let seen = reading(path);
+    if !seen.contains(';') {
+        return Some(seen);
     }
-    if !route.allow_path_parameters {
-        return None;
-    }
-    let segments: Vec<&str> = path
-        .split('/')
-        .map(|segment| segment.split(';').next().unwrap_or(segment))
-        .collect();
-    let inner = segments.get(1..segments.len().saturating_sub(1))?;
-    let is_unclear = |segment: &&str| matches!(*segment, "." | "..");
-    if inner.iter().any(|segment| segment.is_empty()) || segments.iter().any(is_unclear) {
-        return None;
-    }
-    Some(Cow::Owned(segments.join("/")))
+    without_parameters(path).filter(|_| route.allow_path_parameters)
 }

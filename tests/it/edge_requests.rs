@@ -247,6 +247,88 @@ async fn b1_b2_b3_paths_with_two_readings_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b3_path_parameters_lead_along_no_other_route() {
+    let house = House::start().await;
+    let browser = house.signed_in("alice").await;
+    let cookies = browser.cookies("app.localhost");
+    // A route that takes parameters, and one below a prefix of it for which no rule is.
+    let nested = |text: String| {
+        let route = "  - name: app\n    host: app.localhost\n";
+        let (_, rest) = text.split_once(route).unwrap();
+        let body = rest.split("  - name: ").next().unwrap();
+        let nested = format!(
+            "  - name: inner\n    host: app.localhost\n    prefix: /inner\n{body}{route}    allow_path_parameters: true\n"
+        );
+        text.replacen(route, &nested, 1)
+    };
+    house.put_in_force(nested).await;
+    house.upstream.forget();
+    let authority = format!("app.localhost:{}", house.http.port());
+    for (path, expected) in [
+        ("/x;v=1/y", "200"),
+        ("/x/y;v=1", "200"),
+        ("/inner", "403"),
+        ("/inner/x", "403"),
+        ("/inner;v", "400"),
+        ("/inner;v/x", "400"),
+        ("/inner;/x", "400"),
+        ("/inner%3Bv/x", "400"),
+        ("/inner/x;v", "400"),
+        ("/.wayleave;v/session", "400"),
+        ("/a;/.wayleave/x", "200"),
+    ] {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nCookie: {cookies}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = raw(house.http, head.as_bytes()).await;
+        let begin = format!("HTTP/1.1 {expected} ");
+        assert!(answer.starts_with(&begin), "{path}: {answer}");
+    }
+    let seen = house.upstream.seen();
+    assert!(
+        seen.iter().all(|seen| !text(seen).contains("inner")),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b5_a_query_is_no_part_of_the_path_that_rules_see() {
+    let house = House::start().await;
+    let only_public = |text: String| {
+        let staff = "to: [{ routes: [app] }]";
+        text.replace(
+            staff,
+            "to: [{ routes: [app], paths: ['/public*', '*/public'] }]",
+        )
+    };
+    house.put_in_force(only_public).await;
+    let mut browser = house.browser();
+    browser
+        .sign_in(&house.secure_url("app", "/public"), "alice")
+        .await;
+    let cookies = browser.cookies("app.localhost");
+    house.upstream.forget();
+    for version in [Version::H1, Version::H2] {
+        let mut sender = house.connect_tls("app", version).await;
+        for (target, expected) in [
+            ("/public?x=/other", StatusCode::OK),
+            ("/x/public", StatusCode::OK),
+            ("/other?x=/public", StatusCode::FORBIDDEN),
+            ("/other?/public", StatusCode::FORBIDDEN),
+        ] {
+            let request = Request::get(house.secure_url("app", target)).header("cookie", &cookies);
+            let page = sender.page(request.body(empty()).unwrap()).await;
+            assert_eq!(page.status, expected, "{target}");
+        }
+    }
+    let seen = house.upstream.seen();
+    assert!(
+        seen.iter().all(|seen| !seen.target.starts_with("/other")),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b6_the_hosts_spellings_are_one_host_or_refused() {
     let house = House::start().await;
     let browser = house.signed_in("alice").await;

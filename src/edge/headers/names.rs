@@ -31,6 +31,7 @@ const EXACT: &[&str] = &[
     "x-host",
     "x-http-destinationurl",
     "x-http-host-override",
+    "x-method",
     "x-method-override",
     "x-name",
     "x-remote",

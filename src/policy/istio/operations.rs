@@ -14,6 +14,8 @@ pub(super) struct Way<'a> {
     base: Operation,
     /// Origins that people reach it by: the audiences of assertions.
     pub(super) origins: Vec<String>,
+    /// What that does not say.
+    losses: Vec<(Effect, String)>,
 }
 
 /// What came of an item.
@@ -45,17 +47,18 @@ impl<'a> Way<'a> {
             Some(host) => vec![host.clone()],
             None => origins.iter().map(|origin| origin.authority()).collect(),
         };
-        let (paths, not_paths) = own_paths(route, policy);
+        let own = Own::of(route, policy);
         Self {
             route,
             base: Operation {
                 hosts: sorted(hosts),
                 ports: ports.iter().map(u16::to_string).collect(),
-                paths,
-                not_paths,
+                paths: own.paths,
+                not_paths: sorted(own.not_paths),
                 ..Operation::default()
             },
             origins: sorted(origins.iter().map(ToString::to_string).collect()),
+            losses: own.losses,
         }
     }
 
@@ -66,7 +69,10 @@ impl<'a> Way<'a> {
 
     /// What a rule is about on this route; none at all if it is about nothing there.
     pub(super) fn of_rule(&self, rule: &Rule, groups: &[RouteGroup]) -> Operations {
-        let mut operations = Operations::default();
+        let mut operations = Operations {
+            losses: self.losses.clone(),
+            ..Operations::default()
+        };
         let Some(to) = &rule.to else {
             operations.found.push(self.everything());
             return operations;
@@ -257,31 +263,77 @@ fn is_by_end(condition: &PathMatch) -> bool {
         .any(|value| value.len() > 1 && value.starts_with('*'))
 }
 
-/// Where the route's paths are, and where those of routes below it are, as the workload sees them. Empty is everywhere and nowhere.
-fn own_paths(route: &Route, policy: &CompiledPolicy) -> (Vec<String>, Vec<String>) {
-    let beginning = paths::beginning(route);
-    let seen = |path: &str| {
-        let path = if route.strip_prefix {
-            path.strip_prefix(beginning).unwrap_or(path)
-        } else {
-            path
+/// What is the same for every request over a route, besides its names and ports.
+#[derive(Default)]
+struct Own {
+    /// Where its paths are; none is everywhere.
+    paths: Vec<String>,
+    /// Where those of routes below it are, which are not its own.
+    not_paths: Vec<String>,
+    /// What these do not say.
+    losses: Vec<(Effect, String)>,
+}
+
+impl Own {
+    /// As the workload sees paths.
+    fn of(route: &Route, policy: &CompiledPolicy) -> Self {
+        let beginning = paths::beginning(route);
+        let mut own = Self::default();
+        if !beginning.is_empty() && !route.strip_prefix {
+            let spellings = paths::spellings(beginning).unwrap_or_else(|| {
+                own.lose("its prefix has more spellings than are written out");
+                vec![beginning.to_owned()]
+            });
+            own.paths = spellings
+                .iter()
+                .flat_map(|path| at_and_below(path))
+                .collect();
+        }
+        let routes = policy.policy().routes.iter();
+        let below = routes.filter(|other| {
+            let other_beginning = paths::beginning(other);
+            other.host == route.host
+                && other_beginning.len() > beginning.len()
+                && other_beginning.starts_with(&format!("{beginning}/"))
+        });
+        for other in below {
+            let path = paths::beginning(other);
+            let path = path
+                .strip_prefix(beginning)
+                .filter(|_| route.strip_prefix)
+                .unwrap_or(path);
+            own.leave_out(path, route);
+        }
+        own
+    }
+
+    /// Takes out what is another route's: rather too much of it than too little.
+    fn leave_out(&mut self, path: &str, route: &Route) {
+        let Some(spellings) = paths::spellings(path) else {
+            self.lose("what is below another route's prefix is left out by its beginning alone");
+            self.not_paths.push(format!("{}*", paths::spelt_once(path)));
+            return;
         };
-        [path.to_owned(), format!("{path}/*")]
-    };
-    let own = if beginning.is_empty() || route.strip_prefix {
-        Vec::new()
-    } else {
-        seen(beginning).to_vec()
-    };
-    let routes = policy.policy().routes.iter();
-    let below = routes.filter(|other| {
-        let other_beginning = paths::beginning(other);
-        other.host == route.host
-            && other_beginning.len() > beginning.len()
-            && other_beginning.starts_with(&format!("{beginning}/"))
-    });
-    let below = below.flat_map(|other| seen(paths::beginning(other)));
-    (own, below.collect())
+        if route.allow_path_parameters {
+            // `/admin;x/y` is below `/admin` for a server that leaves parameters out.
+            self.lose("what begins like another route's prefix is left out, since there may be path parameters");
+            self.not_paths
+                .extend(spellings.iter().map(|path| format!("{path}*")));
+        } else {
+            self.not_paths
+                .extend(spellings.iter().flat_map(|path| at_and_below(path)));
+        }
+    }
+
+    fn lose(&mut self, why: &str) {
+        for effect in [Effect::RefusesMore, Effect::LeavesToTheEdge] {
+            self.losses.push((effect, why.to_owned()));
+        }
+    }
+}
+
+fn at_and_below(path: &str) -> [String; 2] {
+    [path.to_owned(), format!("{path}/*")]
 }
 
 /// Whether the routes of an item are the route.

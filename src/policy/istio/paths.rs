@@ -191,6 +191,36 @@ fn template(segments: &[TemplateSegment], end: &str) -> Forms {
 /// What may stand in a path as it is or encoded.
 const SPELT_TWICE: [char; 12] = ['!', '$', '&', '\'', '(', ')', '*', '+', ',', '=', ':', '@'];
 
+/// So many characters with two spellings at most are written out in all of them.
+const MOST_SPELT: usize = 2;
+
+/// Every spelling of a path that stands for the same, as workloads may get them that are reached past the edge; `None` if they are too many, or not to be
+/// written as Istio's values.
+pub(super) fn spellings(path: &str) -> Option<Vec<String>> {
+    let twice = path.chars().filter(|c| SPELT_TWICE.contains(c)).count();
+    if twice > MOST_SPELT || path.contains('*') {
+        return None;
+    }
+    let mut all = vec![String::new()];
+    for character in path.chars() {
+        let mut written = vec![character.to_string()];
+        if SPELT_TWICE.contains(&character) {
+            let code = u32::from(character);
+            written.extend([format!("%{code:02X}"), format!("%{code:02x}")]);
+            written.dedup();
+        }
+        all = { all.iter() }
+            .flat_map(|front| written.iter().map(move |end| format!("{front}{end}")))
+            .collect();
+    }
+    Some(all)
+}
+
+/// As much of a path as has one spelling.
+pub(super) fn spelt_once(path: &str) -> &str {
+    path.split(SPELT_TWICE).next().unwrap_or_default()
+}
+
 /// Whether there is more than one spelling of what a condition matches.
 fn has_spellings(condition: &PathMatch) -> bool {
     match condition {
@@ -305,6 +335,17 @@ mod tests {
         ] {
             assert_eq!(at_least(&path(condition)), expected, "{condition}");
         }
+    }
+
+    #[test]
+    fn b13_a_path_is_written_in_all_its_spellings_or_not_at_all() {
+        assert_eq!(spellings("/a-b").unwrap(), ["/a-b"]);
+        assert_eq!(spellings("/@a").unwrap(), ["/@a", "/%40a"]);
+        assert_eq!(spellings("/a+").unwrap(), ["/a+", "/a%2B", "/a%2b"]);
+        assert_eq!(spellings("/@:").unwrap().len(), 6);
+        assert_eq!(spellings("/@:="), None);
+        assert_eq!(spellings("/a*"), None);
+        assert_eq!(spelt_once("/a/@b"), "/a/");
     }
 
     #[test]
