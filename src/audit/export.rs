@@ -12,7 +12,9 @@ pub const CSV_HEADING: &str = "seq,time,kind,actor,event,hash";
 /// With the event as it was hashed: sorted keys, no spaces.
 pub fn as_json(entry: &Entry) -> String {
     let time = Timestamp::from_micros(entry.at).rfc3339();
-    json!({ "seq": entry.seq, "at": entry.at, "time": time, "hash": entry.hash, "event": parsed(entry) }).to_string()
+    json_text(
+        &json!({ "seq": entry.seq, "at": entry.at, "time": time, "hash": entry.hash, "event": parsed(entry) }),
+    )
 }
 
 /// RFC 4180.
@@ -25,7 +27,7 @@ pub fn as_csv(entry: &Entry) -> String {
         time,
         kind,
         actor,
-        event.to_string(),
+        json_text(&event),
         entry.hash.clone(),
     ];
     fields.map(|field| quoted(&field)).join(",")
@@ -36,6 +38,21 @@ fn quoted(field: &str) -> String {
     let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let guard = if is_formula { "'" } else { "" };
     format!("\"{guard}{}\"", field.replace('"', "\"\""))
+}
+
+/// JSON in which nothing is unseen.
+fn json_text(value: &Value) -> String {
+    let mut text = String::new();
+    for character in value.to_string().chars() {
+        if is_unseen(character) {
+            let mut units = [0; 2];
+            let units = character.encode_utf16(&mut units);
+            text.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 /// What an event says.

@@ -26,6 +26,16 @@ pub enum PrincipalKind {
     Workload,
 }
 
+impl PrincipalKind {
+    /// The word of the policy file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Workload => "workload",
+        }
+    }
+}
+
 /// The groups a principal is in. That they are not known is never the same as being in none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

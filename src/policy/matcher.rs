@@ -50,7 +50,7 @@ pub enum MatchFault {
     #[error("a `*` may only stand alone, at the beginning or at the end")]
     Star,
     /// Whoever approves of the text would not see such a character.
-    #[error("it has a character that nobody sees")]
+    #[error("it has a character that nobody sees, or begins or ends with a space")]
     Control,
     /// Braces are only for templates.
     #[error("the template may have only whole segments `{{*}}` and, once, `{{**}}`")]
@@ -66,7 +66,7 @@ impl TextMatch {
         if text.is_empty() {
             return Err(MatchFault::Empty);
         }
-        if text.chars().any(is_unseen) {
+        if text.chars().any(is_unseen) || text.trim() != text {
             return Err(MatchFault::Control);
         }
         let (form, rest): (fn(String) -> Self, &str) = if text == "*" {

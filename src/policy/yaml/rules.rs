@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::identity::email::{Email, is_domain};
 use crate::identity::principal::PrincipalKind;
+use crate::identity::unseen::is_unseen;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{
     Action, Approval, Mapping, Mode, People, RoleBinding, Rule, Source, Target,
@@ -258,8 +259,8 @@ fn no_agents(reader: &mut Reader, at: &At<'_>, source: &Source) {
 
 /// The name of a claim as the provider's configuration has it.
 pub(super) fn claim_name(text: &str) -> Result<Arc<str>, &'static str> {
-    if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
-        return Err("a claim's name has 1 to 200 characters, none of them a control character");
+    if text.is_empty() || text.len() > 200 || text.chars().any(is_unseen) {
+        return Err("a claim's name has 1 to 200 characters, each of which is seen");
     }
     Ok(text.into())
 }
