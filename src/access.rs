@@ -192,6 +192,8 @@ pub enum EndOfGrant {
     GivenBack,
     /// Its time was up.
     Over,
+    /// The rule that it opened was removed, or has another name.
+    RuleGone,
 }
 
 impl EndOfGrant {
@@ -201,6 +203,7 @@ impl EndOfGrant {
             Self::Revoked => "revoked",
             Self::GivenBack => "given_back",
             Self::Over => "over",
+            Self::RuleGone => "rule_gone",
         }
     }
 }

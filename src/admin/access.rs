@@ -15,6 +15,7 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::identity::principal::{Principal, PrincipalKind};
 use crate::identity::unseen::is_unseen;
 use crate::policy::model::Approval;
+use crate::policy::words;
 use crate::secret::random;
 use crate::snapshot::Snapshots;
 use crate::snapshot::grants::LiveGrants;
@@ -458,6 +459,17 @@ impl Access {
     ) -> Result<(), AccessError> {
         let may = self.snapshots.current().may_look_after(principal, rule);
         judged(principal, whose, may)
+    }
+
+    /// All that a rule opens, in words: more, perhaps, than whoever asks speaks of.
+    pub fn opens(&self, rule: &str) -> String {
+        let current = self.snapshots.current();
+        let mut rules = current.policy().rules.iter();
+        let found = rules.find(|known| *known.name == *rule);
+        found.map_or_else(
+            || "nothing any more".to_owned(),
+            |found| words::rule(found).what.join("; "),
+        )
     }
 
     /// The present moment, by which requests and grants are judged.

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 
 use crate::access::{AccessId, Closed, GrantRecord, Request};
 use crate::admin::access::everybody::Seen;
-use crate::admin::access::{AccessError, Actor, LONGEST_REASON};
+use crate::admin::access::{Access, AccessError, Actor, LONGEST_REASON};
 use crate::clock::Timestamp;
 use crate::console::Shared;
 use crate::console::answer::{Answer, Refused, page, see_other, sentence};
@@ -42,6 +42,7 @@ struct Open {
     host: String,
     target: String,
     rule: String,
+    opens: String,
     why: String,
     at: Moment,
     expires: Moment,
@@ -51,7 +52,7 @@ struct Open {
 }
 
 impl Open {
-    fn of(seen: &Seen<Request>, now: Timestamp) -> Self {
+    fn of(access: &Access, seen: &Seen<Request>, now: Timestamp) -> Self {
         let asked = seen.what.asked();
         Self {
             id: asked.id.0.to_string(),
@@ -61,6 +62,7 @@ impl Open {
             host: asked.place.host.clone(),
             target: asked.place.target.clone(),
             rule: asked.rule.to_string(),
+            opens: access.opens(&asked.rule),
             why: asked.reason.clone(),
             at: Moment::of(asked.at, now),
             expires: Moment::of(asked.expires_at, now),
@@ -161,7 +163,11 @@ pub(super) async fn list(State(console): Shared, visit: Visit) -> Answer {
     let found = console.access.everybodys(&visit.actor).await?;
     let now = console.access.now();
     // What can be decided comes before what others decide.
-    let mut open: Vec<Open> = found.open.iter().map(|one| Open::of(one, now)).collect();
+    let mut open: Vec<Open> = found
+        .open
+        .iter()
+        .map(|one| Open::of(&console.access, one, now))
+        .collect();
     open.sort_by_key(|one| one.hindrance.is_some());
     page(&RequestsPage {
         frame: Frame::of(&visit, "Requests"),
@@ -288,6 +294,7 @@ pub(super) fn samples(text: &str) -> Vec<(&'static str, String)> {
         host: said(),
         target: said(),
         rule: said(),
+        opens: said(),
         why: said(),
         at: moment(),
         expires: moment(),

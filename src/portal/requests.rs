@@ -9,6 +9,7 @@ use axum::extract::State;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::access::{GrantRecord, Request};
+use crate::admin::access::Access;
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::portal::frame::Frame;
@@ -33,6 +34,7 @@ struct Open {
     who: String,
     rule: String,
     what: String,
+    opens: String,
     why: String,
     at: Moment,
     lasting: String,
@@ -68,7 +70,10 @@ impl Portal {
         let visitor = self.visitor(info, headers, "/access/requests").await?;
         let to_decide = self.access.to_decide(visitor.principal()).await?;
         let now = self.access.now();
-        let open = to_decide.open.iter().map(|one| open(one, now));
+        let open = to_decide
+            .open
+            .iter()
+            .map(|one| open(&self.access, one, now));
         let open: Result<Vec<Open>, PortalError> = open.collect();
         let here = ("/access/requests", "Requests to decide");
         let page = RequestsPage {
@@ -85,13 +90,14 @@ impl Portal {
     }
 }
 
-fn open(request: &Request, now: Timestamp) -> Result<Open, PortalError> {
+fn open(access: &Access, request: &Request, now: Timestamp) -> Result<Open, PortalError> {
     let asked = request.asked();
     Ok(Open {
         id: asked.id.0.to_string(),
         who: who(&asked.principal),
         rule: asked.rule.to_string(),
         what: standing::what(&standing::wanted(&asked.place)?),
+        opens: access.opens(&asked.rule),
         why: asked.reason.clone(),
         at: Moment::of(asked.at, now),
         lasting: lengths::text(asked.lasting),

@@ -1,6 +1,7 @@
 //! Requests for access and grants. Every change of state is conditional on the state before it, so that of two who decide at once one does, and is
 //! written in one transaction with its event.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::access::{
@@ -141,7 +142,7 @@ impl Store {
                 asked.lasting.as_secs(),
             );
             transaction
-                .commit_with(&[event], Change::RequestsChanged, asked.at)
+                .commit_with(&[event], &[Change::RequestsChanged], asked.at)
                 .await?;
             Ok(Opened::Waits(asked.id.clone()))
         })
@@ -171,7 +172,7 @@ impl Store {
             let until = granted.until.rfc3339();
             let event = Event::access_granted(about(asked, session), &granted.by, &until);
             transaction
-                .commit_with(&[event], Change::GrantsChanged, granted.at)
+                .commit_with(&[event], &[Change::GrantsChanged], granted.at)
                 .await?;
             Ok(true)
         })
@@ -220,7 +221,7 @@ impl Store {
                 &asked.reason,
                 &granted.until.rfc3339(),
             );
-            transaction.commit_with(&[event], Change::GrantsChanged, granted.at).await?;
+            transaction.commit_with(&[event], &[Change::GrantsChanged], granted.at).await?;
             Ok(Taken::Granted(asked.id.clone()))
         })
         .await
@@ -268,7 +269,7 @@ impl Store {
                 return Ok(false);
             }
             transaction
-                .commit_with(&[event], Change::RequestsChanged, closing.at)
+                .commit_with(&[event], &[Change::RequestsChanged], closing.at)
                 .await?;
             Ok(true)
         })
@@ -298,7 +299,7 @@ impl Store {
             }
             let event = Event::access_ended(of_grant(grant, session), Some(by), how.as_str());
             transaction
-                .commit_with(&[event], Change::GrantsChanged, now)
+                .commit_with(&[event], &[Change::GrantsChanged], now)
                 .await?;
             Ok(true)
         })
@@ -328,7 +329,7 @@ impl Store {
             }
             let event = Event::access_reviewed(of_grant(grant, session), by, note);
             transaction
-                .commit_with(&[event], Change::RequestsChanged, now)
+                .commit_with(&[event], &[Change::RequestsChanged], now)
                 .await?;
             Ok(true)
         })
@@ -453,6 +454,51 @@ impl Transaction {
         let mut events = told("access_requests", expired, Event::access_expired)?;
         let end = |about: About<'_>| Event::access_ended(about, None, how);
         events.extend(told("grants", over, end)?);
+        Ok(events)
+    }
+}
+
+impl Transaction {
+    /// Ends what was asked for and granted by rules that there are no more: another one that comes to have such a name was nobody's to grant then. `rules` are
+    /// the names of all that there are.
+    pub(in crate::store) async fn end_access_without_rule(
+        &mut self,
+        rules: &HashSet<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, StoreError> {
+        let is_without = |(_, _, rule): &Touched| !rules.contains(&**rule);
+        let open: Vec<Touched> = self
+            .fetch(
+                "SELECT id, principal, rule FROM access_requests WHERE state = 'open' AND expires_at > $1",
+                args![now],
+            )
+            .await?;
+        let open: Vec<Touched> = open.into_iter().filter(is_without).collect();
+        for (id, ..) in &open {
+            self.execute(
+                "UPDATE access_requests SET state = 'expired', decided_at = $2 WHERE id = $1",
+                args![id.as_str(), now],
+            )
+            .await?;
+        }
+        let live: Vec<Touched> = self
+            .fetch(
+                "SELECT id, principal, rule FROM grants WHERE ended_at IS NULL AND until > $1",
+                args![now],
+            )
+            .await?;
+        let live: Vec<Touched> = live.into_iter().filter(is_without).collect();
+        let how = EndOfGrant::RuleGone.as_str();
+        for (id, ..) in &live {
+            self.execute(
+                "UPDATE grants SET ended_at = $2, end_reason = $3 WHERE id = $1",
+                args![id.as_str(), now, how],
+            )
+            .await?;
+        }
+        let mut events = told("access_requests", open, Event::access_expired)?;
+        let end = |about: About<'_>| Event::access_ended(about, None, how);
+        events.extend(told("grants", live, end)?);
         Ok(events)
     }
 }

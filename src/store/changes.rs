@@ -155,15 +155,15 @@ impl Transaction {
         Ok(())
     }
 
-    /// Ends with what tells of it: its events, and the change that every replica hears of.
+    /// Ends with what tells of it: its events, and the changes that every replica hears of.
     pub(in crate::store) async fn commit_with(
         mut self,
         events: &[Event],
-        change: Change,
+        changes: &[Change],
         at: Timestamp,
     ) -> Result<(), StoreError> {
         self.tell(events, at).await?;
-        self.append(&[change], at).await?;
+        self.append(changes, at).await?;
         self.commit().await
     }
 }

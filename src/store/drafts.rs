@@ -222,7 +222,7 @@ impl Store {
             let event = told(id, 1, content.parent, &content.text, |about| {
                 Event::draft(DraftStep::Saved, doer, about)
             });
-            transaction.commit_with(&[event], Change::DraftsChanged, now).await?;
+            transaction.commit_with(&[event], &[Change::DraftsChanged], now).await?;
             Ok(Some(id))
         })
         .await
@@ -263,7 +263,7 @@ impl Store {
             let event = told(seen.id, version, content.parent, &content.text, |about| {
                 Event::draft(step, doer, about)
             });
-            transaction.commit_with(&[event], Change::DraftsChanged, now).await?;
+            transaction.commit_with(&[event], &[Change::DraftsChanged], now).await?;
             Ok(true)
         })
         .await
@@ -292,7 +292,7 @@ impl Store {
             }
             let event = seen.tell(|about| Event::draft(step, doer, about));
             transaction
-                .commit_with(&[event], Change::DraftsChanged, now)
+                .commit_with(&[event], &[Change::DraftsChanged], now)
                 .await?;
             Ok(true)
         })

@@ -406,13 +406,25 @@ impl Store {
             {
                 return Ok(Written::Overtaken);
             }
-            let events = new.events(revision, &digest_of(&objects));
-            let change = Change::PolicyRevision(revision);
-            transaction.commit_with(&events, change, at).await?;
+            let mut events = new.events(revision, &digest_of(&objects));
+            let mut changes = vec![Change::PolicyRevision(revision)];
+            let ended = transaction.end_access_without_rule(&rule_names(&objects), at).await?;
+            if !ended.is_empty() {
+                changes.push(Change::GrantsChanged);
+                events.extend(ended);
+            }
+            transaction.commit_with(&events, &changes, at).await?;
             Ok(Written::Revision(revision))
         })
         .await
     }
+}
+
+fn rule_names(objects: &[PolicyObject]) -> HashSet<&str> {
+    let rules = objects
+        .iter()
+        .filter(|object| object.kind == ObjectKind::Rule);
+    rules.map(|rule| &*rule.name).collect()
 }
 
 impl NewRevision<'_> {

@@ -282,7 +282,7 @@ impl Store {
                 return Ok(false);
             };
             let change = Change::SessionEnded(id.clone());
-            transaction.commit_with(&[event], change, now).await?;
+            transaction.commit_with(&[event], &[change], now).await?;
             Ok(true)
         })
         .await
@@ -408,6 +408,23 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// Whoever last signed in as this subject of a provider, as they did.
+    pub async fn last_principal_of(
+        &self,
+        provider: &str,
+        subject: &str,
+    ) -> Result<Option<Principal>, StoreError> {
+        let rows: Vec<SessionRow> = within(self.database.fetch(
+            sessions_that!("WHERE subject = $1 ORDER BY last_seen DESC LIMIT 20"),
+            args![subject],
+        ))
+        .await?;
+        let records = rows.into_iter().map(SessionRecord::try_from);
+        let records: Vec<SessionRecord> = records.collect::<Result<_, _>>()?;
+        let mut people = records.into_iter().map(|record| record.principal);
+        Ok(people.find(|person| *person.provider == *provider))
     }
 
     /// Everybody of the sessions used last, each as they were last, the latest first.

@@ -125,7 +125,7 @@ impl Store {
             transaction
                 .commit_with(
                     std::slice::from_ref(event),
-                    Change::SigningKeys,
+                    &[Change::SigningKeys],
                     key.created_at,
                 )
                 .await?;
@@ -162,7 +162,7 @@ impl Store {
             if self.succeed(&mut transaction, successor).await? {
                 events.push(made_event);
             }
-            transaction.commit_with(&events, Change::SigningKeys, now).await?;
+            transaction.commit_with(&events, &[Change::SigningKeys], now).await?;
             Ok(true)
         })
         .await

@@ -97,7 +97,7 @@ impl Store {
             }
             let step = DraftStep::Approved(message);
             let event = seen.tell(|about| Event::draft(step, doer, about));
-            transaction.commit_with(&[event], Change::DraftsChanged, now).await?;
+            transaction.commit_with(&[event], &[Change::DraftsChanged], now).await?;
             Ok(Approved::Kept)
         })
         .await
@@ -140,7 +140,7 @@ impl Store {
             };
             let event = seen.tell(|about| Event::draft_commented(doer, about, number));
             transaction
-                .commit_with(&[event], Change::DraftsChanged, now)
+                .commit_with(&[event], &[Change::DraftsChanged], now)
                 .await?;
             Ok(Some(number))
         })
