@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::identity::principal::SERVICE_ACCOUNTS;
+use crate::identity::principal::{PrincipalKind, SERVICE_ACCOUNTS};
 use crate::policy::accounts;
 use crate::policy::json;
 use crate::policy::lint::covered::Covering;
@@ -50,7 +50,7 @@ pub fn lint(policy: &Policy, now: Timestamp, seen: &Seen) -> Vec<Finding> {
     let places = Places::of(policy);
     let mut said: HashMap<String, &str> = HashMap::new();
     for (at, rule) in policy.rules.iter().enumerate() {
-        findings.rule(rule, now, &places);
+        findings.rule(rule, now, (policy, &places));
         match said.entry(json::nameless_rule(rule)) {
             Entry::Occupied(first) => findings.same(rule, first.get()),
             Entry::Vacant(place) => {
@@ -91,7 +91,7 @@ pub fn lint_object(
         "rule" => {
             let at = policy.rules.iter().position(|rule| *rule.name == *name);
             if let Some((rule, at)) = at.and_then(|at| Some((policy.rules.get(at)?, at))) {
-                findings.rule(rule, now, &Places::of(policy));
+                findings.rule(rule, now, (policy, &Places::of(policy)));
                 let mut earlier = policy.rules.iter().take(at);
                 match earlier.find(|earlier| is_same(earlier, rule)) {
                     Some(same) => findings.same(rule, &same.name),
@@ -195,7 +195,7 @@ impl Findings {
         }
     }
 
-    fn rule(&mut self, rule: &Rule, now: Timestamp, places: &Places<'_>) {
+    fn rule(&mut self, rule: &Rule, now: Timestamp, (policy, places): (&Policy, &Places<'_>)) {
         if !can_apply(rule, now) {
             let until = rule.when.as_ref().and_then(|when| when.until);
             let message = match until.filter(|until| *until <= now) {
@@ -208,11 +208,15 @@ impl Findings {
             self.say("rule", &rule.name, message);
             return;
         }
-        for message in idle::items(rule).chain(places.findings(rule)) {
+        let unmapped = idle::unmapped(rule, policy);
+        for message in idle::items(rule)
+            .chain(places.findings(rule))
+            .chain(unmapped)
+        {
             self.say("rule", &rule.name, message);
         }
         if let Some(approval) = &rule.approval
-            && !approval.from.iter().any(may_mean_somebody)
+            && !approval.from.iter().any(may_mean_a_person)
         {
             let message = "nobody can approve of its use: its `approval` is from nobody".to_owned();
             self.say("rule", &rule.name, message);
@@ -397,6 +401,12 @@ fn is_everybody_signed_in(source: &Source) -> bool {
     *source == everybody
 }
 
+/// Programs decide nothing.
+fn may_mean_a_person(source: &Source) -> bool {
+    let kinds = source.kinds.as_ref();
+    may_mean_somebody(source) && kinds.is_none_or(|kinds| kinds.contains(&PrincipalKind::User))
+}
+
 fn denies_everybody(rule: &Rule) -> bool {
     let is_everybody = |source: &Source| source.anyone || is_everybody_signed_in(source);
     let whole_routes = |target: &Target| {
@@ -471,8 +481,14 @@ mod tests {
     use crate::policy::yaml;
 
     fn found(rest: &str, groups: Option<&[&str]>) -> Vec<String> {
+        let mappings = match rest.contains("mappings:") {
+            true => "",
+            false => {
+                "mappings: [{ name: all, from: [{ anyone: true }], spiffe_id: 'spiffe://{trust_domain}/ns/a/sa/all' }]\n"
+            }
+        };
         let text = format!(
-            "routes: [{{ name: a, host: a.example, upstream: {{ addresses: ['u:1'], tls: {{ server_name: u }} }} }}]\n{rest}"
+            "routes: [{{ name: a, host: a.example, upstream: {{ addresses: ['u:1'], tls: {{ server_name: u }} }} }}]\n{mappings}{rest}"
         );
         let seen = Seen {
             groups: groups.map(|groups| groups.iter().map(|group| (*group).to_owned()).collect()),
@@ -604,7 +620,13 @@ mod tests {
                 &["anyone", "people"],
                 &["mapping people: it is never used: mapping anyone"],
             ),
-            (&["nobody"], &["mapping nobody: it is for nobody"]),
+            (
+                &["nobody"],
+                &[
+                    "mapping nobody: it is for nobody",
+                    "rule r: somebody whom it is for may have no mesh identity",
+                ],
+            ),
         ] {
             let from = |name: &str| match name {
                 "sre" => "{ groups: [sre] }",

@@ -69,8 +69,11 @@ impl<'a> Covering<'a> {
             .iter()
             .filter_map(|key| self.entered.get(key))
             .flatten();
-        let mut held = held.take(MOST_HELD_AGAINST);
-        held.find_map(|(other_at, other)| self.names.finding((at, rule), (*other_at, other)))
+        let mut held: Vec<&(usize, &Rule)> = held.take(MOST_HELD_AGAINST).collect();
+        // The first one in the order written is named, under whatever it was found.
+        held.sort_unstable_by_key(|(other_at, _)| *other_at);
+        held.into_iter()
+            .find_map(|(other_at, other)| self.names.finding((at, rule), (*other_at, other)))
     }
 }
 
@@ -333,7 +336,7 @@ fn excludes_no_more<T>(
 }
 
 /// Whether everybody whom an item is for is somebody whom the other, of a rule of its own action, is for.
-fn is_source_within(
+pub(super) fn is_source_within(
     (source, action): (&Source, Action),
     (wider, wider_action): (&Source, Action),
 ) -> bool {

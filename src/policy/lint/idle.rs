@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::address::host::Host;
 use crate::policy::compile::rule::lists_method;
 use crate::policy::lint::callers;
-use crate::policy::lint::covered::{are_texts_within, is_among, is_path_within};
+use crate::policy::lint::covered::{are_texts_within, is_among, is_path_within, is_source_within};
 use crate::policy::matcher::{PathMatch, TemplateSegment, TextMatch};
-use crate::policy::model::{Policy, Route, Rule, Source, Target};
+use crate::policy::model::{Action, Mode, Policy, Route, Rule, Source, Target};
 
 /// Whether a caller could be meant: no list is empty, and none is taken out again as a whole.
 pub(in crate::policy) fn may_mean_somebody(source: &Source) -> bool {
@@ -79,6 +79,60 @@ pub(super) fn items(rule: &Rule) -> impl Iterator<Item = String> {
     let to = to.filter(|(_, target)| !may_be_about_something(target));
     let from = from.map(|(at, _)| format!("its `from[{at}]` is for nobody"));
     from.chain(to.map(|(at, _)| format!("its `to[{at}]` is about nothing")))
+}
+
+/// What becomes of those whom a rule lets in and no mapping names; `None` if there are none, for all that can be told.
+pub(super) fn unmapped(rule: &Rule, policy: &Policy) -> Option<String> {
+    let lets_in = |rule: &Rule| rule.action == Action::Allow && rule.mode == Mode::Enforce;
+    if !lets_in(rule) {
+        return None;
+    }
+    let mappings = &policy.mappings;
+    if mappings.is_empty() {
+        // Said once.
+        let first = policy.rules.iter().find(|first| lets_in(first));
+        let is_first = first.is_some_and(|first| first.name == rule.name);
+        return is_first
+            .then(|| "there is no identity mapping, so that everybody is refused".to_owned());
+    }
+    let is_mapped = |source: &Source| {
+        let mut items = mappings.iter().flat_map(|mapping| &mapping.from);
+        items.any(|wider| is_within_mapping(source, wider))
+    };
+    let meant = rule.from.iter().filter(|source| may_mean_somebody(source));
+    let each = meant.flat_map(one_group_each);
+    let lost = each.into_iter().find(|source| !is_mapped(source))?;
+    let whom = match (lost.anyone, lost.groups.as_deref()) {
+        (true, _) => "whoever is not signed in".to_owned(),
+        (false, Some([group])) => format!("somebody of the group {group}"),
+        (false, _) => "somebody whom it is for".to_owned(),
+    };
+    Some(format!(
+        "{whom} may have no mesh identity, and is refused then: no identity mapping is for all of them"
+    ))
+}
+
+/// Groups are alternatives, each of which another mapping may be for.
+fn one_group_each(source: &Source) -> Vec<Source> {
+    match &source.groups {
+        Some(groups) => { groups.iter() }
+            .map(|group| Source {
+                groups: Some(vec![group.clone()]),
+                ..source.clone()
+            })
+            .collect(),
+        None => vec![source.clone()],
+    }
+}
+
+fn is_within_mapping(source: &Source, wider: &Source) -> bool {
+    // Through whom somebody acts is nothing to a mapping.
+    let person = Source {
+        agents: None,
+        not_agents: None,
+        ..source.clone()
+    };
+    is_source_within((&person, Action::Allow), (wider, Action::Allow))
 }
 
 /// Groups of people and of routes that nothing names: kind and name.
@@ -238,7 +292,8 @@ mod tests {
         let upstream = "upstream: { addresses: ['u:1'], tls: { server_name: u }";
         let text = format!(
             "routes: [{{ name: all, host: a.example, {upstream} }} }}, {{ name: app, host: a.example, prefix: /app, {upstream} }} }}, \
-             {{ name: db, host: db.example, {upstream}, protocol: tcp }} }}]\n{more}"
+             {{ name: db, host: db.example, {upstream}, protocol: tcp }} }}]\n\
+             mappings: [{{ name: all, from: [{{ signed_in: true }}], spiffe_id: 'spiffe://{{trust_domain}}/ns/a/sa/all' }}]\n{more}"
         );
         let now = "2026-11-24T12:00:00Z".parse().unwrap();
         let findings = lint(&yaml::parse(&text).unwrap(), now, &Seen::default());
@@ -370,5 +425,67 @@ mod tests {
             )),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn rules_for_people_whom_no_mapping_names_are_found() {
+        let mapping = |from: &str| {
+            format!(
+                "mappings: [{{ name: m, from: [{from}], spiffe_id: 'spiffe://{{trust_domain}}/ns/a/sa/all' }}]\n"
+            )
+        };
+        let found = |mappings: &str, from: &str| {
+            let text = format!(
+                "routes: [{{ name: a, host: a.example, upstream: {{ addresses: ['u:1'], tls: {{ server_name: u }} }} }}]\n{mappings}\
+                 rules: [{{ name: r, action: allow, from: [{from}] }}, {{ name: other, action: allow, from: [{{ groups: [sre] }}], to: [{{ paths: [/x] }}] }}]"
+            );
+            let now = "2026-11-24T12:00:00Z".parse().unwrap();
+            let findings = lint(&yaml::parse(&text).unwrap(), now, &Seen::default());
+            let mut findings = findings
+                .into_iter()
+                .filter(|finding| finding.message.contains("mapping"));
+            let first = findings.next().map(|finding| finding.message);
+            assert_eq!(findings.count(), 0);
+            first.and_then(|first| first.split(" may").next().map(str::to_owned))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            found("", "{ signed_in: true }"),
+            some("there is no identity mapping, so that everybody is refused")
+        );
+        for (mapped, meant, expected) in [
+            (
+                "{ signed_in: true }",
+                "{ groups: [staff] }, { emails: [a@b.c] }",
+                None,
+            ),
+            (
+                "{ signed_in: true }",
+                "{ anyone: true }",
+                Some("whoever is not signed in"),
+            ),
+            ("{ groups: [sre] }", "{ groups: [sre] }", None),
+            (
+                "{ groups: [sre] }",
+                "{ groups: [sre, staff] }",
+                Some("somebody of the group staff"),
+            ),
+            (
+                "{ groups: [sre] }, { groups: [staff] }",
+                "{ groups: [sre, staff] }",
+                None,
+            ),
+            (
+                "{ groups: [sre] }",
+                "{ signed_in: true }",
+                Some("somebody whom it is for"),
+            ),
+        ] {
+            assert_eq!(
+                found(&mapping(mapped), meant).as_deref(),
+                expected,
+                "{mapped} {meant}"
+            );
+        }
     }
 }
