@@ -12,6 +12,7 @@ use crate::admin::steps::{
 };
 use crate::audit::event::drafts::DraftStep;
 use crate::clock::Timestamp;
+use crate::identity::unseen::is_unseen;
 use crate::policy::diff::{Change, diff};
 use crate::policy::draft::{DraftId, DraftState};
 use crate::policy::model::Revision;
@@ -241,7 +242,7 @@ impl Revisions {
     ) -> Result<i64, DraftsError> {
         actor.check(Permission::ReviewPolicy)?;
         let is_long = text.chars().count() > LONGEST_COMMENT;
-        let is_odd = text.chars().any(|c| c.is_control() && c != '\n');
+        let is_odd = text.chars().any(|c| is_unseen(c) && c != '\n');
         if text.trim().is_empty() || is_long || is_odd {
             return Err(DraftsError::Comment);
         }

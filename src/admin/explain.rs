@@ -11,14 +11,14 @@ use crate::audit::decision::{Decided, Recorded};
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::decide::{Facts, Grant, Shadow};
+use crate::policy::decide::{Facts, Grant, Shadow, Verdict};
 use crate::policy::draft::DraftId;
 use crate::policy::explain::Explanation;
 use crate::policy::kubernetes::Impersonation;
 use crate::policy::model::{Policy, Revision, Rule};
 use crate::policy::roles::Permission;
 use crate::policy::when::RequestHeaders;
-use crate::policy::yaml::{Asking, PolicyFault, Question};
+use crate::policy::yaml::{Asking, Known, PolicyFault, Question};
 use crate::snapshot::{NOTHING, load_revision};
 
 /// What came of a question.
@@ -54,7 +54,7 @@ pub enum ExplainError {
     #[error("this cannot be asked")]
     Question(Vec<PolicyFault>),
     /// Nothing is known of a person.
-    #[error("nobody with the e-mail address {0} has a session")]
+    #[error("nobody who is {0} has a session")]
     UnknownPerson(String),
     /// No such decision was recorded.
     #[error("no decision {0} is recorded")]
@@ -65,6 +65,31 @@ pub enum ExplainError {
     /// The revision cannot be read.
     #[error(transparent)]
     Revisions(#[from] RevisionsError),
+}
+
+impl Found {
+    /// Why the edge refuses what the rules allow: the caller is nobody in the mesh, or in the cluster; `None` where it does not, or the rules do.
+    pub fn refused_as_nobody(&self) -> Option<&str> {
+        if !matches!(self.explanation.verdict, Verdict::Allow { .. }) {
+            return None;
+        }
+        let in_cluster = self
+            .kubernetes
+            .as_ref()
+            .and_then(|told| told.as_ref().err());
+        let nobody = self.mesh_identity.as_ref().err().or(in_cluster);
+        nobody.map(String::as_str)
+    }
+
+    /// What would change the answer.
+    pub fn remedies(&self) -> Vec<String> {
+        match self.refused_as_nobody() {
+            Some(_) => {
+                vec!["An identity mapping that gives them a valid mesh identity.".to_owned()]
+            }
+            None => self.explanation.remedies(&self.route),
+        }
+    }
 }
 
 impl Revisions {
@@ -112,7 +137,7 @@ impl Revisions {
         let principal = match question.asking {
             Asking::Nobody => None,
             Asking::Described(principal) => Some(*principal),
-            Asking::Known(email) => Some(self.last_seen(email.as_str()).await?),
+            Asking::Known(known) => Some(self.last_seen(&known).await?),
         };
         let mut grants: Vec<Grant> = question.granted.iter().map(granted).collect();
         if let Some(principal) = principal.as_ref().filter(|_| is_known) {
@@ -219,10 +244,15 @@ impl Revisions {
         Ok(load_revision(&self.store, wanted, &self.rules.trust_domain).await?)
     }
 
-    async fn last_seen(&self, email: &str) -> Result<Principal, ExplainError> {
-        let found = self.store.last_principal(email).await;
+    async fn last_seen(&self, known: &Known) -> Result<Principal, ExplainError> {
+        let found = match known {
+            Known::Email(email) => self.store.last_principal(email.as_str()).await,
+            Known::Subject { provider, subject } => {
+                self.store.last_principal_of(provider, subject).await
+            }
+        };
         let found = found.map_err(RevisionsError::from)?;
-        found.ok_or_else(|| ExplainError::UnknownPerson(email.to_owned()))
+        found.ok_or_else(|| ExplainError::UnknownPerson(known.to_string()))
     }
 }
 

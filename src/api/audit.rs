@@ -21,6 +21,7 @@ type Shared = State<Arc<Api>>;
 
 /// Oldest first after `after`, or newest first before `before` or from the end.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     after: Option<i64>,
     before: Option<i64>,

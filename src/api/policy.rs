@@ -33,6 +33,7 @@ const LARGEST_PAGE: u16 = 500;
 type Shared = State<Arc<Api>>;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Page {
     before: Option<i64>,
     limit: Option<u16>,
@@ -61,6 +62,7 @@ pub(super) async fn show(State(api): Shared, revision: Result<Path<i64>, PathRej
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Ends {
     from: i64,
     to: i64,
@@ -76,6 +78,7 @@ pub(super) async fn diff(State(api): Shared, ends: Result<Query<Ends>, QueryReje
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     revision: Option<i64>,
 }
@@ -312,7 +315,7 @@ fn explained(answer: &explain::Answer) -> Value {
     let Some(found) = &answer.found else {
         return json!({ "revision": revision, "person": person, "route": null });
     };
-    let (verdict, rule) = verdict(&found.explanation.verdict);
+    let (verdict, rule) = verdict(found);
     let shadow = found.shadow.as_ref().map(|shadow| match shadow {
         Shadow::WouldDeny { rule } => json!({ "would": "deny", "rule": &**rule }),
         Shadow::WouldAllow { rule } => json!({ "would": "allow", "rule": &**rule }),
@@ -331,13 +334,16 @@ fn explained(answer: &explain::Answer) -> Value {
             None => Value::Null,
         },
         "shadow": shadow,
-        "remedies": found.explanation.remedies(&found.route),
+        "remedies": found.remedies(),
         "considered": found.explanation.considered.iter().map(considered).collect::<Vec<_>>(),
     })
 }
 
-fn verdict(verdict: &Verdict) -> (&'static str, Option<&str>) {
-    match verdict {
+fn verdict(found: &explain::Found) -> (&'static str, Option<&str>) {
+    match &found.explanation.verdict {
+        Verdict::Allow { rule, .. } if found.refused_as_nobody().is_some() => {
+            ("deny_nobody", Some(rule))
+        }
         Verdict::Allow { rule, .. } => ("allow", Some(rule)),
         Verdict::SignIn => ("sign_in", None),
         Verdict::StepUp { rule, .. } => ("step_up", Some(rule)),
@@ -357,7 +363,7 @@ fn considered(rule: &Considered) -> Value {
             Action::Deny => "deny",
         },
         "is_shadow": rule.mode == Mode::Shadow,
-        "fails": rule.fails,
+        "fails": rule.fails.iter().map(|unheld| &unheld.why).collect::<Vec<_>>(),
     })
 }
 

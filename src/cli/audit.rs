@@ -41,6 +41,9 @@ enum AuditCommand {
         /// At most so many.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
+        /// Those before this event.
+        #[arg(long, value_name = "NUMBER")]
+        before: Option<i64>,
     },
     /// Write events to standard output, oldest first. A whole log as jsonl can be verified later.
     Export {
@@ -152,14 +155,28 @@ pub fn run(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
 
 async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Failure> {
     match &arguments.command {
-        AuditCommand::List { filter, limit } => {
+        AuditCommand::List {
+            filter,
+            limit,
+            before,
+        } => {
             let mut query = filter.query();
             query.push(("limit", limit.to_string()));
+            query.extend(before.map(|before| ("before", before.to_string())));
             let said = client.get("audit/events", &query).await?;
             let entries = entries(&said)?;
             match arguments.server.is_json() {
                 true => anstream::println!("{said:#}"),
-                false => anstream::print!("{}", export::as_text(&entries)),
+                false => {
+                    anstream::print!("{}", export::as_text(&entries));
+                    let is_full = entries.len() >= usize::from(*limit);
+                    if let Some(last) = entries.last().filter(|last| is_full && last.seq > 1) {
+                        let last = last.seq;
+                        anstream::println!(
+                            "There may be older ones: add --before {last}, or --limit for more at once."
+                        );
+                    }
+                }
             }
         }
         AuditCommand::Export { filter, format } => {
@@ -179,6 +196,14 @@ async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Fa
                 Ok(())
             })
             .await?;
+            if let (Format::Jsonl, false) = (format, query.is_empty()) {
+                let asked: serde_json::Map<String, Value> = query
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.as_str().into()))
+                    .collect();
+                writeln!(out, "{}", serde_json::json!({ "filter": asked }))
+                    .context(CANNOT_WRITE)?;
+            }
             if let (Format::Jsonl, true) = (format, query.is_empty()) {
                 let said = client.get("audit/checkpoints", &[]).await?;
                 for (seq, token) in checkpoints(&said) {
@@ -304,8 +329,14 @@ fn read_export(file: &Path) -> anyhow::Result<Exported> {
         match export::read(&line) {
             Some(export::Line::Event(entry)) => events.push(entry),
             Some(export::Line::Checkpoint(seq, token)) => checkpoints.push((seq, token)),
+            Some(export::Line::Filter) => bail!(
+                "{name} is a part of a log, exported with a filter; only a whole one can be verified"
+            ),
             None => bail!("line {number} of {name} is not one of an exported log"),
         }
+    }
+    if events.is_empty() {
+        bail!("{name} has no event, so that there is nothing to verify");
     }
     Ok(Exported {
         events,
@@ -347,6 +378,13 @@ fn read_keys(file: &Path) -> anyhow::Result<Keys> {
         .with_context(|| format!("{name} is no JWK set"))
 }
 
+fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
+    }
+}
+
 fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode> {
     let said = match &outcome {
         Ok(verified) => serde_json::json!({
@@ -372,7 +410,9 @@ fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode
         }) => {
             if !json {
                 anstream::println!(
-                    "The log is whole up to event {last}: {events} events, {checkpoints} signed checkpoints."
+                    "The log is whole up to event {last}: {}, {}.",
+                    counted(events, "event"),
+                    counted(checkpoints as u64, "signed checkpoint"),
                 );
                 if let Some(policy) = policy {
                     anstream::println!(

@@ -191,6 +191,9 @@ fn text(answer: &Value) -> String {
         "sign_in" => "asked to sign in".to_owned(),
         "step_up" => format!("asked to sign in again, as rule {rule} wants it"),
         "ask" => format!("asked for an approval by somebody else, as rule {rule} wants it"),
+        "deny_nobody" => {
+            format!("refused: rule {rule} allows it, and the caller is nobody where it leads")
+        }
         "deny_agent" => "refused: no rule lets the agent do it for them".to_owned(),
         "deny_provider" => "refused: the route does not accept this provider".to_owned(),
         _ if rule.is_empty() => "refused: no rule allows it".to_owned(),
@@ -249,7 +252,7 @@ fn text(answer: &Value) -> String {
     let mut considered: Vec<&Value> = considered.iter().collect();
     considered.sort_by_key(|one| {
         let decided = !rule.is_empty() && one["rule"] == rule;
-        (!decided, !one["fails"].is_null())
+        (!decided, !fails(one).is_empty())
     });
     for rule in considered {
         let name = rule["rule"].as_str().unwrap_or_default();
@@ -259,10 +262,20 @@ fn text(answer: &Value) -> String {
         } else {
             ""
         };
-        let outcome = rule["fails"].as_str().unwrap_or("applies");
+        let fails = fails(rule);
+        let outcome = match fails.is_empty() {
+            true => "applies".to_owned(),
+            false => fails.join("; "),
+        };
         line(format!("  {name} ({action}{shadow}): {outcome}"));
     }
     said
+}
+
+/// Everything that keeps a rule from applying.
+fn fails(rule: &Value) -> Vec<&str> {
+    let fails = rule["fails"].as_array().into_iter().flatten();
+    fails.filter_map(Value::as_str).collect()
 }
 
 /// A decision that was made.

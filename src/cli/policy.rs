@@ -90,6 +90,9 @@ enum PolicyCommand {
         /// At most so many.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
         limit: u16,
+        /// Those before this revision.
+        #[arg(long, value_name = "REVISION")]
+        before: Option<i64>,
     },
     /// Say who made a revision, why, and what it changed.
     Show {
@@ -203,11 +206,10 @@ impl Command {
                 self.print(&said.map_err(named)?, show::replayed)
             }
             PolicyCommand::Apply { file, parent, note } => self.apply(file, *parent, note).await,
-            PolicyCommand::History { limit } => {
-                let said = self
-                    .client
-                    .get("policy/revisions", &[("limit", limit.to_string())])
-                    .await?;
+            PolicyCommand::History { limit, before } => {
+                let mut query = vec![("limit", limit.to_string())];
+                query.extend(before.map(|before| ("before", before.to_string())));
+                let said = self.client.get("policy/revisions", &query).await?;
                 self.print(&said, show::history)
             }
             PolicyCommand::Show { revision } => {
@@ -257,11 +259,11 @@ impl Command {
         Ok(plan)
     }
 
-    /// Who would lose or gain what; nothing for those who may not know what others did.
+    /// Who would lose or gain what; that it is withheld from those who may not know what others did.
     async fn replayed(&self, body: &Value) -> Result<Value, ClientError> {
         match self.client.post("policy/replay", body).await {
             Err(ClientError::Refused(refusal)) if refusal.problem["code"] == "not_permitted" => {
-                Ok(Value::Null)
+                Ok(show::WITHHELD.into())
             }
             replayed => replayed,
         }

@@ -85,14 +85,19 @@ pub(super) async fn show(
             |rule| format!("rule {rule}"),
         ),
         mesh_identity: decision.mesh_identity.clone(),
-        verdict: found.map_or_else(String::new, |found| verdict(&found.explanation.verdict)),
+        verdict: found.map_or_else(String::new, verdict),
         considered: found.map(considered).unwrap_or_default(),
         has_route: found.is_some(),
     })
 }
 
-fn verdict(verdict: &Verdict) -> String {
-    match verdict {
+fn verdict(found: &Found) -> String {
+    match &found.explanation.verdict {
+        Verdict::Allow { rule, .. } if found.refused_as_nobody().is_some() => {
+            format!(
+                "Rule {rule} allows it, and no identity mapping makes them anybody where it leads, so that it is refused."
+            )
+        }
         Verdict::Allow { rule, .. } => format!("Rule {rule} allows it."),
         Verdict::SignIn => "Nobody is signed in; somebody who is might be allowed.".to_owned(),
         Verdict::StepUp { rule, .. } => {
@@ -121,7 +126,7 @@ fn considered(found: &Found) -> Vec<Considered> {
             Action::Deny => "deny",
         },
         is_shadow: one.mode == Mode::Shadow,
-        fails: one.fails.clone(),
+        fails: one.why_not(),
     });
     shown.collect()
 }

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::routing::{MethodRouter, get};
 
+use crate::admin::actor::Actor;
 use crate::admin::objects::{Past, Reach, Touch};
 use crate::clock::Timestamp;
 use crate::console::answer::{Answer, Refused, page};
@@ -132,7 +133,7 @@ async fn shown(
             .unwrap_or_else(|| written(policy, kind.kind, index)),
         findings: findings.into_iter().map(|found| found.message).collect(),
         changes: changes(&past, now),
-        uses: uses(&console, kind.kind, &name, now).await,
+        uses: uses(&console, &visit.actor, kind.kind, &name, now).await,
         related: related(policy, kind.kind, &name),
         people,
         more_people,
@@ -150,8 +151,14 @@ async fn shown(
 }
 
 /// What is not known in time is left out: the page is about more than that.
-async fn uses(console: &Console, kind: ObjectKind, name: &str, now: Timestamp) -> Option<Use> {
-    if kind != ObjectKind::Rule {
+async fn uses(
+    console: &Console,
+    actor: &Actor,
+    kind: ObjectKind,
+    name: &str,
+    now: Timestamp,
+) -> Option<Use> {
+    if kind != ObjectKind::Rule || !actor.may(Permission::ReadAudit) {
         return None;
     }
     let found = console.revisions.rule_use(name, now).await.ok()?;

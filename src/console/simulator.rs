@@ -304,6 +304,12 @@ fn person(principal: &Principal) -> Vec<(&'static str, String)> {
 
 fn outcome(found: Found, person: Vec<(&'static str, String)>, of: String) -> Outcome {
     let (badge, verdict, why, rule) = match &found.explanation.verdict {
+        Verdict::Allow { rule, .. } if found.refused_as_nobody().is_some() => (
+            "bad",
+            "Refused",
+            "the rule allows it, and no identity mapping makes them anybody where it leads",
+            Some(rule),
+        ),
         Verdict::Allow { rule, .. } => ("good", "Allowed", "this rule allows it", Some(rule)),
         Verdict::SignIn => (
             "warn",
@@ -357,7 +363,7 @@ fn outcome(found: Found, person: Vec<(&'static str, String)>, of: String) -> Out
         why: why.to_owned(),
         rule: rule.map(ToString::to_string),
         person,
-        hints: found.explanation.remedies(&found.route),
+        hints: found.remedies(),
         considered: found
             .explanation
             .considered
@@ -383,8 +389,8 @@ fn considered(rule: &crate::policy::explain::Considered) -> Considered {
         badge,
         action,
         is_shadow: rule.mode == Mode::Shadow,
-        applies: rule.fails.is_none(),
-        fails: rule.fails.clone().unwrap_or_default(),
+        applies: rule.fails.is_empty(),
+        fails: rule.why_not().unwrap_or_default(),
     }
 }
 

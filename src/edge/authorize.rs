@@ -134,7 +134,22 @@ impl Denial {
     }
 }
 
+/// A refusal is explained by going through all rules; where there are more, only to those who ask for it with the decision's id.
+const MOST_EXPLAINED: usize = 10_000;
+
 impl Denied {
+    /// What may be told to whoever was refused because no rule allows it: what keeps rules that are for them from applying.
+    pub fn hints(&self, now: Timestamp) -> Vec<String> {
+        let policy = &self.authenticated.routed().view().policy;
+        let is_unallowed = matches!(self.reason, Denial::Rules(DenyReason::NoRule));
+        if !is_unallowed || policy.policy().rules.len() > MOST_EXPLAINED {
+            return Vec::new();
+        }
+        policy
+            .explain(&facts(&self.authenticated, &[], now))
+            .for_the_caller()
+    }
+
     /// Why.
     pub fn reason(&self) -> &Denial {
         &self.reason
@@ -161,19 +176,8 @@ impl Denied {
 
 /// Decides by the revision that the request was routed with, and by what is granted now.
 pub fn decide(authenticated: Authenticated, grants: &Grants, now: Timestamp) -> Decided {
-    let routed = authenticated.routed();
-    let request = routed.request();
-    let facts = Facts {
-        principal: authenticated.principal(),
-        route: routed.route(),
-        method: routed.method_for_rules(),
-        path: &request.path,
-        now: now.to_jiff(),
-        peer: Some(request.peer),
-        headers: Some(&request.headers),
-        grants: granted(&authenticated, grants),
-    };
-    let policy = &routed.view().policy;
+    let policy = &authenticated.routed().view().policy;
+    let facts = facts(&authenticated, granted(&authenticated, grants), now);
     let verdict = policy.decide(&facts);
     let shadow = policy.shadow(&facts, &verdict);
     let decision = match verdict {
@@ -198,6 +202,21 @@ pub fn decide(authenticated: Authenticated, grants: &Grants, now: Timestamp) -> 
         }),
     };
     Decided { decision, shadow }
+}
+
+fn facts<'a>(authenticated: &'a Authenticated, grants: &'a [Grant], now: Timestamp) -> Facts<'a> {
+    let routed = authenticated.routed();
+    let request = routed.request();
+    Facts {
+        principal: authenticated.principal(),
+        route: routed.route(),
+        method: routed.method_for_rules(),
+        path: &request.path,
+        now: now.to_jiff(),
+        peer: Some(request.peer),
+        headers: Some(&request.headers),
+        grants,
+    }
 }
 
 /// What is granted to the sender; nobody looks where no rule asks for it.

@@ -60,7 +60,7 @@ impl<U: Upstreams> Handler for Worker<U> {
             Ok(Ending::Denied(denied)) => {
                 entry.denied(&denied);
                 self.record_denied(&denied, &entry);
-                respond::denial(&denied, &self.edge.home_host, audience, &mut entry)
+                respond::denial(&denied, &self.edge.home_host, (audience, now), &mut entry)
             }
             Ok(Ending::Upstream(answer)) => return pass_on(answer, entry),
             Ok(Ending::Tcp(opened, client)) => return opened.join(client, entry),

@@ -4,20 +4,21 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::identity::principal::{Agent, Groups, Principal};
+use crate::identity::principal::{Agent, Principal};
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::compile::rule::lists_method;
 use crate::policy::decide::{
     DenyReason, Facts, Verdict, accepts_provider, path_for_rules, through,
 };
-use crate::policy::matcher::TextMatch;
-use crate::policy::model::{Action, Mode, Policy, Rule, Source, Target};
-use crate::policy::when::{Failure, claims_differ, claims_hold};
+use crate::policy::model::{Action, Mode, Policy, Rule, Target};
 
 mod remedies;
+mod request;
 mod required;
+mod source;
 
+use request::{circumstances_fail, target_fails};
 use required::{Unmet, lacking};
+use source::{agents_fail, judge_source};
 
 /// Why a request gets the verdict it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,18 +38,63 @@ pub struct Considered {
     pub action: Action,
     /// Whether it counts.
     pub mode: Mode,
-    /// `None` when it applies; else, in plain words, the first condition that fails, of the alternative that comes nearest.
-    pub fails: Option<String>,
+    /// Every condition that fails, of the alternative that comes nearest; none when it applies.
+    pub fails: Vec<Unheld>,
+    /// Whether it is for the caller, so that only what they asked for, or how, keeps it from applying.
+    pub is_for_caller: bool,
 }
 
-/// How far an alternative came.
+/// A condition that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unheld {
+    /// What it wants and what there is, in plain words; "you" is the caller.
+    pub why: String,
+    /// What may be said of it to a caller whom the rule is for: what it wants of headers is nothing for whoever could send them.
+    pub told: String,
+}
+
+impl From<String> for Unheld {
+    fn from(why: String) -> Self {
+        Self {
+            told: why.clone(),
+            why,
+        }
+    }
+}
+
+impl From<&str> for Unheld {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+impl Considered {
+    /// What fails, as a list in a sentence; `None` when it applies.
+    pub fn why_not(&self) -> Option<String> {
+        let why: Vec<&str> = self.fails.iter().map(|unheld| &*unheld.why).collect();
+        (!why.is_empty()).then(|| why.join("; "))
+    }
+}
+
+/// How far a rule came.
 enum Outcome {
     Applies,
     /// Only a `not_…` condition is left, of which nothing is known for somebody who is not signed in.
     Unknown,
     /// Only what the rule requires is not met.
-    Unmet(Unmet, String),
-    Fails(String),
+    Unmet(Unmet, Vec<Unheld>),
+    Fails {
+        why: Vec<Unheld>,
+        is_for_caller: bool,
+    },
+}
+
+/// Whether a rule, or an alternative of it, is for a caller.
+enum Meant {
+    Yes,
+    /// As [`Outcome::Unknown`].
+    Unknown,
+    No(Vec<Unheld>),
 }
 
 impl CompiledPolicy {
@@ -118,10 +164,15 @@ fn considered((rule, outcome): (&Rule, Outcome)) -> Considered {
         rule: Arc::clone(&rule.name),
         action: rule.action,
         mode: rule.mode,
+        is_for_caller: match &outcome {
+            Outcome::Applies | Outcome::Unmet(..) => true,
+            Outcome::Unknown => false,
+            Outcome::Fails { is_for_caller, .. } => *is_for_caller,
+        },
         fails: match outcome {
-            Outcome::Applies => None,
-            Outcome::Unknown => Some(unknown.to_owned()),
-            Outcome::Unmet(_, why) | Outcome::Fails(why) => Some(why),
+            Outcome::Applies => Vec::new(),
+            Outcome::Unknown => vec![unknown.into()],
+            Outcome::Unmet(_, why) | Outcome::Fails { why, .. } => why,
         },
     }
 }
@@ -166,7 +217,7 @@ fn verdict(facts: &Facts<'_>, judged: &[(&Rule, Outcome)]) -> Verdict {
     let unmet = || {
         counting().filter_map(|(rule, outcome)| match outcome {
             Outcome::Unmet(unmet, _) => Some((Arc::clone(&rule.name), unmet)),
-            Outcome::Applies | Outcome::Unknown | Outcome::Fails(_) => None,
+            Outcome::Applies | Outcome::Unknown | Outcome::Fails { .. } => None,
         })
     };
     // What the caller can do alone comes before what somebody else has to agree to.
@@ -225,27 +276,46 @@ fn is_for_route(policy: &Policy, rule: &Rule, facts: &Facts<'_>) -> bool {
     rule.to.as_ref().is_none_or(|to| to.iter().any(is_for))
 }
 
-/// The target is told of before the source: who somebody is matters only where the rule is about the request.
+/// What is told of the request stands before what is told of the caller: who somebody is matters only where the rule is about the request.
 fn judge(policy: &Policy, rule: &Rule, facts: &Facts<'_>, agents: &[Agent]) -> Outcome {
-    if let Some(to) = &rule.to {
-        let failures: Option<Vec<String>> = to
-            .iter()
-            .map(|target| target_fails(policy, target, facts))
-            .collect();
-        if let Some(failures) = failures {
-            let first = failures.into_iter().next();
-            return Outcome::Fails(first.unwrap_or_else(|| "it is for no request".to_owned()));
+    let targets = rule.to.iter().flatten();
+    let targets = targets.map(|target| target_fails(policy, target, facts));
+    let mut why = match (&rule.to, nearest(targets)) {
+        (None, _) => Vec::new(),
+        (Some(_), found) => found.unwrap_or_else(|| vec!["it is for no request".into()]),
+    };
+    why.extend(circumstances_fail(rule, facts));
+    let lacks = |principal| lacking(rule, principal, facts);
+    match judge_from(policy, rule, facts.principal, agents) {
+        Meant::Yes => match (facts.principal.and_then(lacks), why.is_empty()) {
+            (None, true) => Outcome::Applies,
+            (Some((unmet, lacks)), true) => Outcome::Unmet(unmet, lacks),
+            (lacks, false) => {
+                why.extend(lacks.into_iter().flat_map(|(_, lacks)| lacks));
+                Outcome::Fails {
+                    why,
+                    is_for_caller: true,
+                }
+            }
+        },
+        Meant::Unknown if why.is_empty() => Outcome::Unknown,
+        Meant::Unknown => Outcome::Fails {
+            why,
+            is_for_caller: false,
+        },
+        Meant::No(more) => {
+            why.extend(more);
+            Outcome::Fails {
+                why,
+                is_for_caller: false,
+            }
         }
     }
-    let when = rule.when.as_ref();
-    if let Some(failure) = when.and_then(|when| when.failure(facts, rule.action)) {
-        return Outcome::Fails(circumstance(&failure, facts));
-    }
-    let outcome = judge_from(policy, rule, facts.principal, agents);
-    match (outcome, facts.principal) {
-        (Outcome::Applies, Some(principal)) => lacking(rule, principal, facts),
-        (outcome, _) => outcome,
-    }
+}
+
+/// Of several alternatives the one of which the fewest conditions fail, the first of equals.
+fn nearest(alternatives: impl Iterator<Item = Vec<Unheld>>) -> Option<Vec<Unheld>> {
+    alternatives.min_by_key(Vec::len)
 }
 
 fn judge_from(
@@ -253,56 +323,26 @@ fn judge_from(
     rule: &Rule,
     principal: Option<&Principal>,
     agents: &[Agent],
-) -> Outcome {
-    let mut nearest = None;
+) -> Meant {
+    let mut fails = Vec::new();
     let mut is_unknown = false;
     for source in &rule.from {
-        if let Some(why) = agents_fail(source, agents, rule.action) {
-            nearest = nearest.or(Some(why));
-            continue;
-        }
-        match judge_source(policy, source, principal, rule.action) {
-            Outcome::Applies => return Outcome::Applies,
-            Outcome::Unknown => is_unknown = true,
-            Outcome::Fails(why) | Outcome::Unmet(_, why) => nearest = nearest.or(Some(why)),
+        let of_agents = agents_fail(source, agents, rule.action);
+        match (
+            of_agents,
+            judge_source(policy, source, principal, rule.action),
+        ) {
+            (None, Meant::Yes) => return Meant::Yes,
+            (None, Meant::Unknown) => is_unknown = true,
+            (None, Meant::No(why)) => fails.push(why),
+            (Some(why), Meant::No(more)) => fails.push([vec![why], more].concat()),
+            (Some(why), Meant::Yes | Meant::Unknown) => fails.push(vec![why]),
         }
     }
     if is_unknown {
-        return Outcome::Unknown;
+        return Meant::Unknown;
     }
-    Outcome::Fails(nearest.unwrap_or_else(|| "it is for nobody".to_owned()))
-}
-
-fn circumstance(failure: &Failure<'_>, facts: &Facts<'_>) -> String {
-    let peer = facts.peer.map_or_else(
-        || "an unknown address".to_owned(),
-        |peer| peer.to_canonical().to_string(),
-    );
-    match failure {
-        Failure::Until(until) => format!("it held until {until}"),
-        Failure::Hours(hours) => format!("it holds {}", list(hours)),
-        Failure::SourceIps(wanted) => {
-            format!(
-                "it is for connections from {}, and this comes from {peer}",
-                list(wanted)
-            )
-        }
-        Failure::NotSourceIps(other) => {
-            format!(
-                "it is not for connections from {}, and this comes from {peer}",
-                list(other)
-            )
-        }
-        Failure::Header(name, wanted) => {
-            format!("it is for requests whose header {name} is {}", list(wanted))
-        }
-        Failure::NotHeader(name, other) => {
-            format!(
-                "it is not for requests whose header {name} is or may be {}",
-                list(other)
-            )
-        }
-    }
+    Meant::No(nearest(fails.into_iter()).unwrap_or_else(|| vec!["it is for nobody".into()]))
 }
 
 fn list<T: Display>(values: &[T]) -> String {
@@ -311,272 +351,4 @@ fn list<T: Display>(values: &[T]) -> String {
     }
     let texts: Vec<String> = values.iter().map(T::to_string).collect();
     texts.join(", ")
-}
-
-fn target_fails(policy: &Policy, target: &Target, facts: &Facts<'_>) -> Option<String> {
-    let Facts {
-        method,
-        path,
-        route,
-        ..
-    } = facts;
-    match (route.svid, &target.svids) {
-        (Some(kind), Some(svids)) if svids.contains(&kind) => return None,
-        (Some(_), _) => return Some("it is not for this kind of SVID".to_owned()),
-        (None, Some(svids)) => return Some(format!("it is for SVIDs: {}", list(svids))),
-        (None, None) => {}
-    }
-    let name = &route.route.name;
-    let named = |names: &Option<Vec<Arc<str>>>, groups: &Option<Vec<Arc<str>>>| {
-        let all: Vec<&Arc<str>> = names.iter().chain(groups).flatten().collect();
-        list(&all)
-    };
-    let (wanted, groups) = (&target.routes, &target.route_groups);
-    if names_route(policy, name, wanted, groups) == Some(false) {
-        return Some(format!("it is for {}", named(wanted, groups)));
-    }
-    let (other, groups) = (&target.not_routes, &target.not_route_groups);
-    if names_route(policy, name, other, groups) == Some(true) {
-        return Some(format!("it is not for {}", named(other, groups)));
-    }
-    if let Some(methods) = &target.methods
-        && !lists_method(methods, method)
-    {
-        return Some(format!(
-            "it is for the methods {}, and this is {method}",
-            list(methods)
-        ));
-    }
-    if let Some(methods) = &target.not_methods
-        && lists_method(methods, method)
-    {
-        return Some(format!("it is not for the methods {}", list(methods)));
-    }
-    if let Some(paths) = &target.paths
-        && !paths.iter().any(|wanted| wanted.matches(path))
-    {
-        return Some(format!("it is for the paths {}", list(paths)));
-    }
-    if let Some(paths) = &target.not_paths
-        && paths.iter().any(|other| other.matches(path))
-    {
-        return Some(format!("it is not for the paths {}", list(paths)));
-    }
-    None
-}
-
-fn judge_source(
-    policy: &Policy,
-    source: &Source,
-    principal: Option<&Principal>,
-    action: Action,
-) -> Outcome {
-    if source.anyone {
-        return Outcome::Applies;
-    }
-    let Some(principal) = principal else {
-        return match action {
-            Action::Deny if only_excludes(policy, source) => Outcome::Unknown,
-            Action::Deny | Action::Allow => Outcome::Fails("you are not signed in".to_owned()),
-        };
-    };
-    let failure = label_fails(source, principal)
-        .or_else(|| email_fails(source, principal, action))
-        .or_else(|| groups_fail(source, &principal.groups, action))
-        .or_else(|| claims_fail(source, principal, action))
-        .or_else(|| people_fail(policy, source, principal, action));
-    failure.map_or(Outcome::Applies, Outcome::Fails)
-}
-
-/// Whether a source, or one named in it beside nothing else, says only who is excepted.
-fn only_excludes(policy: &Policy, source: &Source) -> bool {
-    let excluding = Source {
-        people: source.people.clone(),
-        not_emails: source.not_emails.clone(),
-        not_subjects: source.not_subjects.clone(),
-        not_groups: source.not_groups.clone(),
-        not_providers: source.not_providers.clone(),
-        not_claims: source.not_claims.clone(),
-        not_people: source.not_people.clone(),
-        ..Source::default()
-    };
-    *source == excluding
-        && source.people.as_ref().is_none_or(|names| {
-            let mut named = sources_named(policy, names);
-            named.any(|source| only_excludes(policy, source))
-        })
-}
-
-/// What stands under names of people.
-fn sources_named<'a>(
-    policy: &'a Policy,
-    names: &'a [Arc<str>],
-) -> impl Iterator<Item = &'a Source> {
-    let people = policy.people.iter();
-    let named = people.filter(|people| names.contains(&people.name));
-    named.flat_map(|people| &people.from)
-}
-
-fn matches(conditions: &[TextMatch], text: &str) -> bool {
-    conditions.iter().any(|condition| condition.matches(text))
-}
-
-fn agents_fail(source: &Source, agents: &[Agent], action: Action) -> Option<String> {
-    let Some(wanted) = &source.agents else {
-        let is_for = action == Action::Deny || agents.is_empty();
-        let why = "it is for people themselves, and says nothing of agents";
-        return (!is_for).then(|| why.to_owned());
-    };
-    let other = source.not_agents.as_deref().unwrap_or_default();
-    let is_named = |agent: &Agent| matches(wanted, &agent.id) && !matches(other, &agent.id);
-    let is_for = match action {
-        Action::Allow => !agents.is_empty() && agents.iter().all(is_named),
-        Action::Deny => agents.iter().any(is_named),
-    };
-    let but = match other {
-        [] => String::new(),
-        other => format!(" but {}", list(other)),
-    };
-    (!is_for).then(|| format!("it is for the agents {}{but}", list(wanted)))
-}
-
-fn label_fails(source: &Source, principal: &Principal) -> Option<String> {
-    if let Some(providers) = &source.providers
-        && !providers.contains(&principal.provider)
-    {
-        return Some(format!(
-            "it is for people who signed in at {}",
-            list(providers)
-        ));
-    }
-    if let Some(providers) = &source.not_providers
-        && providers.contains(&principal.provider)
-    {
-        return Some(format!(
-            "it is not for people who signed in at {}",
-            list(providers)
-        ));
-    }
-    if let Some(kinds) = &source.kinds
-        && !kinds.contains(&principal.kind)
-    {
-        return Some("it is for another kind of caller".to_owned());
-    }
-    if let Some(subjects) = &source.subjects
-        && !matches(subjects, &principal.subject)
-    {
-        return Some("it is for other subjects".to_owned());
-    }
-    if let Some(subjects) = &source.not_subjects
-        && matches(subjects, &principal.subject)
-    {
-        return Some("it is not for your subject".to_owned());
-    }
-    None
-}
-
-fn email_fails(source: &Source, principal: &Principal, action: Action) -> Option<String> {
-    let asks = source.emails.is_some() || source.email_domains.is_some();
-    let Some(email) = &principal.email else {
-        let excludes = source.not_emails.is_some() && action == Action::Allow;
-        let why = "it asks for an e-mail address, and your provider vouches for none";
-        return (asks || excludes).then(|| why.to_owned());
-    };
-    if let Some(emails) = &source.emails
-        && !matches(emails, email.as_str())
-    {
-        return Some("it is for other e-mail addresses".to_owned());
-    }
-    if let Some(domains) = &source.email_domains
-        && !domains.iter().any(|domain| domain == email.domain())
-    {
-        return Some(format!("it is for e-mail addresses at {}", list(domains)));
-    }
-    if let Some(emails) = &source.not_emails
-        && matches(emails, email.as_str())
-    {
-        return Some("it is not for your e-mail address".to_owned());
-    }
-    None
-}
-
-fn groups_fail(source: &Source, groups: &Groups, action: Action) -> Option<String> {
-    let names = match groups {
-        Groups::Known(names) => names,
-        Groups::Missing => {
-            let nobody = source.groups.as_ref().is_some_and(Vec::is_empty);
-            let asks = source.groups.is_some();
-            let excludes = source
-                .not_groups
-                .as_ref()
-                .is_some_and(|groups| !groups.is_empty());
-            let fails = nobody || ((asks || excludes) && action == Action::Allow);
-            return fails.then(|| {
-                "it asks for groups, and your provider did not say which you are in".to_owned()
-            });
-        }
-    };
-    if let Some(wanted) = &source.groups
-        && !names.iter().any(|name| matches(wanted, name))
-    {
-        return Some(format!(
-            "it is for the groups {}, and you are in none of them",
-            list(wanted)
-        ));
-    }
-    if let Some(other) = &source.not_groups
-        && names.iter().any(|name| matches(other, name))
-    {
-        return Some(format!("it is not for the groups {}", list(other)));
-    }
-    None
-}
-
-fn claims_fail(source: &Source, principal: &Principal, action: Action) -> Option<String> {
-    if let Some(wanted) = &source.claims
-        && !claims_hold(wanted, principal, action)
-    {
-        let names: Vec<&Arc<str>> = wanted.keys().collect();
-        return Some(format!("it is for other values of {}", list(&names)));
-    }
-    if let Some(other) = &source.not_claims
-        && !claims_differ(other, principal, action)
-    {
-        let names: Vec<&Arc<str>> = other.keys().collect();
-        return Some(format!("it is not for your values of {}", list(&names)));
-    }
-    None
-}
-
-fn people_fail(
-    policy: &Policy,
-    source: &Source,
-    principal: &Principal,
-    action: Action,
-) -> Option<String> {
-    let described = |names| -> Vec<&Source> { sources_named(policy, names).collect() };
-    let is_among = |sources: &[&Source], action: Action| {
-        sources.iter().any(|source| {
-            let outcome = judge_source(policy, source, Some(principal), action);
-            matches!(outcome, Outcome::Applies)
-        })
-    };
-    if let Some(names) = &source.people
-        && !is_among(&described(names), action)
-    {
-        return Some(format!(
-            "it is for {}, and you are not among them",
-            list(names)
-        ));
-    }
-    if let Some(names) = &source.not_people {
-        let sources = described(names);
-        let asks = |source: &&Source| source.emails.is_some() || source.email_domains.is_some();
-        let may_be =
-            action == Action::Allow && principal.email.is_none() && sources.iter().any(asks);
-        if may_be || is_among(&sources, action.opposite()) {
-            return Some(format!("it is not for {}", list(names)));
-        }
-    }
-    None
 }

@@ -48,6 +48,11 @@ impl Hours {
         })
     }
 
+    /// The zone whose clocks count.
+    pub(super) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// Whether this moment is in the window.
     pub fn contains(&self, now: Timestamp) -> bool {
         let local = self.zone.to_datetime(now);

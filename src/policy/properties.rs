@@ -528,8 +528,8 @@ fn an_explanation_says_what_fails() {
     let explanation = policy.explain(&facts);
     assert_eq!(explanation.verdict, Verdict::Deny(DenyReason::NoRule));
     assert_eq!(
-        explanation.considered[0].fails.as_deref(),
-        Some("it is for the groups sre, and you are in none of them")
+        explanation.considered[0].why_not().as_deref(),
+        Some("it is for the groups sre, and you are in none")
     );
 }
 

@@ -57,6 +57,10 @@ impl Reach<'_> {
     /// Why it does not open, as a code and in words.
     pub fn why_not(&self, principal: &Principal) -> Option<(&'static str, String)> {
         match (&self.verdict, &self.unmapped) {
+            // Whatever else the rules say: without an identity nothing opens, in no part either.
+            (Verdict::Deny(DenyReason::NoRule | DenyReason::Agent), Some(fault)) => {
+                Some((fault.code(), fault.why()))
+            }
             (Verdict::Deny(reason), _) => Some((reason.code(), reason.why(Some(principal)))),
             (Verdict::SignIn, _) => Some(("sign_in_required", "Signing in is needed.".to_owned())),
             (Verdict::Ask { rule, .. }, _) => Some(("approval_required", needs_approval(rule))),
@@ -156,7 +160,7 @@ impl MapFault {
     /// In plain words, for whoever is refused.
     pub fn why(&self) -> String {
         match self {
-            Self::NoMapping => "The access rules allow it, but no identity mapping gives you an identity in the mesh.".to_owned(),
+            Self::NoMapping => "No identity mapping gives you an identity in the mesh, and nobody is let in without one.".to_owned(),
             Self::Invalid { mapping, .. } => format!("The identity mapping {mapping} gives you no valid identity in the mesh."),
         }
     }

@@ -47,17 +47,17 @@ impl CompiledPolicy {
             headers: Some(&headers),
             grants: &grants,
         };
-        let explanation = self.explain(&facts);
-        let found = expected(&explanation.verdict);
+        // Only what fails is explained: that looks at every rule.
+        let found = expected(&self.decide(&facts));
         if found != test.expect {
             return Some(format!(
                 "expected {}, and it is {}{}",
                 test.expect.as_str(),
                 found.as_str(),
-                reasons(&explanation)
+                reasons(&self.explain(&facts))
             ));
         }
-        self.wrong_identity(test)
+        self.wrong_identity(test, route)
     }
 
     fn place<'a>(
@@ -85,15 +85,26 @@ impl CompiledPolicy {
         Ok((method, route, path))
     }
 
-    fn wrong_identity(&self, test: &PolicyTest) -> Option<String> {
-        let wanted = test.mesh_identity.as_deref()?;
-        let wanted = wanted.replace("{trust_domain}", self.trust_domain().as_str());
-        match self.mesh_identity(test.principal.as_ref()) {
-            Ok(found) if found.as_str() == wanted => None,
-            Ok(found) => Some(format!(
+    /// What is allowed goes on under an identity, or not at all.
+    fn wrong_identity(&self, test: &PolicyTest, route: &CompiledRoute) -> Option<String> {
+        let principal = test.principal.as_ref();
+        let wanted = test.mesh_identity.as_deref();
+        let wanted = wanted.map(|id| id.replace("{trust_domain}", self.trust_domain().as_str()));
+        match (self.mesh_identity(principal), wanted) {
+            (Ok(found), Some(wanted)) if found.as_str() != wanted => Some(format!(
                 "expected to go as {wanted}, and it goes as {found}"
             )),
-            Err(why) => Some(format!("expected to go as {wanted}, and {why}")),
+            (Ok(found), _) if test.expect == Expected::Allow => {
+                let told = route.impersonation(principal, &found)?;
+                let why = told.err()?;
+                Some(format!(
+                    "the rules allow it, and the edge refuses it: {why}"
+                ))
+            }
+            (Ok(_), _) => None,
+            (Err(why), Some(wanted)) => Some(format!("expected to go as {wanted}, and {why}")),
+            (Err(why), None) => (test.expect == Expected::Allow)
+                .then(|| format!("the rules allow it, and the edge refuses it: {why}")),
         }
     }
 }
@@ -124,7 +135,7 @@ pub fn reasons(explanation: &Explanation) -> String {
             let allowing = considered
                 .filter(|rule| rule.action == Action::Allow && rule.mode == Mode::Enforce);
             let why: Vec<String> = allowing
-                .filter_map(|rule| Some(format!("rule {}: {}", rule.rule, rule.fails.as_ref()?)))
+                .filter_map(|rule| Some(format!("rule {}: {}", rule.rule, rule.why_not()?)))
                 .take(3)
                 .collect();
             match why.is_empty() {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::iter::once_with;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 
 use crate::identity::principal::Principal;
 use crate::policy::decide::Facts;
+use crate::policy::hours::Hours;
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, When};
 
@@ -87,48 +89,62 @@ impl From<bool> for Truth {
 impl When {
     /// Whether all circumstances are as a rule of this action wants them.
     pub(super) fn holds(&self, facts: &Facts<'_>, action: Action) -> bool {
-        self.failure(facts, action).is_none()
+        self.failures(facts, action).next().is_none()
     }
 
-    /// The first field that does not hold.
-    pub(super) fn failure(&self, facts: &Facts<'_>, action: Action) -> Option<Failure<'_>> {
-        if let Some(until) = self.until
-            && facts.now >= until
-        {
-            return Some(Failure::Until(until));
-        }
-        if let Some(hours) = &self.hours
-            && !hours.iter().any(|hours| hours.contains(facts.now))
-        {
-            return Some(Failure::Hours(hours));
-        }
-        if let Some(wanted) = &self.source_ips
-            && !within(wanted, facts.peer).holds(action)
-        {
-            return Some(Failure::SourceIps(wanted));
-        }
-        if let Some(other) = &self.not_source_ips
-            && !within(other, facts.peer).negated().holds(action)
-        {
-            return Some(Failure::NotSourceIps(other));
-        }
-        self.header_failure(facts, action)
+    /// The fields that do not hold; each is looked at when it is its turn.
+    pub(super) fn failures<'a>(
+        &'a self,
+        facts: &'a Facts<'_>,
+        action: Action,
+    ) -> impl Iterator<Item = Failure<'a>> {
+        let until = self.until.filter(|until| facts.now >= *until);
+        let is_now = |hours: &&Vec<Hours>| hours.iter().any(|hours| hours.contains(facts.now));
+        let hours = move || self.hours.as_ref().filter(|hours| !is_now(hours));
+        let from = move || {
+            let wanted = self.source_ips.as_ref();
+            wanted.filter(|wanted| !within(wanted, facts.peer).holds(action))
+        };
+        let not_from = move || {
+            let other = self.not_source_ips.as_ref();
+            other.filter(|other| !within(other, facts.peer).negated().holds(action))
+        };
+        until
+            .map(Failure::Until)
+            .into_iter()
+            .chain(
+                once_with(hours)
+                    .flatten()
+                    .map(|hours| Failure::Hours(hours)),
+            )
+            .chain(
+                once_with(from)
+                    .flatten()
+                    .map(|wanted| Failure::SourceIps(wanted)),
+            )
+            .chain(
+                once_with(not_from)
+                    .flatten()
+                    .map(|other| Failure::NotSourceIps(other)),
+            )
+            .chain(self.header_failures(facts, action))
     }
 
-    fn header_failure(&self, facts: &Facts<'_>, action: Action) -> Option<Failure<'_>> {
+    fn header_failures<'a>(
+        &'a self,
+        facts: &'a Facts<'_>,
+        action: Action,
+    ) -> impl Iterator<Item = Failure<'a>> {
         let wanted = self.headers.iter().flatten();
-        for (name, conditions) in wanted {
-            if !header(facts, name, conditions).holds(action) {
-                return Some(Failure::Header(name, conditions));
-            }
-        }
+        let wanted =
+            wanted.filter(move |(name, conditions)| !header(facts, name, conditions).holds(action));
         let other = self.not_headers.iter().flatten();
-        for (name, conditions) in other {
-            if !header(facts, name, conditions).negated().holds(action) {
-                return Some(Failure::NotHeader(name, conditions));
-            }
-        }
-        None
+        let other = other.filter(move |(name, conditions)| {
+            !header(facts, name, conditions).negated().holds(action)
+        });
+        wanted
+            .map(|(name, conditions)| Failure::Header(name, conditions))
+            .chain(other.map(|(name, conditions)| Failure::NotHeader(name, conditions)))
     }
 
     /// Whether time alone can change what it says.
@@ -147,7 +163,7 @@ impl When {
 #[derive(Debug)]
 pub(super) enum Failure<'a> {
     Until(jiff::Timestamp),
-    Hours(&'a [crate::policy::hours::Hours]),
+    Hours(&'a [Hours]),
     SourceIps(&'a [IpNet]),
     NotSourceIps(&'a [IpNet]),
     Header(&'a str, &'a [TextMatch]),

@@ -107,7 +107,7 @@ mod trials;
 pub use parts::PARTS;
 pub(super) use routes::{IDENTITY_HEADERS, PROTOCOLS, USER_NAMES};
 pub(super) use rules::KINDS;
-pub use trials::{Asking, Question, question};
+pub use trials::{Asking, Known, Question, question};
 
 pub(super) use tree::Node;
 

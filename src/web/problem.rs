@@ -48,6 +48,8 @@ pub struct Refusal {
     pub what: String,
     /// Why, in plain words.
     pub why: String,
+    /// What keeps rules that are for them from allowing it, in a sentence each.
+    pub hints: Vec<String>,
 }
 
 #[derive(Template)]
@@ -239,6 +241,7 @@ mod tests {
                 groups: Some(vec![CANARY.to_owned()]),
                 what: CANARY.to_owned(),
                 why: CANARY.to_owned(),
+                hints: Vec::new(),
             }),
             authenticate: None,
             retry_after: Some(3),

@@ -14,6 +14,8 @@ pub(super) enum Line {
     Event(Entry),
     /// The event that it is about, and the signed JWT.
     Checkpoint(i64, String),
+    /// That it is no whole log.
+    Filter,
 }
 
 /// On one line each: number, time, kind, actor, and the rest as it is.
@@ -39,6 +41,9 @@ pub(super) fn as_text(entries: &[Entry]) -> String {
 /// Reads a line of [`crate::audit::export::as_json`], or of a checkpoint.
 pub(super) fn read(line: &str) -> Option<Line> {
     let line: Value = serde_json::from_str(line).ok()?;
+    if line["filter"].is_object() {
+        return Some(Line::Filter);
+    }
     let seq = line["seq"].as_i64()?;
     if let Some(token) = line["checkpoint"].as_str() {
         return Some(Line::Checkpoint(seq, token.to_owned()));

@@ -31,10 +31,16 @@ pub(super) fn history(said: &Value) -> String {
         return "There is no revision yet; `wayleave policy apply FILE` makes the first.\n"
             .to_owned();
     }
-    revisions
+    let lines = revisions
         .iter()
-        .map(|record| format!("{}\n", one_line(record)))
-        .collect()
+        .map(|record| format!("{}\n", one_line(record)));
+    let mut said: String = lines.collect();
+    // The first one has no parent.
+    let last = revisions.last().filter(|last| !last["parent"].is_null());
+    if let Some(last) = last.and_then(|last| last["revision"].as_i64()) {
+        let _fits = writeln!(said, "Older ones: wayleave policy history --before {last}");
+    }
+    said
 }
 
 pub(super) fn revision(said: &Value) -> String {
@@ -90,6 +96,9 @@ pub(super) fn plan(plan: &Value) -> String {
         )
     };
     said.push_str(&findings(plan));
+    if plan["replay"] == WITHHELD {
+        said.push_str("\nWhom it would change anything for is told to those alone who may read the audit log.\n");
+    }
     if plan["replay"]["requests"]
         .as_i64()
         .is_some_and(|requests| requests > 0)
@@ -104,6 +113,9 @@ pub(super) fn plan(plan: &Value) -> String {
     }
     said
 }
+
+/// What stands in place of a replay for those who may not know what others did.
+pub(super) const WITHHELD: &str = "withheld";
 
 pub(super) fn findings(plan: &Value) -> String {
     let findings = list(plan, "findings").iter();
@@ -129,7 +141,7 @@ pub(super) fn replayed(said: &Value) -> String {
             "signs_in_again" => (CHANGED, "~ would sign in again for"),
             "needs_approval" => (CHANGED, "~ would need an approval for"),
             "gains" => (ADDED, "+ would gain"),
-            _ => (CHANGED, "~ would go as somebody else to"),
+            _ => (CHANGED, "~ would go under another mesh identity:"),
         };
         let who = effect["person"]
             .as_str()

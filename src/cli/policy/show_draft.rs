@@ -84,7 +84,8 @@ fn effect(said: &Value) -> String {
     }
     let effect = &said["effect"];
     let mut told = String::new();
-    if effect["is_behind"] == true {
+    let is_over = matches!(word(&said["draft"], "state"), "applied" | "discarded");
+    if effect["is_behind"] == true && !is_over {
         let own = changes(items(effect, "changes"));
         let parent = parent(&said["draft"]);
         let number = &said["draft"]["draft"];

@@ -3,6 +3,7 @@
 use http::{Response, StatusCode};
 
 use crate::address::host::Host;
+use crate::clock::Timestamp;
 use crate::edge::access_log::Entry;
 use crate::edge::authenticate::Authenticated;
 use crate::edge::authorize::{Denial, Denied, Remedy};
@@ -19,13 +20,16 @@ use crate::web::problem::{Problem, Refusal};
 pub fn denial(
     denied: &Denied,
     home: &Host,
-    audience: Audience,
+    (audience, now): (Audience, Timestamp),
     entry: &mut Entry,
 ) -> Response<EdgeBody> {
     let reason = denied.reason();
     entry.outcome(Outcome::Denied, reason.code());
     entry.decided(Outcome::Denied, reason.code());
     let detail = match reason.remedy() {
+        Remedy::AnotherAccount if denied.authenticated().principal().is_none() => {
+            "Nobody may do this without an identity in the mesh. Sign in, if you can; otherwise ask your administrators."
+        }
         Remedy::AnotherAccount => {
             "You are known here, but not allowed to do this. If another account of yours is, use that one; otherwise ask your administrators."
         }
@@ -36,6 +40,11 @@ pub fn denial(
             "This is not allowed. Your administrators can see why by the request's id."
         }
     };
+    // Programs get the reason; people get what could be otherwise.
+    let hints = match audience {
+        Audience::Navigation => denied.hints(now),
+        _ => Vec::new(),
+    };
     let problem = Problem {
         status: StatusCode::FORBIDDEN,
         code: reason.code(),
@@ -45,7 +54,7 @@ pub fn denial(
         },
         detail: detail.to_owned(),
         request_id: entry.id().to_string(),
-        decision: Some(told(denied.authenticated(), reason, entry)),
+        decision: Some(told(denied.authenticated(), reason, hints, entry)),
         authenticate: None,
         retry_after: None,
         sign_in_path: None,
@@ -74,7 +83,12 @@ fn ask_url(authenticated: &Authenticated, home: &Host) -> String {
     wanted.ask_url(&request.origin.at_host(home.clone()))
 }
 
-fn told(authenticated: &Authenticated, reason: &Denial, entry: &Entry) -> Refusal {
+fn told(
+    authenticated: &Authenticated,
+    reason: &Denial,
+    hints: Vec<String>,
+    entry: &Entry,
+) -> Refusal {
     let principal = authenticated.principal();
     let request = authenticated.routed().request();
     Refusal {
@@ -86,6 +100,7 @@ fn told(authenticated: &Authenticated, reason: &Denial, entry: &Entry) -> Refusa
         }),
         what: format!("{} {}{}", request.method, request.origin, request.path),
         why: why(reason, principal),
+        hints,
     }
 }
 

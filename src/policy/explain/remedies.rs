@@ -7,6 +7,9 @@ use crate::policy::model::{Action, Mode};
 /// So many rules at most are told of that would allow what is refused, or refuse what is allowed.
 const TOLD: usize = 5;
 
+/// The same for a caller who was refused.
+const TOLD_TO_CALLERS: usize = 3;
+
 impl Explanation {
     /// In a sentence each: what keeps rules from applying that would change the verdict, or what would take the refusing one away. `route` is the route's name.
     pub fn remedies(&self, route: &str) -> Vec<String> {
@@ -36,17 +39,41 @@ impl Explanation {
         }
     }
 
-    /// Enforced rules of an action that do not apply, and why not.
+    /// What a caller may be told of it who is refused because no rule allows it: of each rule that is for them, what keeps it from applying.
+    pub fn for_the_caller(&self) -> Vec<String> {
+        if self.verdict != Verdict::Deny(DenyReason::NoRule) {
+            return Vec::new();
+        }
+        let is_theirs = |rule: &&Considered| {
+            rule.action == Action::Allow && rule.mode == Mode::Enforce && rule.is_for_caller
+        };
+        let mut theirs: Vec<&Considered> = self.considered.iter().filter(is_theirs).collect();
+        theirs.sort_by_key(|rule| rule.fails.len());
+        let told = theirs.into_iter().map(|rule| {
+            let why: Vec<&str> = rule.fails.iter().map(|unheld| &*unheld.told).collect();
+            format!("Rule {} is for you, but {}.", rule.rule, why.join("; "))
+        });
+        told.take(TOLD_TO_CALLERS).collect()
+    }
+
+    /// Enforced rules of an action that do not apply, and why not; those of which the least fails first.
     fn kept_from(&self, action: Action) -> impl Iterator<Item = String> {
         let would = match action {
             Action::Allow => "allow",
             Action::Deny => "refuse",
         };
-        let counts = move |rule: &&Considered| rule.action == action && rule.mode == Mode::Enforce;
-        let counting = self.considered.iter().filter(counts);
-        counting.filter_map(move |rule| {
-            let fails = rule.fails.as_ref()?;
-            Some(format!("Rule {} would {would} it, but {fails}.", rule.rule))
+        let counts = |rule: &&Considered| {
+            rule.action == action && rule.mode == Mode::Enforce && !rule.fails.is_empty()
+        };
+        let mut kept: Vec<&Considered> = self.considered.iter().filter(counts).collect();
+        kept.sort_by_key(|rule| rule.fails.len());
+        kept.into_iter().filter_map(move |rule| {
+            let name = &rule.rule;
+            let why = rule.why_not()?;
+            Some(match rule.fails.len() {
+                1 => format!("Rule {name} would {would} it, but {why}."),
+                _ => format!("Rule {name} would {would} it if all of this were otherwise: {why}."),
+            })
         })
     }
 }

@@ -73,6 +73,14 @@ impl CompiledPolicy {
             return;
         }
         let told = match self.decide(&facts) {
+            // Once they have signed in as it asks they will have to ask.
+            Verdict::StepUp { rule: found, .. }
+                if *found == *rule.rule.name
+                    && rule.approval.is_some()
+                    && facts.granted_until(&found).is_none() =>
+            {
+                &mut parts.askable
+            }
             Verdict::Allow { .. } | Verdict::StepUp { .. } => &mut parts.open,
             Verdict::Ask { .. } if rule.approval.is_some() => &mut parts.askable,
             Verdict::Ask { .. } | Verdict::SignIn | Verdict::Deny(_) => return,

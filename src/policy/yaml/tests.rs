@@ -464,6 +464,7 @@ const APPROVED: &str = r#"
 routes:
   - { name: a, host: a.example, upstream: { addresses: ['u:1'], tls: { server_name: u } } }
 people: [{ name: leads, from: [{ groups: [sre-leads] }] }]
+mappings: [{ name: all, from: [{ signed_in: true }], spiffe_id: "spiffe://{trust_domain}/ns/people/sa/all" }]
 rules:
   - name: r
     action: allow
@@ -660,7 +661,7 @@ fn a_policys_own_tests_are_run() {
         (
             "claims: { team: [x] }, acr",
             "acr",
-            "it is for other values of team",
+            "it is for the values x of team, and yours are not known",
         ),
         ("GET a /x", "POST a /x", "it is for the methods GET"),
         ("GET a /x", "GET a /b/x", "/b/x leads to b, not to a"),
@@ -669,21 +670,25 @@ fn a_policys_own_tests_are_run() {
             "11.1.2.3",
             "it is for connections from 10.0.0.0/8",
         ),
-        ("X-Env: prod", "X-Env: test", "whose header x-env is prod"),
+        (
+            "X-Env: prod",
+            "X-Env: test",
+            "whose header x-env is prod, and here it is \"test\"",
+        ),
         (
             "acr: mfa, signed",
             "signed",
-            "it is step_up (rule r: it asks for a sign-in of the class mfa)",
+            "it is step_up (rule r: it asks for a sign-in of the class mfa, and yours was said to be of none)",
         ),
         (
             "signed_in_ago: 1h",
             "signed_in_ago: 2h",
-            "it asks for a sign-in that is at most 1h old",
+            "it asks for a sign-in that is at most 1h old, and yours is 2h old",
         ),
         (
             "    expect: allow",
             "    at: '2026-11-24T10:00:00Z'\n    expect: allow",
-            "it holds Wed 09:00-17:00 UTC",
+            "it holds Wed 09:00-17:00 UTC, and now it is Tue 10:00",
         ),
         (
             "expect: allow",

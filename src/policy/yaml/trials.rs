@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -44,13 +45,11 @@ pub(super) fn test(reader: &mut Reader, at: &At<'_>) -> Option<PolicyTest> {
     ];
     let fields = reader.fields(at, &known)?;
     let test_name = required_name(reader, &fields);
-    let moment = fields.field("at");
-    let moment = moment.map(|at| reader.parsed(&at, |text| text.parse::<Timestamp>()));
-    let moment = moment.map_or(Some(WEDNESDAY), |moment| moment)?;
-    let principal = match fields.field("as") {
-        Some(at) => Some(person(reader, &at, moment)?),
-        None => None,
-    };
+    let at = fields.field("at");
+    let moment = at.and_then(|at| reader.parsed(&at, moment));
+    let moment = moment.unwrap_or(WEDNESDAY);
+    let principal = fields.field("as");
+    let principal = principal.map(|at| person(reader, &at, moment));
     let request = reader
         .required(&fields, "request")
         .and_then(|at| reader.parsed(&at, request));
@@ -58,18 +57,50 @@ pub(super) fn test(reader: &mut Reader, at: &At<'_>) -> Option<PolicyTest> {
         .required(&fields, "expect")
         .and_then(|at| reader.parsed(&at, |text| word(text, EXPECTED)));
     let source_ip = fields.field("source_ip");
+    let source_ip = source_ip.and_then(|at| reader.parsed(&at, address));
     let identity = fields.field("mesh_identity");
+    let identity = identity.and_then(|at| reader.text(&at).map(str::to_owned));
+    let (headers, granted) = (headers(reader, &fields), granted(reader, &fields));
+    // Everything was looked at by now, so that all that is wrong is said at once.
+    let principal = match principal {
+        Some(read) => Some(read?),
+        None => None,
+    };
     Some(PolicyTest {
         name: test_name?,
         principal,
         request: request?,
-        source_ip: source_ip.and_then(|at| reader.parsed(&at, |text| text.parse::<IpAddr>())),
-        headers: headers(reader, &fields),
-        granted: granted(reader, &fields),
+        source_ip,
+        headers,
+        granted,
         at: moment,
         expect: expect?,
-        mesh_identity: identity.and_then(|at| reader.text(&at).map(str::to_owned)),
+        mesh_identity: identity,
     })
+}
+
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    let moment = text.parse::<Timestamp>();
+    moment.map_err(|_| "a moment is written like 2027-01-31T18:00:00Z")
+}
+
+fn address(text: &str) -> Result<IpAddr, &'static str> {
+    let address = text.parse::<IpAddr>();
+    address.map_err(|_| "an address is written like 192.0.2.7 or 2001:db8::7")
+}
+
+fn ago(text: &str) -> Result<Duration, &'static str> {
+    let ago = humantime::parse_duration(text);
+    ago.map_err(|_| "a length of time is written like 90s, 10m or 8h")
+}
+
+/// What rules look at of a request's path.
+fn path(text: &str) -> Result<String, String> {
+    if text.contains('?') {
+        return Err("rules see no query; leave out what begins with the `?`".to_owned());
+    }
+    check_path(text).map_err(|fault| fault.to_string())?;
+    Ok(text.to_owned())
 }
 
 /// A question: what would come of a request.
@@ -100,8 +131,45 @@ pub enum Asking {
     Nobody,
     /// Somebody as described.
     Described(Box<Principal>),
-    /// Whoever last signed in with this address, as they did.
-    Known(Email),
+    /// Whoever last signed in so, as they did.
+    Known(Known),
+}
+
+/// Somebody who has signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// By a vouched-for address.
+    Email(Email),
+    /// By the provider's name, and its `sub`.
+    Subject {
+        /// The provider's name in the configuration.
+        provider: Arc<str>,
+        /// The `sub`.
+        subject: String,
+    },
+}
+
+impl std::fmt::Display for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Email(email) => f.write_str(email.as_str()),
+            Self::Subject { provider, subject } => write!(f, "{provider}/{subject}"),
+        }
+    }
+}
+
+/// As the audit log calls people.
+fn somebody_known(text: &str) -> Result<Known, &'static str> {
+    let subject = text.split_once('/');
+    if let Some((provider, subject)) = subject.filter(|(_, subject)| !subject.is_empty())
+        && let Ok(provider) = name(provider)
+    {
+        let subject = subject.to_owned();
+        return Ok(Known::Subject { provider, subject });
+    }
+    let email = Email::parse(text)
+        .map_err(|_| "somebody is named by e-mail address, or as provider/subject")?;
+    Ok(Known::Email(email))
 }
 
 /// Reads a question that is asked `now`: as a test, but with `method` and `url` for the request, `as_known` for somebody who has signed in, and nothing expected.
@@ -129,14 +197,14 @@ fn read_question(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Que
         "at",
     ];
     let fields = reader.fields(at, &known)?;
-    let moment = fields.field("at");
-    let moment = moment.and_then(|at| reader.parsed(&at, |text| text.parse::<Timestamp>()));
+    let at = fields.field("at");
+    let moment = at.and_then(|at| reader.parsed(&at, moment));
     let asking = match (fields.field("as"), fields.field("as_known")) {
         (Some(at), _) => {
             let at_that_time = moment.unwrap_or(now);
             Asking::Described(Box::new(person(reader, &at, at_that_time)?))
         }
-        (None, Some(at)) => Asking::Known(reader.parsed(&at, Email::parse)?),
+        (None, Some(at)) => Asking::Known(reader.parsed(&at, somebody_known)?),
         (None, None) => Asking::Nobody,
     };
     let method = reader.required(&fields, "method");
@@ -149,7 +217,7 @@ fn read_question(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Que
         method,
         host,
         path,
-        source_ip: source_ip.and_then(|at| reader.parsed(&at, |text| text.parse::<IpAddr>())),
+        source_ip: source_ip.and_then(|at| reader.parsed(&at, address)),
         headers: headers(reader, &fields),
         granted: granted(reader, &fields),
         at: moment,
@@ -186,11 +254,10 @@ fn request(text: &str) -> Result<TestRequest, String> {
             "it must be like `GET grafana /d/1`: method, route and path; or `SVID x509`".to_owned(),
         );
     };
-    check_path(path).map_err(|fault| fault.to_string())?;
     Ok(TestRequest::Route {
         method: (*method).to_owned(),
         route: name(route)?,
-        path: (*path).to_owned(),
+        path: self::path(path)?,
     })
 }
 
@@ -241,7 +308,7 @@ fn person(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Principal>
     let email = email.and_then(|at| reader.parsed(&at, Email::parse));
     let named = subject.map(str::to_owned);
     let named = named.or_else(|| email.as_ref().map(|email| email.as_str().to_owned()));
-    if named.is_none() {
+    if named.is_none() && fields.field("email").is_none() {
         reader.fault(at, "it must have `subject` or `email`");
     }
     let groups = reader.texts(&fields, "groups", |text| Ok::<_, String>(Arc::from(text)));
@@ -253,9 +320,9 @@ fn person(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Principal>
         reader.fault(&at, message);
     }
     let acr = fields.field("acr").and_then(|at| reader.text(&at));
-    let ago = fields.field("signed_in_ago");
-    let ago = ago.and_then(|at| reader.parsed(&at, humantime::parse_duration));
-    let ago = ago.and_then(|ago| i64::try_from(ago.as_secs()).ok());
+    let signed_in = fields.field("signed_in_ago");
+    let signed_in = signed_in.and_then(|at| reader.parsed(&at, ago));
+    let signed_in = signed_in.and_then(|ago| i64::try_from(ago.as_secs()).ok());
     Some(Principal {
         kind: choice_or(reader, &fields, "kind", KINDS, PrincipalKind::User),
         email,
@@ -263,7 +330,7 @@ fn person(reader: &mut Reader, at: &At<'_>, now: Timestamp) -> Option<Principal>
         claims: circumstances::values(reader, &fields, "claims"),
         agents,
         acr: acr.map(Arc::from),
-        auth_time: ago.map(|ago| now.as_second().saturating_sub(ago)),
+        auth_time: signed_in.map(|ago| now.as_second().saturating_sub(ago)),
         ..nobody_yet(&provider?, &named?)
     })
 }
