@@ -10,6 +10,7 @@ use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::audit::decision::{Decided, Recorded};
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
+use crate::policy::check::{fault, no_provider};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Shadow, Verdict};
 use crate::policy::draft::DraftId;
@@ -170,18 +171,11 @@ impl Revisions {
 
     /// A question about what there is not would be answered, and mislead.
     fn check_names(&self, policy: &Policy, question: &Question) -> Result<(), ExplainError> {
-        let fault = |key: String, message: String| PolicyFault {
-            line: 0,
-            column: 0,
-            key,
-            message,
-        };
         let mut faults = Vec::new();
         if let Asking::Described(person) = &question.asking
             && !self.rules.known.is_provider(policy, &person.provider)
         {
-            let provider = &person.provider;
-            let message = format!("no identity provider or trusted issuer is called {provider}");
+            let message = no_provider(&person.provider);
             faults.push(fault("as.provider".to_owned(), message));
         }
         for (index, name) in question.granted.iter().enumerate() {

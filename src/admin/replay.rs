@@ -86,6 +86,8 @@ pub struct Effect {
 pub struct Replayed {
     /// The revision that it was compared with.
     pub parent: Option<Revision>,
+    /// When the oldest decision was last made that is recorded still; `None` when there is none.
+    pub recorded_since: Option<Timestamp>,
     /// Requests that were decided once more.
     pub requests: i64,
     /// Those that nothing changes for are not among these: the most frequent first.
@@ -122,8 +124,16 @@ impl Revisions {
             CompiledPolicy::new(policy, NOTHING, trust_domain).map_err(SnapshotError::Faults)?;
         let parent = self.store.current_revision().await?;
         let live = load_revision(&self.store, parent, trust_domain).await?;
+        let recorded_since = self.store.recorded_since().await?;
         let (requests, effects) = self.compare(&live, &draft, window).await?;
-        Ok(gathered(parent, requests, effects))
+        let (effects, more) = listed(effects);
+        Ok(Replayed {
+            parent,
+            recorded_since,
+            requests,
+            effects,
+            more,
+        })
     }
 
     /// Decides a window's requests by the current revision and by an earlier one.
@@ -202,7 +212,8 @@ impl Hosts {
     }
 }
 
-fn gathered(parent: Option<Revision>, requests: i64, effects: Tally) -> Replayed {
+/// The most frequent of each change, and how many there are more.
+fn listed(effects: Tally) -> (Vec<Effect>, usize) {
     let effects = effects.into_iter();
     let mut effects: Vec<Effect> = effects
         .map(
@@ -220,12 +231,7 @@ fn gathered(parent: Option<Revision>, requests: i64, effects: Tally) -> Replayed
     effects.sort_by(|a, b| (a.change, b.count).cmp(&(b.change, a.count)));
     let more = effects.len().saturating_sub(LISTED);
     effects.truncate(LISTED);
-    Replayed {
-        parent,
-        requests,
-        effects,
-        more,
-    }
+    (effects, more)
 }
 
 fn change(before: &Outcome, after: &Outcome) -> Option<Change> {

@@ -273,6 +273,7 @@ pub(super) async fn replay(
         "parent": number(replayed.parent),
         "since": window.since.rfc3339(),
         "until": window.until.rfc3339(),
+        "recorded_since": replayed.recorded_since.map(Timestamp::rfc3339),
         "requests": replayed.requests,
         "effects": effects,
         "more": replayed.more,

@@ -18,8 +18,8 @@ pub struct ExplainArguments {
     method: String,
     /// The URL, like `https://grafana.corp.example/d/1`; after SVID, for an SVID of their own, x509 or jwt; none after a decision's id.
     url: Option<String>,
-    /// Who: an e-mail address. Without more they are taken as they last signed in; without this nobody is signed in.
-    #[arg(long = "as", value_name = "EMAIL")]
+    /// Who: an e-mail address, or provider/subject as the audit log has it. Without more they are taken as they last signed in; without this nobody is signed in.
+    #[arg(long = "as", value_name = "WHO")]
     who: Option<String>,
     /// Somebody who signed in at this provider, instead of who really did.
     #[arg(long, requires = "who")]
@@ -265,7 +265,9 @@ fn text(answer: &Value) -> String {
         let fails = fails(rule);
         let outcome = match fails.is_empty() {
             true => "applies".to_owned(),
-            false => fails.join("; "),
+            // One stands beside the rule, several below it.
+            false if fails.len() == 1 => fails.join(""),
+            false => format!("\n      {}", fails.join("\n      ")),
         };
         line(format!("  {name} ({action}{shadow}): {outcome}"));
     }

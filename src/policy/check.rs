@@ -266,7 +266,7 @@ impl Known {
 }
 
 /// Why a name is no provider's.
-fn no_provider(name: &str) -> String {
+pub fn no_provider(name: &str) -> String {
     if name == SERVICE_ACCOUNTS {
         return "there are no `service_accounts` in this policy, so nobody comes from there"
             .to_owned();
@@ -432,7 +432,8 @@ fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     faults
 }
 
-pub(super) fn fault(key: String, message: String) -> PolicyFault {
+/// A fault that has a key and no place in a text yet.
+pub fn fault(key: String, message: String) -> PolicyFault {
     PolicyFault {
         line: 0,
         column: 0,

@@ -89,7 +89,7 @@ const fn words(error: &SignInError) -> (StatusCode, &'static str, &'static str, 
             StatusCode::FORBIDDEN,
             "step_up_not_met",
             "This sign-in does not suffice",
-            "What you opened asks for a more recent or stronger sign-in, and your identity provider did not confirm one. You are still signed in for everything else.",
+            "What you opened asks for a more recent or stronger sign-in, and your identity provider did not confirm one. Open it once more to try again, with the stronger way to sign in that your provider offers. You are still signed in for everything else.",
         ),
         SignInError::Oidc(_) => (
             StatusCode::BAD_REQUEST,

@@ -278,6 +278,16 @@ impl Store {
         Ok((page, next))
     }
 
+    /// When the oldest decision was last made; `None` when none is recorded.
+    pub async fn recorded_since(&self) -> Result<Option<Timestamp>, StoreError> {
+        let oldest: Vec<(i64,)> = within(self.database.fetch(
+            "SELECT last_at FROM decisions ORDER BY last_at LIMIT 1",
+            args![],
+        ))
+        .await?;
+        Ok(oldest.first().map(|&(at,)| Timestamp::from_micros(at)))
+    }
+
     /// The decision of this id.
     pub async fn decision(&self, id: &str) -> Result<Option<Decided>, StoreError> {
         let rows: Vec<DecisionRow> = within(self.database.fetch(

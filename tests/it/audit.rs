@@ -90,6 +90,68 @@ async fn k10_the_log_is_searched_exported_and_verified() {
     parties.leave().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k10_a_policy_that_was_changed_in_the_store_is_found() {
+    let parties = Parties::gather().await;
+    let edge = parties.serve().await;
+    let audit = async |arguments: &[&str]| command(&parties, "audit", arguments).await;
+    let whole = audit(&["verify"]).await.expect_done().out;
+    assert!(
+        whole.contains("The policy in force is revision 1, as it was when it was written."),
+        "{whole}"
+    );
+    let url = format!("sqlite://{}", parties.stage.path("wayleave.db").display());
+    let widen =
+        "UPDATE policy_objects SET body = replace(body, 'deny', 'allow') WHERE kind = 'rule'";
+    tamper(&url, "CREATE TABLE kept AS SELECT * FROM policy_objects").await;
+    tamper(&url, widen).await;
+    let broken = audit(&["verify"]).await;
+    assert_eq!(broken.code, Some(3), "{}", broken.out);
+    assert!(
+        broken.err.contains("under the number of its revision"),
+        "{}",
+        broken.err
+    );
+    let restore = "DELETE FROM policy_objects; INSERT INTO policy_objects SELECT * FROM kept; DROP TABLE kept";
+    tamper(&url, restore).await;
+    audit(&["verify"]).await.expect_done();
+    // One that nothing tells of.
+    let beside = "INSERT INTO revisions (revision, parent, author, message, created_at, is_emergency) VALUES (2, 1, 'x', 'x', 0, 0)";
+    tamper(&url, beside).await;
+    let broken = audit(&["verify"]).await;
+    assert!(
+        broken.err.contains("newest that the log tells of"),
+        "{}",
+        broken.err
+    );
+    // A part of a log is not taken for all of it.
+    let part = audit(&["export", "--kind", "policy_written"])
+        .await
+        .expect_done()
+        .out;
+    let file = parties.stage.path("part.jsonl");
+    std::fs::write(&file, part).unwrap();
+    let keys = parties.stage.path("keys.json");
+    let known = command(&parties, "keys", &["list", "--output", "json"])
+        .await
+        .expect_done();
+    std::fs::write(&keys, known.out).unwrap();
+    let refused = [
+        "verify",
+        file.to_str().unwrap(),
+        "--keys",
+        keys.to_str().unwrap(),
+    ];
+    let refused = audit(&refused).await;
+    assert!(
+        refused.err.contains("exported with a filter"),
+        "{}",
+        refused.err
+    );
+    end(edge).await;
+    parties.leave().await;
+}
+
 /// Does something to a store behind an edge's back.
 async fn tamper(url: &str, sql: &'static str) {
     if url.starts_with("sqlite") {

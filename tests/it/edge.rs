@@ -79,6 +79,29 @@ async fn nobody_is_sent_to_sign_in_or_told_in_their_own_terms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_refused_is_told_what_could_be_otherwise_and_no_secret() {
+    let house = House::start().await;
+    let readers = "to: [{ routes: [admin], methods: [GET] }]";
+    let narrower =
+        "to: [{ routes: [admin], paths: ['/help*'] }]\n    when: { headers: { x-key: [s3cret] } }";
+    house
+        .put_in_force(|text| text.replacen(readers, narrower, 1))
+        .await;
+    let mut browser = house.browser();
+    let arrived = browser.sign_in(&house.url("admin", "/x"), "bob").await;
+    assert_eq!(arrived.page.status, StatusCode::FORBIDDEN);
+    let text = arrived.page.text();
+    let told = "Rule readers is for you, but it is for the paths /help*, and this is /x; it asks for a header";
+    assert!(text.contains(told), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+    // Who is not of those whom it is for is told nothing of it.
+    let mut carol = house.browser();
+    let arrived = carol.sign_in(&house.url("admin", "/x"), "carol").await;
+    assert_eq!(arrived.page.status, StatusCode::FORBIDDEN);
+    assert!(!arrived.page.text().contains("readers"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_denial_says_so_with_its_id() {
     let house = House::start().await;
     let mut browser = house.signed_in("bob").await;

@@ -127,8 +127,19 @@ pub(super) fn findings(plan: &Value) -> String {
         .collect()
 }
 
+/// From when on there was something to decide again: what is older than decisions are kept is not there.
+fn began(said: &Value) -> String {
+    let since = text(said, "since");
+    match said["recorded_since"].as_str() {
+        Some(recorded) if recorded > since => {
+            format!("{} (nothing older is recorded)", short(recorded))
+        }
+        _ => short(since),
+    }
+}
+
 pub(super) fn replayed(said: &Value) -> String {
-    let since = short(text(said, "since"));
+    let since = began(said);
     let requests = &said["requests"];
     let effects = list(said, "effects");
     if effects.is_empty() {
