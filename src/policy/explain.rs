@@ -20,6 +20,9 @@ use request::{circumstances_fail, target_fails};
 use required::{Unmet, lacking};
 use source::{agents_fail, judge_source};
 
+/// Values that are told one by one; more are only counted.
+const LISTED: usize = 20;
+
 /// Why a request gets the verdict it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -345,10 +348,19 @@ fn judge_from(
     Meant::No(nearest(fails.into_iter()).unwrap_or_else(|| vec!["it is for nobody".into()]))
 }
 
+/// What a rule names.
 fn list<T: Display>(values: &[T]) -> String {
+    few(values, "nothing at all")
+}
+
+/// A list that may be long, or have nothing in it.
+fn few<T: Display>(values: &[T], nothing: &str) -> String {
     if values.is_empty() {
-        return "nothing at all".to_owned();
+        return nothing.to_owned();
     }
-    let texts: Vec<String> = values.iter().map(T::to_string).collect();
-    texts.join(", ")
+    let texts: Vec<String> = values.iter().take(LISTED).map(T::to_string).collect();
+    match values.len().saturating_sub(LISTED) {
+        0 => texts.join(", "),
+        more => format!("{} and {more} more", texts.join(", ")),
+    }
 }

@@ -28,7 +28,7 @@ pub fn denial(
     entry.decided(Outcome::Denied, reason.code());
     let detail = match reason.remedy() {
         Remedy::AnotherAccount if denied.authenticated().principal().is_none() => {
-            "Nobody may do this without an identity in the mesh. Sign in, if you can; otherwise ask your administrators."
+            "This is not allowed to whoever is not signed in. If you have an account here, sign in with it; otherwise ask your administrators."
         }
         Remedy::AnotherAccount => {
             "You are known here, but not allowed to do this. If another account of yours is, use that one; otherwise ask your administrators."

@@ -1,17 +1,13 @@
 //! Whether an item of `from` is for a caller, and what of it does not hold.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::sync::Arc;
 
 use crate::identity::principal::{Agent, Groups, Principal};
-use crate::policy::explain::{Meant, Unheld, list, nearest};
+use crate::policy::explain::{Meant, Unheld, few, list, nearest};
 use crate::policy::matcher::TextMatch;
 use crate::policy::model::{Action, Policy, Source};
 use crate::policy::when::{claims_differ, claims_hold};
-
-/// Values of a caller that are told one by one; more are only counted.
-const LISTED: usize = 10;
 
 /// Whether an item of `from` is for a caller; of agents it says nothing.
 pub(super) fn judge_source(
@@ -194,7 +190,7 @@ fn groups_fail(source: &Source, groups: &Groups, action: Action) -> Vec<String> 
         let names: Vec<_> = names.iter().collect();
         fails.push(format!(
             "it is for the groups {wanted}, and you are in {}",
-            some(&names)
+            few(&names, "none")
         ));
     }
     if let Some(other) = source.not_groups.as_ref().filter(|all| is_in(all)) {
@@ -203,22 +199,10 @@ fn groups_fail(source: &Source, groups: &Groups, action: Action) -> Vec<String> 
         fails.push(format!(
             "it is not for the groups {}, and you are in {}",
             list(other),
-            some(&names)
+            few(&names, "none")
         ));
     }
     fails
-}
-
-/// A list that may be long.
-fn some<T: Display>(values: &[T]) -> String {
-    let more = values.len().saturating_sub(LISTED);
-    let texts = values.iter().take(LISTED).map(T::to_string);
-    let texts = texts.collect::<Vec<_>>().join(", ");
-    match (values.is_empty(), more) {
-        (true, _) => "none".to_owned(),
-        (false, 0) => texts,
-        (false, more) => format!("{texts} and {more} more"),
-    }
 }
 
 fn claims_fail(source: &Source, principal: &Principal, action: Action) -> Vec<String> {
@@ -251,7 +235,7 @@ fn own_values(principal: &Principal, name: &str) -> String {
     match principal.claims.get(name) {
         None => "yours are not known".to_owned(),
         Some(values) if values.is_empty() => "you have none".to_owned(),
-        Some(values) => format!("yours are {}", some(values)),
+        Some(values) => format!("yours are {}", few(values, "none")),
     }
 }
 
