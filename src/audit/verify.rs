@@ -305,31 +305,30 @@ fn is_filed_right(entry: &Entry) -> bool {
     body["kind"] == *filed.kind && body["actor"] == *filed.actor
 }
 
-/// What an event says of events that were pruned.
-fn pruning(entry: &Entry) -> Option<Pruning> {
-    if !entry.body.contains(PRUNED) {
+/// What an event says, if it is of this kind; most are not, and are not parsed.
+fn of_kind(entry: &Entry, kind: &str) -> Option<serde_json::Value> {
+    if !entry.body.contains(kind) {
         return None;
     }
     let body: serde_json::Value = serde_json::from_str(&entry.body).ok()?;
-    let up_to = body["up_to"].as_i64().filter(|_| body["kind"] == PRUNED)?;
+    (body["kind"] == kind).then_some(body)
+}
+
+/// What an event says of events that were pruned.
+fn pruning(entry: &Entry) -> Option<Pruning> {
+    let body = of_kind(entry, PRUNED)?;
     Some(Pruning {
-        up_to,
+        up_to: body["up_to"].as_i64()?,
         at: entry.at,
         kept: body["kept"].as_i64().unwrap_or_default(),
     })
 }
 
 fn told(entry: &Entry) -> Option<Told> {
-    if !entry.body.contains(POLICY_WRITTEN) {
-        return None;
-    }
-    let body: serde_json::Value = serde_json::from_str(&entry.body).ok()?;
-    let revision = body["revision"]
-        .as_i64()
-        .filter(|_| body["kind"] == POLICY_WRITTEN)?;
+    let body = of_kind(entry, POLICY_WRITTEN)?;
     Some(Told {
         seq: entry.seq,
-        revision,
+        revision: body["revision"].as_i64()?,
         digest: body["digest"].as_str().map(str::to_owned),
     })
 }

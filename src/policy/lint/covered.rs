@@ -153,13 +153,8 @@ impl<'a> Names<'a> {
             let both = target.svids.as_ref().zip(wider.svids.as_ref());
             return both.is_some_and(|(some, all)| some.iter().all(|kind| all.contains(kind)));
         }
-        let listed = |methods: &Vec<String>, all: &Vec<String>| {
-            methods.iter().all(|method| lists_method(all, method))
-        };
-        let matched = |paths: &Vec<PathMatch>, all: &Vec<PathMatch>| {
-            let is_within = |path: &PathMatch| all.iter().any(|wider| is_path_within(path, wider));
-            paths.iter().all(is_within)
-        };
+        let listed = |some: &Vec<String>, all: &Vec<String>| are_methods_within(some, all);
+        let matched = |some: &Vec<PathMatch>, all: &Vec<PathMatch>| are_paths_within(some, all);
         self.are_routes_within(target, wider)
             && is_within(&target.methods, &wider.methods, listed)
             && excludes_no_more(&wider.not_methods, &target.not_methods, listed)
@@ -429,7 +424,16 @@ fn is_text_within(text: &TextMatch, wider: &TextMatch) -> bool {
     }
 }
 
-pub(super) fn is_path_within(path: &PathMatch, wider: &PathMatch) -> bool {
+pub(super) fn are_methods_within(some: &[String], all: &[String]) -> bool {
+    some.iter().all(|method| lists_method(all, method))
+}
+
+pub(super) fn are_paths_within(some: &[PathMatch], all: &[PathMatch]) -> bool {
+    let is_within = |path: &PathMatch| all.iter().any(|wider| is_path_within(path, wider));
+    some.iter().all(is_within)
+}
+
+fn is_path_within(path: &PathMatch, wider: &PathMatch) -> bool {
     match (path, wider) {
         (PathMatch::Text(TextMatch::Exact(path)), wider) => wider.matches(path),
         (PathMatch::Text(path), PathMatch::Text(wider)) => is_text_within(path, wider),

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::address::host::Host;
 use crate::policy::compile::rule::lists_method;
 use crate::policy::lint::callers;
-use crate::policy::lint::covered::{are_texts_within, is_among, is_path_within, is_source_within};
+use crate::policy::lint::covered::{
+    are_methods_within, are_paths_within, are_texts_within, is_among, is_source_within,
+};
 use crate::policy::matcher::{PathMatch, TemplateSegment, TextMatch};
 use crate::policy::model::{Action, Mode, Policy, Route, Rule, Source, Target};
 
@@ -60,15 +62,6 @@ fn is_taken_out<T>(
 ) -> bool {
     let both = named.as_ref().zip(not.as_ref());
     both.is_some_and(|(named, not)| is_within(named, not))
-}
-
-fn are_methods_within(some: &[String], all: &[String]) -> bool {
-    some.iter().all(|method| lists_method(all, method))
-}
-
-fn are_paths_within(some: &[PathMatch], all: &[PathMatch]) -> bool {
-    let is_within = |path: &PathMatch| all.iter().any(|wider| is_path_within(path, wider));
-    some.iter().all(is_within)
 }
 
 /// Items of a rule that can apply which are for nobody, or about nothing.
