@@ -198,6 +198,7 @@ impl Access {
             Taken::Revoked => return Err(AccessError::TakenAway),
             Taken::TooOften => return Err(AccessError::TooOften),
         };
+        self.hear_of_grants().await;
         let person = actor.principal.label();
         tracing::warn!(person, %rule, request = %id.0, "the glass was broken: access was taken without an approval");
         Ok(id)
@@ -220,7 +221,9 @@ impl Access {
             return Err(AccessError::Lasting(at_most));
         }
         let granted = open.approve(actor.principal, lasting, self.clock.now());
-        done(self.store.grant_access(&granted, actor.session).await?)
+        let is_done = self.store.grant_access(&granted, actor.session).await?;
+        self.hear_of_grants().await;
+        done(is_done)
     }
 
     /// Refuses a request.
@@ -257,16 +260,37 @@ impl Access {
     /// Takes somebody else's grant away.
     pub async fn revoke(&self, actor: Actor<'_>, id: &AccessId) -> Result<(), AccessError> {
         let grant = self.others_grant(actor.principal, id).await?;
-        let (by, how) = (actor.principal, EndOfGrant::Revoked);
-        done(self.store.end_grant(&grant, by, how, actor.session).await?)
+        self.end(actor, &grant, EndOfGrant::Revoked).await
     }
 
     /// Gives one's own grant back.
     pub async fn give_back(&self, actor: Actor<'_>, id: &AccessId) -> Result<(), AccessError> {
         let grant = self.own_grant(actor.principal, id).await?;
         let grant = grant.ok_or(AccessError::Unknown)?;
-        let (by, how) = (actor.principal, EndOfGrant::GivenBack);
-        done(self.store.end_grant(&grant, by, how, actor.session).await?)
+        self.end(actor, &grant, EndOfGrant::GivenBack).await
+    }
+
+    async fn end(
+        &self,
+        actor: Actor<'_>,
+        grant: &GrantRecord,
+        how: EndOfGrant,
+    ) -> Result<(), AccessError> {
+        let (by, session) = (actor.principal, actor.session);
+        let is_done = self.store.end_grant(grant, by, how, session).await?;
+        self.hear_of_grants().await;
+        done(is_done)
+    }
+
+    /// The edge that was told of a change decides by it from its answer on; the others follow the change feed, and so does this one where the store
+    /// does not answer now.
+    async fn hear_of_grants(&self) {
+        if let Err(error) = self.grants.reload(&self.store).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "grants have changed and cannot be read at present"
+            );
+        }
     }
 
     /// Says that one has looked at what somebody else took without asking.

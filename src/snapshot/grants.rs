@@ -46,7 +46,11 @@ impl Grants {
 
 /// The grants of now, atomically replaced.
 #[derive(Debug, Default)]
-pub struct LiveGrants(ArcSwap<Grants>);
+pub struct LiveGrants {
+    current: ArcSwap<Grants>,
+    /// Held while they are read and replaced, so that no older reading replaces a newer one.
+    reading: tokio::sync::Mutex<()>,
+}
 
 impl LiveGrants {
     /// Starts with what the store has.
@@ -56,15 +60,16 @@ impl LiveGrants {
         Ok(Arc::new(this))
     }
 
-    /// Reads all of them again.
+    /// Reads all of them again. What was in the store when this was called is at hand once it is done.
     pub async fn reload(&self, store: &Store) -> Result<(), StoreError> {
+        let _turn = self.reading.lock().await;
         let records = store.live_grants().await?;
-        self.0.store(Arc::new(Grants::of_records(records)));
+        self.current.store(Arc::new(Grants::of_records(records)));
         Ok(())
     }
 
     /// The grants at hand.
     pub fn current(&self) -> arc_swap::Guard<Arc<Grants>> {
-        self.0.load()
+        self.current.load()
     }
 }

@@ -128,6 +128,34 @@ async fn what_is_refused_and_reviewed_needs_words_and_keeps_them() {
     assert!(!page(&stage, &approver).await.contains("Broke the glass"));
 }
 
+/// Nothing follows the change feed here: the answer itself has to come after this edge decides by the change.
+#[tokio::test]
+async fn what_was_done_about_a_grant_holds_here_before_it_is_answered() {
+    let stage = stage().await;
+    let member = person("member");
+    let held = || stage.console.access.grants.current().of(&member).len();
+    let own = Actor {
+        principal: &member,
+        session: None,
+    };
+    let taken = stage.console.access.break_glass(own, wish()).await.unwrap();
+    assert_eq!(held(), 1, "taken");
+    stage.console.access.give_back(own, &taken).await.unwrap();
+    assert_eq!(held(), 0, "given back");
+
+    let approver = person("approver");
+    let other = Actor {
+        principal: &approver,
+        session: None,
+    };
+    let asked = asked_by(&stage, "member").await;
+    let approved = stage.console.access.approve(other, &asked, None).await;
+    approved.unwrap();
+    assert_eq!(held(), 1, "approved");
+    stage.console.access.revoke(other, &asked).await.unwrap();
+    assert_eq!(held(), 0, "revoked");
+}
+
 /// A role lets somebody see; it does not make them an approver of the rule, and nobody decides about themselves.
 #[tokio::test]
 async fn k4_the_rules_say_who_decides_and_roles_do_not() {
