@@ -21,6 +21,7 @@ pub mod hours;
 mod index;
 pub mod istio;
 pub mod json;
+pub mod kind;
 pub mod kubernetes;
 pub mod lint;
 pub mod machines;

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use crate::clock::Timestamp;
 use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::compile::CompiledPolicy;
+use crate::policy::kind::Kind;
 use crate::policy::model::Revision;
 use crate::policy::yaml::PolicyFault;
-use crate::store::policy::{ObjectKind, PolicyObject};
+use crate::store::policy::{PolicyObject, RowKind};
 use crate::store::{Store, StoreError};
 
 pub mod follow;
@@ -30,12 +31,14 @@ pub enum SnapshotError {
     #[error("the store did not answer in time")]
     Deadline,
     /// An object's body is no JSON of an object of its name.
-    #[error("{kind:?} {name} in the store cannot be read")]
+    #[error("{} {name} in the store cannot be read", .kind.as_str())]
     Object {
         /// Its kind.
-        kind: ObjectKind,
+        kind: RowKind,
         /// Its name.
         name: String,
+        /// What its JSON lacks; `None` where it is JSON of something else.
+        source: Option<serde_json::Error>,
     },
     /// The objects are no policy together.
     #[error("the policy in the store has {} faults: {}", .0.len(), first(.0))]
@@ -124,7 +127,7 @@ fn compiled(
     trust_domain: &TrustDomain,
 ) -> Result<Loaded, SnapshotError> {
     let policy = objects::from_objects(&objects)?;
-    let rules = { objects.iter() }.filter(|object| object.kind == ObjectKind::Rule);
+    let rules = { objects.iter() }.filter(|object| object.kind == RowKind::Object(Kind::Rule));
     let positions = rules.map(|rule| rule.position).collect();
     // Compiling takes memory of its own.
     drop(objects);

@@ -8,9 +8,10 @@ use crate::clock::Timestamp;
 use crate::identity::principal::{Groups, Principal};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::edit::shown;
+use crate::policy::kind::Kind;
 use crate::policy::lint::{Finding, Seen, lint_object};
 use crate::policy::model::Policy;
-use crate::store::policy::{ObjectKind, ObjectVersion, RevisionRecord};
+use crate::store::policy::{ObjectVersion, RevisionRecord};
 use crate::store::usage::RuleUse;
 
 /// How long ago a use still counts, and what replays look at.
@@ -63,7 +64,7 @@ pub struct Names {
 
 impl Revisions {
     /// What became of an object.
-    pub async fn past(&self, kind: ObjectKind, name: &str) -> Result<Past, RevisionsError> {
+    pub async fn past(&self, kind: Kind, name: &str) -> Result<Past, RevisionsError> {
         let versions = self.store.object_versions(kind, name).await?;
         let current = versions.first().filter(|version| version.until.is_none());
         let text = current.map(|version| version.text.as_str());
@@ -79,13 +80,13 @@ impl Revisions {
     pub async fn oddities(
         &self,
         policy: &Policy,
-        kind: ObjectKind,
+        kind: Kind,
         name: &str,
         now: Timestamp,
     ) -> Result<Vec<Finding>, RevisionsError> {
         let groups = self.store.groups_seen().await?;
         let (now, seen) = (now.to_jiff(), Seen { groups });
-        Ok(lint_object(policy, now, &seen, kind.as_str(), name))
+        Ok(lint_object(policy, now, &seen, kind, name))
     }
 
     /// How often a rule decided lately.

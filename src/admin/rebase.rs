@@ -2,23 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::store::policy::{ObjectKind, PolicyObject};
+use crate::policy::kind::Kind;
+use crate::store::policy::{PolicyObject, RowKind};
 
 /// Objects of one kind, by name.
 type ByName<'a> = BTreeMap<&'a str, &'a PolicyObject>;
-
-const KINDS: [ObjectKind; 10] = [
-    ObjectKind::Route,
-    ObjectKind::RouteGroup,
-    ObjectKind::People,
-    ObjectKind::Mapping,
-    ObjectKind::Rule,
-    ObjectKind::TrustedIssuer,
-    ObjectKind::ServiceAccount,
-    ObjectKind::RoleBinding,
-    ObjectKind::Test,
-    ObjectKind::Part,
-];
 
 /// The objects of `current` with what differs from `parent` to `draft`, or what both changed, in words.
 pub fn rebase(
@@ -27,7 +15,8 @@ pub fn rebase(
     current: &[PolicyObject],
 ) -> Result<Vec<PolicyObject>, Vec<String>> {
     let (mut merged, mut conflicts) = (Vec::new(), Vec::new());
-    for kind in KINDS {
+    let objects = Kind::ALL.into_iter().map(RowKind::Object);
+    for kind in objects.chain([RowKind::Part]) {
         let of_kind = |objects| Ordered::of(objects, kind);
         let sides = Sides {
             parent: of_kind(parent),
@@ -53,7 +42,7 @@ struct Ordered<'a> {
 }
 
 impl<'a> Ordered<'a> {
-    fn of(objects: &'a [PolicyObject], kind: ObjectKind) -> Self {
+    fn of(objects: &'a [PolicyObject], kind: RowKind) -> Self {
         let mut found: Vec<&PolicyObject> = objects
             .iter()
             .filter(|object| object.kind == kind)
@@ -76,7 +65,7 @@ struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    fn merge(&self, kind: ObjectKind) -> Result<Vec<PolicyObject>, Vec<String>> {
+    fn merge(&self, kind: RowKind) -> Result<Vec<PolicyObject>, Vec<String>> {
         let Sides {
             parent,
             draft,
@@ -98,7 +87,7 @@ impl<'a> Sides<'a> {
             }
         }
         let order = self.order(&kept);
-        if order.is_none() && kind == ObjectKind::Mapping {
+        if order.is_none() && kind == RowKind::Object(Kind::Mapping) {
             conflicts.push("the order of the mappings".to_owned());
         }
         if !conflicts.is_empty() {
@@ -168,20 +157,10 @@ fn ended(text: &str) -> String {
     }
 }
 
-fn said(kind: ObjectKind, name: &str) -> String {
+fn said(kind: RowKind, name: &str) -> String {
     match kind {
-        ObjectKind::Part => format!("what heads {name}"),
-        ObjectKind::Route
-        | ObjectKind::RouteGroup
-        | ObjectKind::People
-        | ObjectKind::Mapping
-        | ObjectKind::Rule
-        | ObjectKind::TrustedIssuer
-        | ObjectKind::ServiceAccount
-        | ObjectKind::RoleBinding
-        | ObjectKind::Test => {
-            format!("{} {name}", kind.as_str())
-        }
+        RowKind::Part => format!("what heads {name}"),
+        RowKind::Object(kind) => format!("{kind} {name}"),
     }
 }
 
@@ -191,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    fn object(kind: ObjectKind, position: i64, name: &str, body: u8) -> PolicyObject {
+    fn object(kind: RowKind, position: i64, name: &str, body: u8) -> PolicyObject {
         PolicyObject {
             kind,
             name: name.to_owned(),
@@ -202,7 +181,7 @@ mod tests {
     }
 
     /// Some of six names, in any order, each with one of three bodies.
-    fn side(kind: ObjectKind) -> impl Strategy<Value = Vec<PolicyObject>> {
+    fn side(kind: RowKind) -> impl Strategy<Value = Vec<PolicyObject>> {
         let names = Just(vec!["a", "b", "c", "d", "e", "f"]).prop_shuffle();
         (names, prop::collection::vec(0..3_u8, 0..6)).prop_map(move |(names, bodies)| {
             (0..)
@@ -213,8 +192,10 @@ mod tests {
         })
     }
 
-    fn kinds() -> impl Strategy<Value = ObjectKind> {
-        prop_oneof![Just(ObjectKind::Rule), Just(ObjectKind::Mapping)]
+    fn kinds() -> impl Strategy<Value = RowKind> {
+        let objects = Kind::ALL.into_iter().map(RowKind::Object);
+        let all: Vec<RowKind> = objects.chain([RowKind::Part]).collect();
+        prop::sample::select(all)
     }
 
     fn three() -> impl Strategy<Value = [Vec<PolicyObject>; 3]> {
@@ -272,7 +253,7 @@ mod tests {
         let rules = |names: &[&str]| -> Vec<PolicyObject> {
             let placed = (0..).zip(names);
             placed
-                .map(|(position, name)| object(ObjectKind::Rule, position, name, 0))
+                .map(|(position, name)| object(RowKind::Object(Kind::Rule), position, name, 0))
                 .collect()
         };
         let merged = rebase(
@@ -284,7 +265,7 @@ mod tests {
         assert_eq!(names, ["theirs", "a", "mine", "b"]);
         // Where order counts, nobody guesses.
         let mappings = |names: &[&str]| -> Vec<PolicyObject> {
-            let kind = ObjectKind::Mapping;
+            let kind = RowKind::Object(Kind::Mapping);
             let objects = rules(names).into_iter();
             objects
                 .map(|object| PolicyObject { kind, ..object })

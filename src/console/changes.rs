@@ -6,6 +6,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::console::kinds;
 use crate::policy::diff::{Change, FieldChange};
 use crate::policy::document::written_object;
+use crate::policy::kind::Kind;
 
 /// One object that differs.
 pub(super) struct ObjectChange {
@@ -51,15 +52,15 @@ fn change(change: &Change) -> ObjectChange {
     };
     match change {
         Change::Added { kind, name, object } => {
-            about("added", "good", kind, name, whole(object, ADDED))
+            about("added", "good", *kind, name, whole(object, ADDED))
         }
         Change::Removed { kind, name, object } => ObjectChange {
             path: None,
-            ..about("removed", "bad", kind, name, whole(object, REMOVED))
+            ..about("removed", "bad", *kind, name, whole(object, REMOVED))
         },
         Change::Changed { kind, name, fields } => {
             let lines = fields.iter().flat_map(field).collect();
-            about("changed", "warn", kind, name, lines)
+            about("changed", "warn", *kind, name, lines)
         }
         Change::Reordered { mappings } => ObjectChange {
             what: "reordered",
@@ -75,17 +76,17 @@ fn change(change: &Change) -> ObjectChange {
 fn about(
     what: &'static str,
     badge: &'static str,
-    kind: &str,
+    kind: Kind,
     name: &str,
     lines: Vec<Line>,
 ) -> ObjectChange {
-    let known = kinds::named(kind);
+    let pages = kinds::of(kind);
     ObjectChange {
         what,
         badge,
-        kind: known.map_or("object", |kind| kind.one),
+        kind: pages.one,
         name: name.to_owned(),
-        path: known.map(|kind| kind.object(name)),
+        path: Some(pages.object(name)),
         lines,
     }
 }

@@ -236,13 +236,13 @@ fn objects(draft: &DraftRecord, changes: &[Change]) -> Vec<Object> {
         Change::Added { kind, name, .. } | Change::Changed { kind, name, .. } => {
             let (id, version) = (draft.id.0.to_string(), draft.version.to_string());
             let parameters = [
-                ("kind", *kind),
+                ("kind", kind.as_str()),
                 ("name", name.as_str()),
                 ("draft", id.as_str()),
                 ("version", version.as_str()),
             ];
             Some(Object {
-                name: format!("{} {name}", kind.replace('_', " ")),
+                name: format!("{} {name}", kind.as_str().replace('_', " ")),
                 path: crate::console::link::with_query("/console/edit", &parameters),
             })
         }

@@ -17,16 +17,15 @@ use crate::console::answer::{Answer, Refused, html, page, see_other, sentence};
 use crate::console::form::{Drawn, Group, read, schema, shown};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
-use crate::console::kinds::{self, Kind};
+use crate::console::kinds::{self, KindPages};
 use crate::console::preview::{FaultLine, Preview, faults};
 use crate::console::{Console, cursor};
 use crate::policy::document::written_object;
 use crate::policy::draft::DraftId;
-use crate::policy::edit::{Edit, EditFault, Edited, edited, merged, names, object_text};
-use crate::policy::json::to_json;
+use crate::policy::edit::{Edit, EditFault, Edited, edited, merged, object_text};
+use crate::policy::kind::Kind;
 use crate::policy::model::{Policy, Revision};
 use crate::policy::yaml;
-use crate::store::policy::ObjectKind;
 use crate::web::parameters::Parameters;
 use crate::web::stylesheet;
 
@@ -34,7 +33,7 @@ mod conflict;
 
 /// What is edited, and on what.
 struct Target {
-    kind: &'static Kind,
+    kind: &'static KindPages,
     /// `None` for a new object.
     name: Option<String>,
     base: Base,
@@ -71,7 +70,7 @@ struct EditPage {
 
 /// The target as the page has it.
 struct Shown {
-    kind: &'static Kind,
+    kind: &'static KindPages,
     name: String,
     /// 0 where there has never been any, or with a draft.
     revision: i64,
@@ -113,7 +112,7 @@ impl Target {
 
     fn edit<'a>(&'a self, object: &'a str) -> Edit<'a> {
         Edit {
-            kind: self.kind.kind.as_str(),
+            kind: self.kind.kind,
             name: self.name.as_deref(),
             object: (!self.removes).then_some(object),
             before: self.before.as_deref(),
@@ -122,7 +121,7 @@ impl Target {
 
     fn shown(&self, policy: &Policy) -> Shown {
         let others = match self.kind.kind {
-            ObjectKind::Mapping => names(policy, "mapping"),
+            Kind::Mapping => policy.names(Kind::Mapping),
             _ => Vec::new(),
         };
         let others = others
@@ -156,13 +155,9 @@ impl Target {
 }
 
 /// An object of a policy, as the form takes it.
-fn object_json(policy: &Policy, kind: &str, at: usize) -> Option<Value> {
-    let json = to_json(policy);
-    let (_, objects) = json
-        .by_kind()
-        .into_iter()
-        .find(|(known, _)| *known == kind)?;
-    objects.get(at).cloned()
+fn object_json(policy: &Policy, kind: Kind, at: usize) -> Option<Value> {
+    let objects = policy.objects(kind);
+    objects.get(at).map(|object| object.to_json())
 }
 
 /// Both sides of the editor.
@@ -174,10 +169,10 @@ struct Sides {
 impl Sides {
     /// As it stands, or as a new one begins.
     fn begin(target: &Target, started: &Started, copied: Option<&str>) -> Result<Self, Refused> {
-        let kind = target.kind.kind.as_str();
+        let kind = target.kind.kind;
         let Some(name) = target.name.as_deref().or(copied) else {
-            let mut object = json!({ "name": format!("new-{}", kind.replace('_', "-")) });
-            if target.kind.kind == ObjectKind::Rule {
+            let mut object = json!({ "name": format!("new-{}", kind.as_str().replace('_', "-")) });
+            if target.kind.kind == Kind::Rule {
                 object["action"] = "allow".into();
                 object["from"] = json!([]);
             }
@@ -185,7 +180,7 @@ impl Sides {
             return Ok(Self { yaml, object });
         };
         let policy = &started.policy;
-        let at = names(policy, kind).iter().position(|known| *known == name);
+        let at = policy.names(kind).iter().position(|known| *known == name);
         let object = at.and_then(|at| object_json(policy, kind, at));
         let object = object.ok_or(Refused::NotFound)?;
         let yaml = object_text(&started.text, policy, kind, name);
@@ -203,7 +198,7 @@ impl Sides {
 
     /// As they were sent: the one that is meant makes the other.
     fn sent(target: &Target, started: &Started, form: &Parameters) -> Self {
-        let kind = target.kind.kind.as_str();
+        let kind = target.kind.kind;
         let yaml = form.one("yaml").unwrap_or_default().replace("\r\n", "\n");
         let filled = read(schema::of(kind), form);
         let known = (!target.removes)
@@ -308,9 +303,9 @@ async fn edit_page(
     started: &Started,
     (sides, preview): (Sides, Option<Preview>),
 ) -> Result<EditPage, Refused> {
-    let kind = target.kind.kind.as_str();
-    let owned = |kind: &str| -> Vec<String> {
-        let names = names(&started.policy, kind).into_iter();
+    let kind = target.kind.kind;
+    let owned = |kind: Kind| -> Vec<String> {
+        let names = started.policy.names(kind).into_iter();
         names.take(1000).map(str::to_owned).collect()
     };
     let revisions = &console.revisions;
@@ -338,9 +333,9 @@ async fn edit_page(
         yaml: sides.yaml,
         suggestions: Suggestions {
             names: revisions.names().await?,
-            people: owned("people"),
-            routes: owned("route"),
-            route_groups: owned("route_group"),
+            people: owned(Kind::People),
+            routes: owned(Kind::Route),
+            route_groups: owned(Kind::RouteGroup),
         },
         preview,
         message,
@@ -431,7 +426,7 @@ pub(super) fn samples(text: &str) -> Vec<(&'static str, String)> {
         frame: Frame::sample(text),
         editor_script: &stylesheet::EDITOR_PATH,
         target: Shown {
-            kind: &kinds::KINDS[0],
+            kind: kinds::of(Kind::Rule),
             name: own(),
             revision: 7,
             draft: Some((3, 1)),
@@ -439,7 +434,7 @@ pub(super) fn samples(text: &str) -> Vec<(&'static str, String)> {
             others: vec![own()],
             removes: false,
         },
-        groups: shown(schema::of("rule"), &object),
+        groups: shown(schema::of(Kind::Rule), &object),
         yaml: own(),
         suggestions: Suggestions {
             names: Names {

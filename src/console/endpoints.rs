@@ -11,8 +11,8 @@ use crate::console::{
     Console, audit, claim, decision, drafts, edit, guard, keys, live, object, objects, overview,
     people, person, programs, requests, revisions, sessions, settings, simulator,
 };
+use crate::policy::kind::Kind;
 use crate::policy::roles::Permission;
-use crate::store::policy::ObjectKind;
 use crate::web::endpoint::{Access, Endpoint};
 use crate::web::stylesheet;
 
@@ -40,44 +40,34 @@ const fn form(
 pub const ENDPOINTS: &[Page] = &[
     page("/console", || get(overview::show)),
     page(live::PATH, || get(live::listen)),
-    page("/console/rules", || objects::list(ObjectKind::Rule)),
-    page("/console/rules/{name}", || object::show(ObjectKind::Rule)),
-    page("/console/routes", || objects::list(ObjectKind::Route)),
-    page("/console/routes/{name}", || object::show(ObjectKind::Route)),
-    page("/console/mappings", || objects::list(ObjectKind::Mapping)),
-    page("/console/mappings/{name}", || {
-        object::show(ObjectKind::Mapping)
-    }),
-    page("/console/named-people", || {
-        objects::list(ObjectKind::People)
-    }),
+    page("/console/rules", || objects::list(Kind::Rule)),
+    page("/console/rules/{name}", || object::show(Kind::Rule)),
+    page("/console/routes", || objects::list(Kind::Route)),
+    page("/console/routes/{name}", || object::show(Kind::Route)),
+    page("/console/mappings", || objects::list(Kind::Mapping)),
+    page("/console/mappings/{name}", || object::show(Kind::Mapping)),
+    page("/console/named-people", || objects::list(Kind::People)),
     page("/console/named-people/{name}", || {
-        object::show(ObjectKind::People)
+        object::show(Kind::People)
     }),
-    page("/console/route-groups", || {
-        objects::list(ObjectKind::RouteGroup)
-    }),
+    page("/console/route-groups", || objects::list(Kind::RouteGroup)),
     page("/console/route-groups/{name}", || {
-        object::show(ObjectKind::RouteGroup)
+        object::show(Kind::RouteGroup)
     }),
-    page("/console/roles", || objects::list(ObjectKind::RoleBinding)),
-    page("/console/roles/{name}", || {
-        object::show(ObjectKind::RoleBinding)
-    }),
-    page("/console/issuers", || {
-        objects::list(ObjectKind::TrustedIssuer)
-    }),
+    page("/console/roles", || objects::list(Kind::RoleBinding)),
+    page("/console/roles/{name}", || object::show(Kind::RoleBinding)),
+    page("/console/issuers", || objects::list(Kind::TrustedIssuer)),
     page("/console/issuers/{name}", || {
-        object::show(ObjectKind::TrustedIssuer)
+        object::show(Kind::TrustedIssuer)
     }),
     page("/console/service-accounts", || {
-        objects::list(ObjectKind::ServiceAccount)
+        objects::list(Kind::ServiceAccount)
     }),
     page("/console/service-accounts/{name}", || {
-        object::show(ObjectKind::ServiceAccount)
+        object::show(Kind::ServiceAccount)
     }),
-    page("/console/tests", || objects::list(ObjectKind::Test)),
-    page("/console/tests/{name}", || object::show(ObjectKind::Test)),
+    page("/console/tests", || objects::list(Kind::Test)),
+    page("/console/tests/{name}", || object::show(Kind::Test)),
     Page::new("GET", "/console/edit", Access::With(WritePolicy), || {
         get(edit::ask)
     }),

@@ -309,6 +309,7 @@ mod tests {
 
     use super::*;
     use crate::policy::json::{from_json, to_json};
+    use crate::policy::kind::Kind;
     use crate::policy::properties::policies;
 
     /// A form as a browser sends it back unchanged.
@@ -330,8 +331,8 @@ mod tests {
         #[test]
         fn every_object_goes_through_its_form(policy in policies()) {
             let before = to_json(&policy);
-            for (kind, objects) in before.by_kind() {
-                for object in objects {
+            for kind in Kind::ALL {
+                for object in before.of(kind) {
                     let sections = schema::of(kind);
                     // What has no form is written as text.
                     if sections.is_empty() {
@@ -349,12 +350,12 @@ mod tests {
     fn what_no_form_can_hold_has_none() {
         let many =
             |count: usize| json!({ "name": "r", "from": vec![json!({ "groups": ["g"] }); count] });
-        assert!(!shown(schema::of("rule"), &many(MOST - 1)).is_empty());
-        assert!(shown(schema::of("rule"), &many(MOST)).is_empty());
+        assert!(!shown(schema::of(Kind::Rule), &many(MOST - 1)).is_empty());
+        assert!(shown(schema::of(Kind::Rule), &many(MOST)).is_empty());
         let nothing = json!({ "name": "r", "from": [], "to": [] });
         let after = read(
-            schema::of("rule"),
-            &sent(&shown(schema::of("rule"), &nothing)),
+            schema::of(Kind::Rule),
+            &sent(&shown(schema::of(Kind::Rule), &nothing)),
         );
         assert_eq!(after, nothing);
     }

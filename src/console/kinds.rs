@@ -1,10 +1,10 @@
 //! What the kinds of policy objects are called, and where their pages are.
 
-use crate::store::policy::ObjectKind;
+use crate::policy::kind::Kind;
 
-/// A kind of object.
-pub(super) struct Kind {
-    pub(super) kind: ObjectKind,
+/// What a kind is called, and where its pages are.
+pub(super) struct KindPages {
+    pub(super) kind: Kind,
     /// The beginning of its pages' addresses, below `/console/`.
     pub(super) slug: &'static str,
     /// What its list is called.
@@ -15,100 +15,81 @@ pub(super) struct Kind {
     pub(super) about: &'static str,
 }
 
-const fn kind(
-    kind: ObjectKind,
-    slug: &'static str,
-    many: &'static str,
-    one: &'static str,
-    about: &'static str,
-) -> Kind {
-    Kind {
-        kind,
-        slug,
-        many,
-        one,
-        about,
+/// The pages of a kind.
+pub(super) const fn of(kind: Kind) -> &'static KindPages {
+    match kind {
+        Kind::Rule => &KindPages {
+            kind: Kind::Rule,
+            slug: "rules",
+            many: "Rules",
+            one: "rule",
+            about: "Who may do what. Rules that refuse come first, whatever their place; nothing is allowed unless a rule allows it.",
+        },
+        Kind::Route => &KindPages {
+            kind: Kind::Route,
+            slug: "routes",
+            many: "Routes",
+            one: "route",
+            about: "Where requests go: a public host, and the workload behind it.",
+        },
+        Kind::Mapping => &KindPages {
+            kind: Kind::Mapping,
+            slug: "mappings",
+            many: "Mappings",
+            one: "mapping",
+            about: "Who people are in the mesh. They are tried in this order, and the first that matches is used.",
+        },
+        Kind::People => &KindPages {
+            kind: Kind::People,
+            slug: "named-people",
+            many: "Named people",
+            one: "named people",
+            about: "Callers under one name, so that rules need not describe them again.",
+        },
+        Kind::RouteGroup => &KindPages {
+            kind: Kind::RouteGroup,
+            slug: "route-groups",
+            many: "Route groups",
+            one: "route group",
+            about: "Routes under one name, so that rules need not list them.",
+        },
+        Kind::RoleBinding => &KindPages {
+            kind: Kind::RoleBinding,
+            slug: "roles",
+            many: "Roles",
+            one: "role",
+            about: "Who may look after this edge: owners, admins, approvers and auditors.",
+        },
+        Kind::TrustedIssuer => &KindPages {
+            kind: Kind::TrustedIssuer,
+            slug: "issuers",
+            many: "Trusted issuers",
+            one: "trusted issuer",
+            about: "Whose tokens stand for programs: clusters, CI systems, clouds. Those of the configuration come on top.",
+        },
+        Kind::ServiceAccount => &KindPages {
+            kind: Kind::ServiceAccount,
+            slug: "service-accounts",
+            many: "Service accounts",
+            one: "service account",
+            about: "Programs that no issuer vouches for: each proves a private key of its own.",
+        },
+        Kind::Test => &KindPages {
+            kind: Kind::Test,
+            slug: "tests",
+            many: "Tests",
+            one: "test",
+            about: "What is expected of all this. A policy whose tests fail is not written.",
+        },
     }
 }
 
-/// All of them.
-pub(super) static KINDS: [Kind; 9] = [
-    kind(
-        ObjectKind::Rule,
-        "rules",
-        "Rules",
-        "rule",
-        "Who may do what. Rules that refuse come first, whatever their place; nothing is allowed unless a rule allows it.",
-    ),
-    kind(
-        ObjectKind::Route,
-        "routes",
-        "Routes",
-        "route",
-        "Where requests go: a public host, and the workload behind it.",
-    ),
-    kind(
-        ObjectKind::Mapping,
-        "mappings",
-        "Mappings",
-        "mapping",
-        "Who people are in the mesh. They are tried in this order, and the first that matches is used.",
-    ),
-    kind(
-        ObjectKind::People,
-        "named-people",
-        "Named people",
-        "named people",
-        "Callers under one name, so that rules need not describe them again.",
-    ),
-    kind(
-        ObjectKind::RouteGroup,
-        "route-groups",
-        "Route groups",
-        "route group",
-        "Routes under one name, so that rules need not list them.",
-    ),
-    kind(
-        ObjectKind::RoleBinding,
-        "roles",
-        "Roles",
-        "role",
-        "Who may look after this edge: owners, admins, approvers and auditors.",
-    ),
-    kind(
-        ObjectKind::TrustedIssuer,
-        "issuers",
-        "Trusted issuers",
-        "trusted issuer",
-        "Whose tokens stand for programs: clusters, CI systems, clouds. Those of the configuration come on top.",
-    ),
-    kind(
-        ObjectKind::ServiceAccount,
-        "service-accounts",
-        "Service accounts",
-        "service account",
-        "Programs that no issuer vouches for: each proves a private key of its own.",
-    ),
-    kind(
-        ObjectKind::Test,
-        "tests",
-        "Tests",
-        "test",
-        "What is expected of all this. A policy whose tests fail is not written.",
-    ),
-];
-
-/// The one of a stable name.
-pub(super) fn named(name: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.kind.as_str() == name)
+/// The pages of the kind of a stable name.
+pub(super) fn named(name: &str) -> Option<&'static KindPages> {
+    Kind::parse(name).map(of)
 }
 
-/// What is said of a kind.
-pub(super) fn of(kind: ObjectKind) -> Option<&'static Kind> {
-    KINDS.iter().find(|known| known.kind == kind)
-}
-
-impl Kind {
+impl KindPages {
     /// Its list.
     pub(super) fn list(&self) -> String {
         format!("/console/{}", self.slug)

@@ -12,17 +12,16 @@ use crate::clock::Timestamp;
 use crate::console::answer::{Answer, Refused, page};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
-use crate::console::kinds::{self, KINDS, Kind};
+use crate::console::kinds::{self, KindPages};
 use crate::console::objects::{Row, row};
 use crate::console::{Console, link};
 use crate::policy::document::written_object;
-use crate::policy::json::to_json;
+use crate::policy::kind::Kind;
 use crate::policy::lint::is_about;
 use crate::policy::model::Policy;
 use crate::policy::roles::Permission;
 use crate::policy::search::{names_group, names_people};
-use crate::policy::{edit, words};
-use crate::store::policy::ObjectKind;
+use crate::policy::words;
 use crate::web::moment::Moment;
 
 /// Other objects, or people, that a page lists.
@@ -70,7 +69,7 @@ struct Person {
 #[template(path = "console/object.html")]
 struct ObjectPage {
     frame: Frame,
-    kind: &'static Kind,
+    kind: &'static KindPages,
     name: String,
     badges: Vec<(&'static str, String)>,
     said: Vec<Said>,
@@ -89,20 +88,20 @@ struct ObjectPage {
 }
 
 /// `GET /console/rules/{name}` and so on.
-pub(super) fn show(kind: ObjectKind) -> MethodRouter<Arc<Console>> {
+pub(super) fn show(kind: Kind) -> MethodRouter<Arc<Console>> {
     get(move |console, visit, name| shown(kind, console, visit, name))
 }
 
 async fn shown(
-    kind: ObjectKind,
+    kind: Kind,
     State(console): State<Arc<Console>>,
     visit: Visit,
     Path(name): Path<String>,
 ) -> Answer {
-    let kind = kinds::of(kind).ok_or(Refused::NotFound)?;
+    let kind = kinds::of(kind);
     let compiled = Arc::clone(&console.snapshots.current());
     let policy = compiled.policy();
-    let names = edit::names(policy, kind.kind.as_str());
+    let names = policy.names(kind.kind);
     let index = names.iter().position(|known| *known == name);
     let index = index.ok_or(Refused::NotFound)?;
     let glance = row(policy, kind, index).ok_or(Refused::NotFound)?;
@@ -111,7 +110,7 @@ async fn shown(
     let oddities = revisions.oddities(policy, kind.kind, &name, now);
     let findings = oddities.await?;
     let (people, more_people) = match kind.kind {
-        ObjectKind::Route if visit.actor.may(Permission::ReadSessions) => {
+        Kind::Route if visit.actor.may(Permission::ReadSessions) => {
             let (people, more) = people(&revisions.reach(&compiled, &name, now).await?);
             (Some(people), more)
         }
@@ -154,11 +153,11 @@ async fn shown(
 async fn uses(
     console: &Console,
     actor: &Actor,
-    kind: ObjectKind,
+    kind: Kind,
     name: &str,
     now: Timestamp,
 ) -> Option<Use> {
-    if kind != ObjectKind::Rule || !actor.may(Permission::ReadAudit) {
+    if kind != Kind::Rule || !actor.may(Permission::ReadAudit) {
         return None;
     }
     let found = console.revisions.rule_use(name, now).await.ok()?;
@@ -199,18 +198,16 @@ fn changes(past: &Past, now: Timestamp) -> Vec<Change> {
 }
 
 /// Where what the author wrote is not known.
-fn written(policy: &Policy, kind: ObjectKind, index: usize) -> String {
-    let json = to_json(policy);
-    let mut kinds = json.by_kind().into_iter();
-    let objects = kinds.find(|(known, _)| *known == kind.as_str());
-    let object = objects.and_then(|(_, objects)| objects.get(index));
-    object.map(written_object).unwrap_or_default()
+fn written(policy: &Policy, kind: Kind, index: usize) -> String {
+    let objects = policy.objects(kind);
+    let object = objects.get(index).map(|object| object.to_json());
+    object.as_ref().map(written_object).unwrap_or_default()
 }
 
-fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
+fn said(policy: &Policy, kind: Kind, index: usize) -> Vec<Said> {
     let one = |heading, items| Said { heading, items };
     match kind {
-        ObjectKind::Rule => {
+        Kind::Rule => {
             let rule = policy
                 .rules
                 .get(index)
@@ -230,7 +227,7 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
             );
             said
         }
-        ObjectKind::Route => policy.routes.get(index).map_or_else(Vec::new, |route| {
+        Kind::Route => policy.routes.get(index).map_or_else(Vec::new, |route| {
             let providers = route.providers.as_ref();
             let providers = providers.map_or_else(
                 || vec!["any provider or trusted issuer".to_owned()],
@@ -242,7 +239,7 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
                 one("Accepts people of", providers),
             ]
         }),
-        ObjectKind::Mapping => policy.mappings.get(index).map_or_else(Vec::new, |mapping| {
+        Kind::Mapping => policy.mappings.get(index).map_or_else(Vec::new, |mapping| {
             vec![
                 one("Gives", words::from(&mapping.from)),
                 one("The mesh identity", vec![mapping.spiffe_id.clone()]),
@@ -256,10 +253,10 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
                 ),
             ]
         }),
-        ObjectKind::People => policy.people.get(index).map_or_else(Vec::new, |people| {
+        Kind::People => policy.people.get(index).map_or_else(Vec::new, |people| {
             vec![one("Stands for", words::from(&people.from))]
         }),
-        ObjectKind::TrustedIssuer => {
+        Kind::TrustedIssuer => {
             let issuer = policy.trusted_issuers.get(index);
             issuer.map_or_else(Vec::new, |issuer| {
                 vec![
@@ -268,7 +265,7 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
                 ]
             })
         }
-        ObjectKind::ServiceAccount => {
+        Kind::ServiceAccount => {
             let account = policy.service_accounts.get(index);
             account.map_or_else(Vec::new, |account| {
                 vec![
@@ -277,19 +274,19 @@ fn said(policy: &Policy, kind: ObjectKind, index: usize) -> Vec<Said> {
                 ]
             })
         }
-        ObjectKind::RoleBinding => policy.role_bindings.get(index).map_or_else(Vec::new, |it| {
+        Kind::RoleBinding => policy.role_bindings.get(index).map_or_else(Vec::new, |it| {
             vec![
                 one("Makes", words::from(&it.from)),
                 one("To", vec![it.role.as_str().to_owned()]),
             ]
         }),
-        ObjectKind::RouteGroup | ObjectKind::Test | ObjectKind::Part => Vec::new(),
+        Kind::RouteGroup | Kind::Test => Vec::new(),
     }
 }
 
-fn related(policy: &Policy, kind: ObjectKind, name: &str) -> Vec<Related> {
-    let of_kind = |kind: &'static Kind, heading: String, is_meant: &dyn Fn(usize) -> bool| {
-        let count = edit::names(policy, kind.kind.as_str()).len();
+fn related(policy: &Policy, kind: Kind, name: &str) -> Vec<Related> {
+    let of_kind = |kind: &'static KindPages, heading: String, is_meant: &dyn Fn(usize) -> bool| {
+        let count = policy.names(kind.kind).len();
         let all: Vec<usize> = (0..count).filter(|index| is_meant(*index)).collect();
         Related {
             heading,
@@ -302,13 +299,14 @@ fn related(policy: &Policy, kind: ObjectKind, name: &str) -> Vec<Related> {
             more: all.len().saturating_sub(LISTED),
         }
     };
-    let [rules, routes, mappings, _, _, roles, ..] = &KINDS;
+    let (rules, routes) = (kinds::of(Kind::Rule), kinds::of(Kind::Route));
+    let (mappings, roles) = (kinds::of(Kind::Mapping), kinds::of(Kind::RoleBinding));
     let rule = |index: usize| policy.rules.get(index);
     match kind {
-        ObjectKind::Route => vec![of_kind(rules, "Rules about it".to_owned(), &|index| {
+        Kind::Route => vec![of_kind(rules, "Rules about it".to_owned(), &|index| {
             rule(index).is_some_and(|rule| is_about(policy, rule, name))
         })],
-        ObjectKind::RouteGroup => {
+        Kind::RouteGroup => {
             let group = policy
                 .route_groups
                 .iter()
@@ -326,9 +324,9 @@ fn related(policy: &Policy, kind: ObjectKind, name: &str) -> Vec<Related> {
                 }),
             ]
         }
-        ObjectKind::People => vec![
+        Kind::People => vec![
             of_kind(rules, "Rules that name them".to_owned(), &|index| {
-                rule(index).is_some_and(|rule| names_people(&rule.from, name))
+                rule(index).is_some_and(|rule| rule.callers().any(|from| names_people(from, name)))
             }),
             of_kind(mappings, "Mappings that name them".to_owned(), &|index| {
                 let mapping = policy.mappings.get(index);
@@ -339,13 +337,12 @@ fn related(policy: &Policy, kind: ObjectKind, name: &str) -> Vec<Related> {
                 binding.is_some_and(|binding| names_people(&binding.from, name))
             }),
         ],
-        ObjectKind::Rule
-        | ObjectKind::Mapping
-        | ObjectKind::TrustedIssuer
-        | ObjectKind::ServiceAccount
-        | ObjectKind::RoleBinding
-        | ObjectKind::Test
-        | ObjectKind::Part => Vec::new(),
+        Kind::Rule
+        | Kind::Mapping
+        | Kind::TrustedIssuer
+        | Kind::ServiceAccount
+        | Kind::RoleBinding
+        | Kind::Test => Vec::new(),
     }
 }
 
@@ -354,7 +351,7 @@ pub(super) fn sample(text: &str) -> impl Template + use<> {
     let moment = Moment::of(Timestamp::from_seconds(0), Timestamp::from_seconds(9));
     ObjectPage {
         frame: Frame::sample(text),
-        kind: &KINDS[0],
+        kind: kinds::of(Kind::Rule),
         name: text.to_owned(),
         badges: vec![("good", text.to_owned())],
         said: vec![Said {

@@ -9,14 +9,14 @@ use axum::routing::{MethodRouter, get};
 use crate::console::answer::{Answer, Refused, page};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Visit};
-use crate::console::kinds::{self, Kind};
+use crate::console::kinds::{self, KindPages};
 use crate::console::{Console, cursor, link};
+use crate::policy::kind::Kind;
 use crate::policy::lint::is_about;
 use crate::policy::model::{Action, Mode, Policy, Rule};
 use crate::policy::roles::Permission;
 use crate::policy::search::{object_says, rule_says};
-use crate::policy::{edit, words};
-use crate::store::policy::ObjectKind;
+use crate::policy::words;
 use crate::web::parameters::Parameters;
 
 /// Objects of one page.
@@ -79,7 +79,7 @@ impl Wanted {
             && rule_says(rule, &self.text)
     }
 
-    fn page(&self, kind: &Kind, from: usize) -> String {
+    fn page(&self, kind: &KindPages, from: usize) -> String {
         let from = match from {
             0 => String::new(),
             from => from.to_string(),
@@ -99,7 +99,7 @@ impl Wanted {
 #[template(path = "console/objects.html")]
 struct ObjectsPage {
     frame: Frame,
-    kind: &'static Kind,
+    kind: &'static KindPages,
     is_rules: bool,
     wanted: Wanted,
     columns: Vec<&'static str>,
@@ -114,25 +114,25 @@ struct ObjectsPage {
 }
 
 /// `GET /console/rules` and so on.
-pub(super) fn list(kind: ObjectKind) -> MethodRouter<Arc<Console>> {
+pub(super) fn list(kind: Kind) -> MethodRouter<Arc<Console>> {
     get(move |console, visit, query| show(kind, console, visit, query))
 }
 
 async fn show(
-    kind: ObjectKind,
+    kind: Kind,
     State(console): State<Arc<Console>>,
     visit: Visit,
     Query(query): Query,
 ) -> Answer {
-    let kind = kinds::of(kind).ok_or(Refused::NotFound)?;
+    let kind = kinds::of(kind);
     let wanted = Wanted::of(&query)?;
     let compiled = Arc::clone(&console.snapshots.current());
     let policy = compiled.policy();
-    let is_rules = kind.kind == ObjectKind::Rule;
-    let total = edit::names(policy, kind.kind.as_str()).len();
+    let is_rules = kind.kind == Kind::Rule;
+    let total = policy.names(kind.kind).len();
     let is_wanted = |index: &usize| match policy.rules.get(*index).filter(|_| is_rules) {
         Some(rule) => wanted.wants(policy, rule),
-        None => object_says(policy, kind.kind.as_str(), *index, &wanted.text),
+        None => object_says(policy, kind.kind, *index, &wanted.text),
     };
     let found: Vec<usize> = (0..total).filter(is_wanted).collect();
     let shown = found.iter().skip(wanted.from).take(PAGE);
@@ -163,22 +163,21 @@ async fn show(
     })
 }
 
-fn columns(kind: ObjectKind) -> Vec<&'static str> {
+fn columns(kind: Kind) -> Vec<&'static str> {
     match kind {
-        ObjectKind::Rule => vec!["Whom", "What", "Under which circumstances"],
-        ObjectKind::Route => vec!["Address", "Leads to"],
-        ObjectKind::Mapping => vec!["Whom", "Mesh identity"],
-        ObjectKind::RouteGroup => vec!["Routes"],
-        ObjectKind::People => vec!["Whom"],
-        ObjectKind::TrustedIssuer => vec!["Issuer", "Whose tokens"],
-        ObjectKind::ServiceAccount => vec!["Keys", "What it is"],
-        ObjectKind::RoleBinding => vec!["Role", "Whom"],
-        ObjectKind::Test => vec!["Request", "Comes to"],
-        ObjectKind::Part => Vec::new(),
+        Kind::Rule => vec!["Whom", "What", "Under which circumstances"],
+        Kind::Route => vec!["Address", "Leads to"],
+        Kind::Mapping => vec!["Whom", "Mesh identity"],
+        Kind::RouteGroup => vec!["Routes"],
+        Kind::People => vec!["Whom"],
+        Kind::TrustedIssuer => vec!["Issuer", "Whose tokens"],
+        Kind::ServiceAccount => vec!["Keys", "What it is"],
+        Kind::RoleBinding => vec!["Role", "Whom"],
+        Kind::Test => vec!["Request", "Comes to"],
     }
 }
 
-fn cells(kind: ObjectKind, texts: Vec<String>) -> Vec<Cell> {
+fn cells(kind: Kind, texts: Vec<String>) -> Vec<Cell> {
     let cells = columns(kind).into_iter().zip(texts);
     cells
         .map(|(label, text)| Cell {
@@ -200,36 +199,36 @@ fn some(alternatives: &[String]) -> String {
     }
 }
 
-pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
+pub(super) fn row(policy: &Policy, kind: &KindPages, index: usize) -> Option<Row> {
     let (name, badges, texts) = match kind.kind {
-        ObjectKind::Rule => {
+        Kind::Rule => {
             let rule = policy.rules.get(index)?;
             return Some(rule_row(rule, kind));
         }
-        ObjectKind::Route => {
+        Kind::Route => {
             let route = policy.routes.get(index)?;
             let address = format!("{}{}", route.host, route.prefix);
             (&route.name, None, vec![address, words::upstream(route)])
         }
-        ObjectKind::Mapping => {
+        Kind::Mapping => {
             let mapping = policy.mappings.get(index)?;
             let texts = vec![some(&words::from(&mapping.from)), mapping.spiffe_id.clone()];
             (&mapping.name, None, texts)
         }
-        ObjectKind::RouteGroup => {
+        Kind::RouteGroup => {
             let group = policy.route_groups.get(index)?;
             (&group.name, None, vec![group.routes.join(", ")])
         }
-        ObjectKind::People => {
+        Kind::People => {
             let people = policy.people.get(index)?;
             (&people.name, None, vec![some(&words::from(&people.from))])
         }
-        ObjectKind::TrustedIssuer => {
+        Kind::TrustedIssuer => {
             let issuer = policy.trusted_issuers.get(index)?;
             let texts = vec![words::issuer(issuer), some(&words::tokens(issuer))];
             (&issuer.name, None, texts)
         }
-        ObjectKind::ServiceAccount => {
+        Kind::ServiceAccount => {
             let account = policy.service_accounts.get(index)?;
             let texts = vec![
                 account.key_names().join(", "),
@@ -237,7 +236,7 @@ pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
             ];
             (&account.name, None, texts)
         }
-        ObjectKind::RoleBinding => {
+        Kind::RoleBinding => {
             let binding = policy.role_bindings.get(index)?;
             let role = binding.role.as_str().to_owned();
             (
@@ -246,7 +245,7 @@ pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
                 vec![role, some(&words::from(&binding.from))],
             )
         }
-        ObjectKind::Test => {
+        Kind::Test => {
             let test = policy.tests.get(index)?;
             let who = test.principal.as_ref();
             let who = who.map_or("nobody signed in", |who| who.label());
@@ -257,7 +256,6 @@ pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
                 vec![request, test.expect.as_str().replace('_', " ")],
             )
         }
-        ObjectKind::Part => return None,
     };
     let badges: Option<(&'static str, String)> = badges;
     Some(Row {
@@ -268,7 +266,7 @@ pub(super) fn row(policy: &Policy, kind: &Kind, index: usize) -> Option<Row> {
     })
 }
 
-fn rule_row(rule: &Rule, kind: &Kind) -> Row {
+fn rule_row(rule: &Rule, kind: &KindPages) -> Row {
     let said = words::rule(rule);
     let mut circumstances = said.when;
     circumstances.extend(said.require);
@@ -306,7 +304,7 @@ pub(super) fn sample_row(text: &str) -> Row {
 pub(super) fn sample(text: &str) -> impl Template + use<> {
     ObjectsPage {
         frame: Frame::sample(text),
-        kind: &kinds::KINDS[0],
+        kind: kinds::of(Kind::Rule),
         is_rules: true,
         wanted: Wanted {
             text: text.to_owned(),
@@ -315,7 +313,7 @@ pub(super) fn sample(text: &str) -> impl Template + use<> {
             route: text.to_owned(),
             from: 50,
         },
-        columns: columns(ObjectKind::Rule),
+        columns: columns(Kind::Rule),
         rows: vec![sample_row(text)],
         routes: vec![text.to_owned()],
         total: 10,

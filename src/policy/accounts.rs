@@ -95,6 +95,7 @@ mod tests {
     use jiff::Timestamp;
 
     use crate::policy::check::{Known, unknown_names};
+    use crate::policy::kind::Kind;
     use crate::policy::lint::{Seen, lint, lint_object};
     use crate::policy::yaml;
 
@@ -164,7 +165,7 @@ mod tests {
         let odd = |text: &str| {
             let policy = yaml::parse(text).unwrap();
             let found = lint(&policy, now, &seen);
-            let one = lint_object(&policy, now, &seen, "service_account", "backup");
+            let one = lint_object(&policy, now, &seen, Kind::ServiceAccount, "backup");
             (found, one)
         };
         let (found, one) = odd(&keyed(", until: 2027-01-31"));

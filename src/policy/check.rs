@@ -7,6 +7,7 @@ use crate::address::host::Host;
 use crate::identity::principal::{AWS_ISSUER, SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_ISSUER};
 use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::accounts::KEY_CLAIM;
+use crate::policy::kind::{Kind, Object};
 use crate::policy::kubernetes::{Cluster, Kubernetes};
 use crate::policy::machines::{Evidence, TrustedIssuer};
 use crate::policy::matcher::TextMatch;
@@ -19,43 +20,9 @@ use crate::policy::yaml::PolicyFault;
 /// All faults between parts; they have keys but no lines, which only the document knows.
 pub fn check(policy: &Policy) -> Vec<PolicyFault> {
     let mut faults = Vec::new();
-    unique_names(
-        &mut faults,
-        "routes",
-        policy.routes.iter().map(|it| &it.name),
-    );
-    unique_names(
-        &mut faults,
-        "route_groups",
-        policy.route_groups.iter().map(|it| &it.name),
-    );
-    unique_names(
-        &mut faults,
-        "people",
-        policy.people.iter().map(|it| &it.name),
-    );
-    unique_names(
-        &mut faults,
-        "mappings",
-        policy.mappings.iter().map(|it| &it.name),
-    );
-    unique_names(&mut faults, "rules", policy.rules.iter().map(|it| &it.name));
-    unique_names(
-        &mut faults,
-        "trusted_issuers",
-        policy.trusted_issuers.iter().map(|it| &it.name),
-    );
-    unique_names(
-        &mut faults,
-        "service_accounts",
-        policy.service_accounts.iter().map(|it| &it.name),
-    );
-    unique_names(
-        &mut faults,
-        "role_bindings",
-        policy.role_bindings.iter().map(|it| &it.name),
-    );
-    unique_names(&mut faults, "tests", policy.tests.iter().map(|it| &it.name));
+    for kind in Kind::ALL {
+        unique_names(&mut faults, kind.part(), policy.objects(kind));
+    }
     routes(&mut faults, &policy.routes);
     issuers(&mut faults, &policy.trusted_issuers);
     if policy.service_accounts.len() > MOST_ACCOUNTS {
@@ -95,8 +62,9 @@ fn extent(faults: &mut Vec<PolicyFault>, policy: &Policy) {
         let people = |source: &Source| sum(&source.people, &of_people) + keys(source);
         from.iter().map(people).sum()
     };
-    let mut extent = sources(policy)
-        .map(|(_, from)| callers(from))
+    let all = policy.callers().into_iter();
+    let mut extent = all
+        .map(|all| callers(all.from))
         .fold(0, usize::saturating_add);
     for rule in &policy.rules {
         let to = || rule.to.iter().flatten();
@@ -154,8 +122,9 @@ fn references(faults: &mut Vec<PolicyFault>, policy: &Policy) {
             Some(&group.routes),
         );
     }
-    for (key, from) in sources(policy) {
-        for (at, source) in from.iter().enumerate() {
+    for callers in policy.callers() {
+        let key = callers.key();
+        for (at, source) in callers.from.iter().enumerate() {
             people.look(&format!("{key}.from[{at}].people"), source.people.as_ref());
             let key = format!("{key}.from[{at}].not_people");
             people.look(&key, source.not_people.as_ref());
@@ -214,24 +183,6 @@ impl<'a> Names<'a> {
 }
 
 /// Every `from` of a policy, with the key of the object that has it.
-fn sources(policy: &Policy) -> impl Iterator<Item = (String, &Vec<Source>)> {
-    let named = policy.people.iter().enumerate();
-    let mapped = policy.mappings.iter().enumerate();
-    let ruled = policy.rules.iter().enumerate();
-    let bound = policy.role_bindings.iter().enumerate();
-    let approved = policy.rules.iter().enumerate();
-    let approved = approved.filter_map(|(index, rule)| {
-        let approval = rule.approval.as_ref()?;
-        Some((format!("rules[{index}].require.approval"), &approval.from))
-    });
-    named
-        .map(|(index, people)| (format!("people[{index}]"), &people.from))
-        .chain(mapped.map(|(index, mapping)| (format!("mappings[{index}]"), &mapping.from)))
-        .chain(ruled.map(|(index, rule)| (format!("rules[{index}]"), &rule.from)))
-        .chain(bound.map(|(index, binding)| (format!("role_bindings[{index}]"), &binding.from)))
-        .chain(approved)
-}
-
 /// What a policy has to fit that is configured elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
@@ -291,8 +242,9 @@ pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
             route.providers.as_ref(),
         );
     }
-    for (key, from) in sources(policy) {
-        for (at, source) in from.iter().enumerate() {
+    for callers in policy.callers() {
+        let key = callers.key();
+        for (at, source) in callers.from.iter().enumerate() {
             let key = format!("{key}.from[{at}]");
             look(format!("{key}.providers"), source.providers.as_ref());
             look(
@@ -412,8 +364,9 @@ fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
         .collect();
     let has_accounts = !policy.service_accounts.is_empty();
     let is_kept = |name: &str| kept.contains(name) || (has_accounts && name == KEY_CLAIM);
-    for (key, from) in sources(policy) {
-        for (at, source) in from.iter().enumerate() {
+    for callers in policy.callers() {
+        let key = callers.key();
+        for (at, source) in callers.from.iter().enumerate() {
             let fields = [
                 ("claims", &source.claims),
                 ("not_claims", &source.not_claims),
@@ -442,13 +395,10 @@ pub fn fault(key: String, message: String) -> PolicyFault {
     }
 }
 
-fn unique_names<'a>(
-    faults: &mut Vec<PolicyFault>,
-    part: &str,
-    names: impl Iterator<Item = &'a Arc<str>>,
-) {
+fn unique_names(faults: &mut Vec<PolicyFault>, part: &str, objects: Vec<&dyn Object>) {
     let mut seen = HashSet::new();
-    for (index, name) in names.enumerate() {
+    for (index, object) in objects.into_iter().enumerate() {
+        let name = object.name();
         if !seen.insert(name) {
             faults.push(fault(
                 format!("{part}[{index}].name"),

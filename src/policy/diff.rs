@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::policy::json::Object;
+use crate::policy::kind::{Kind, Object};
 use crate::policy::model::{Mapping, Policy};
 
 /// One difference. Values are JSON in the shape of the policy file.
@@ -14,8 +14,8 @@ use crate::policy::model::{Mapping, Policy};
 pub enum Change {
     /// An object that was not there.
     Added {
-        /// `route`, `route_group`, `people`, `mapping`, `rule`, `role_binding` or `test`.
-        kind: &'static str,
+        /// What it is.
+        kind: Kind,
         /// Its name.
         name: String,
         /// All of it.
@@ -23,8 +23,8 @@ pub enum Change {
     },
     /// An object that is there no more.
     Removed {
-        /// As with `Added`.
-        kind: &'static str,
+        /// What it is.
+        kind: Kind,
         /// Its name.
         name: String,
         /// All that it was.
@@ -32,8 +32,8 @@ pub enum Change {
     },
     /// An object that is another.
     Changed {
-        /// As with `Added`.
-        kind: &'static str,
+        /// What it is.
+        kind: Kind,
         /// Its name.
         name: String,
         /// At least one.
@@ -72,23 +72,21 @@ impl FieldChange {
 /// All differences, by kind and name.
 pub fn diff(before: &Policy, after: &Policy) -> Vec<Change> {
     let mut changes = Vec::new();
-    diff_kind(&before.routes, &after.routes, &mut changes);
-    diff_kind(&before.route_groups, &after.route_groups, &mut changes);
-    diff_kind(&before.people, &after.people, &mut changes);
-    diff_kind(&before.mappings, &after.mappings, &mut changes);
-    diff_kind(&before.rules, &after.rules, &mut changes);
-    diff_kind(
-        &before.trusted_issuers,
-        &after.trusted_issuers,
-        &mut changes,
-    );
-    diff_kind(
-        &before.service_accounts,
-        &after.service_accounts,
-        &mut changes,
-    );
-    diff_kind(&before.role_bindings, &after.role_bindings, &mut changes);
-    diff_kind(&before.tests, &after.tests, &mut changes);
+    for kind in Kind::ALL {
+        changes.extend(match kind {
+            Kind::Route => of_kind(kind, &before.routes, &after.routes),
+            Kind::RouteGroup => of_kind(kind, &before.route_groups, &after.route_groups),
+            Kind::People => of_kind(kind, &before.people, &after.people),
+            Kind::Mapping => of_kind(kind, &before.mappings, &after.mappings),
+            Kind::Rule => of_kind(kind, &before.rules, &after.rules),
+            Kind::TrustedIssuer => of_kind(kind, &before.trusted_issuers, &after.trusted_issuers),
+            Kind::ServiceAccount => {
+                of_kind(kind, &before.service_accounts, &after.service_accounts)
+            }
+            Kind::RoleBinding => of_kind(kind, &before.role_bindings, &after.role_bindings),
+            Kind::Test => of_kind(kind, &before.tests, &after.tests),
+        });
+    }
     changes.extend(reordered(&before.mappings, &after.mappings));
     changes
 }
@@ -99,8 +97,8 @@ fn by_name<T: Object>(objects: &[T]) -> BTreeMap<&str, &T> {
 }
 
 /// Only what differs is written as JSON: most of a large policy does not.
-fn diff_kind<T: Object>(before: &[T], after: &[T], changes: &mut Vec<Change>) {
-    let kind = T::KIND;
+fn of_kind<T: Object + PartialEq>(kind: Kind, before: &[T], after: &[T]) -> Vec<Change> {
+    let mut changes = Vec::new();
     let (old, new) = (by_name(before), by_name(after));
     let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
     for named in names {
@@ -127,6 +125,7 @@ fn diff_kind<T: Object>(before: &[T], after: &[T], changes: &mut Vec<Change>) {
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
+    changes
 }
 
 fn diff_fields(at: &mut Vec<String>, old: &Value, new: &Value, fields: &mut Vec<FieldChange>) {
@@ -184,14 +183,14 @@ mod tests {
     fn patched(mut policy: PolicyJson, changes: &[Change]) -> PolicyJson {
         for change in changes {
             match change {
-                Change::Added { kind, object, .. } => policy.kind_mut(kind).push(object.clone()),
+                Change::Added { kind, object, .. } => policy.of_mut(*kind).push(object.clone()),
                 Change::Removed { kind, name, .. } => {
                     policy
-                        .kind_mut(kind)
+                        .of_mut(*kind)
                         .retain(|object| name_of(object) != name);
                 }
                 Change::Changed { kind, name, fields } => {
-                    let mut objects = policy.kind_mut(kind).iter_mut();
+                    let mut objects = policy.of_mut(*kind).iter_mut();
                     let object = objects.find(|object| name_of(object) == name).unwrap();
                     fields.iter().for_each(|field| set(object, field));
                 }
@@ -221,16 +220,9 @@ mod tests {
 
     /// Order counts among mappings only.
     fn ordered(mut policy: PolicyJson) -> PolicyJson {
-        for kind in [
-            "route",
-            "route_group",
-            "people",
-            "rule",
-            "role_binding",
-            "test",
-        ] {
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Mapping) {
             policy
-                .kind_mut(kind)
+                .of_mut(kind)
                 .sort_by_key(|object| name_of(object).to_owned());
         }
         policy

@@ -7,8 +7,9 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 
 use crate::policy::json::to_json;
+use crate::policy::kind::Kind;
 use crate::policy::model::Policy;
-use crate::policy::yaml::{self, PARTS, PlacedPart, PolicyFault, lines_of_items};
+use crate::policy::yaml::{self, PlacedPart, PolicyFault, lines_of_items};
 
 /// A policy without anything.
 const EMPTY: &str = "{}\n";
@@ -38,7 +39,7 @@ pub struct Document {
 /// One part of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// One of [`PARTS`].
+    /// The key: one of [`PARTS`](crate::policy::kind::PARTS).
     pub name: String,
     /// The lines up to the first object, with the comments above.
     pub heading: String,
@@ -87,14 +88,13 @@ pub fn read(text: &str) -> Result<(Policy, Document), Vec<PolicyFault>> {
 /// A policy as text, by no author.
 pub fn written(policy: &Policy) -> String {
     let json = to_json(policy);
-    let objects = json.by_kind();
-    let parts = PARTS.into_iter().zip(objects.map(|(_, objects)| objects));
     let mut text = String::new();
-    for (part, objects) in parts {
+    for kind in Kind::ALL {
+        let objects = json.of(kind);
         if objects.is_empty() {
             continue;
         }
-        text.push_str(&format!("{part}:\n"));
+        text.push_str(&format!("{}:\n", kind.part()));
         for object in objects {
             for (number, line) in written_object(object).lines().enumerate() {
                 let lead = if number == 0 { "  - " } else { "    " };

@@ -5,30 +5,18 @@
 use serde_json::Value;
 
 use crate::policy::document::{Document, ORDER, Part, written_object};
+use crate::policy::kind::Kind;
 use crate::policy::model::Policy;
-use crate::policy::yaml::{self, PARTS, PolicyFault, lines_of_items};
-
-/// The kinds of the [`PARTS`] of a document, as differences between policies name them.
-pub const KINDS: [&str; 9] = [
-    "route",
-    "route_group",
-    "people",
-    "mapping",
-    "rule",
-    "trusted_issuer",
-    "service_account",
-    "role_binding",
-    "test",
-];
+use crate::policy::yaml::{self, PolicyFault, lines_of_items};
 
 /// Where the lines of a list's items stand by themselves.
 const INDENT: usize = 2;
 
 /// What is to be done with a document.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Edit<'a> {
-    /// One of [`KINDS`].
-    pub kind: &'a str,
+    /// What it is.
+    pub kind: Kind,
     /// The object as it is called now; `None` for a new one.
     pub name: Option<&'a str>,
     /// What it is to say, as [`shown`]; `None` takes it out.
@@ -59,54 +47,21 @@ pub enum EditFault {
     Faults(Vec<PolicyFault>),
 }
 
-/// The part of a document that objects of a kind stand in.
-pub fn part_of(kind: &str) -> Option<&'static str> {
-    let mut kinds = KINDS.iter().zip(PARTS);
-    kinds
-        .find(|(known, _)| **known == kind)
-        .map(|(_, part)| part)
-}
-
-/// Names of all objects of a kind, in the order written.
-pub fn names<'a>(policy: &'a Policy, kind: &str) -> Vec<&'a str> {
-    match kind {
-        "route" => policy.routes.iter().map(|one| &*one.name).collect(),
-        "route_group" => policy.route_groups.iter().map(|one| &*one.name).collect(),
-        "people" => policy.people.iter().map(|one| &*one.name).collect(),
-        "mapping" => policy.mappings.iter().map(|one| &*one.name).collect(),
-        "rule" => policy.rules.iter().map(|one| &*one.name).collect(),
-        "trusted_issuer" => policy
-            .trusted_issuers
-            .iter()
-            .map(|one| &*one.name)
-            .collect(),
-        "service_account" => policy
-            .service_accounts
-            .iter()
-            .map(|one| &*one.name)
-            .collect(),
-        "role_binding" => policy.role_bindings.iter().map(|one| &*one.name).collect(),
-        "test" => policy.tests.iter().map(|one| &*one.name).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// An object of a document as an editor shows it.
-pub fn object_text(text: &str, policy: &Policy, kind: &str, name: &str) -> Option<String> {
-    let at = names(policy, kind)
-        .iter()
-        .position(|known| *known == name)?;
-    let part = part_of(kind)?;
+pub fn object_text(text: &str, policy: &Policy, kind: Kind, name: &str) -> Option<String> {
+    let names = policy.names(kind);
+    let at = names.iter().position(|known| *known == name)?;
     let document = Document::of(text, policy);
-    let part = document.parts.iter().find(|known| known.name == part)?;
+    let mut parts = document.parts.iter();
+    let part = parts.find(|known| known.name == kind.part())?;
     part.items.get(at).map(|piece| shown(piece))
 }
 
 /// The document with one object another.
 pub fn edited(text: &str, policy: &Policy, edit: &Edit<'_>) -> Result<Edited, EditFault> {
-    let unknown = |name: &str| EditFault::Unknown(edit.kind.to_owned(), name.to_owned());
-    let part_name = part_of(edit.kind).ok_or_else(|| unknown("it"))?;
-    let names = names(policy, edit.kind);
+    let unknown = |name: &str| EditFault::Unknown(edit.kind.to_string(), name.to_owned());
+    let part_name = edit.kind.part();
+    let names = policy.names(edit.kind);
     let place = |name: &str| names.iter().position(|known| *known == name);
     let at = match edit.name {
         Some(name) => Some(place(name).ok_or_else(|| unknown(name))?),
@@ -217,7 +172,13 @@ fn lines_of(document: &Document, part: usize, item: usize) -> std::ops::Range<u6
 
 /// The heading of a part that has no objects any more.
 fn emptied(heading: &str, name: &str) -> String {
-    heading.replacen(&format!("{name}:"), &format!("{name}: []"), 1)
+    let lines = heading.split_inclusive('\n').map(|line| {
+        let rest = line
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix(':'));
+        rest.map_or_else(|| line.to_owned(), |rest| format!("{name}: []{rest}"))
+    });
+    lines.collect()
 }
 
 /// The heading of a part that gets its first object.
@@ -448,7 +409,7 @@ rules:
 
     fn rule<'a>(name: Option<&'a str>, object: Option<&'a str>) -> Edit<'a> {
         Edit {
-            kind: "rule",
+            kind: Kind::Rule,
             name,
             object,
             before: None,
@@ -458,12 +419,12 @@ rules:
     #[test]
     fn an_object_stands_alone_and_goes_back() {
         let policy = yaml::parse(TEXT).unwrap();
-        let a = object_text(TEXT, &policy, "rule", "a").unwrap();
+        let a = object_text(TEXT, &policy, Kind::Rule, "a").unwrap();
         assert_eq!(
             a,
             "# The first.\nname: a            # here\n# Who.\nfrom: [{ signed_in: true }]\naction: allow\n"
         );
-        let b = object_text(TEXT, &policy, "rule", "b").unwrap();
+        let b = object_text(TEXT, &policy, Kind::Rule, "b").unwrap();
         assert_eq!(b, "{ name: b, action: deny, from: [] }\n");
         for (name, text) in [("a", a), ("b", b)] {
             assert_eq!(change(TEXT, rule(Some(name), Some(&text))).unwrap(), TEXT);
@@ -525,7 +486,7 @@ rules:
         };
         let text = change(TEXT, moved).unwrap();
         let policy = yaml::parse(&text).unwrap();
-        assert_eq!(names(&policy, "rule"), ["b", "a"]);
+        assert_eq!(policy.names(Kind::Rule), ["b", "a"]);
     }
 
     #[test]
@@ -583,14 +544,13 @@ rules:
         #[test]
         fn every_object_can_be_taken_out_and_put_back(policy in policies()) {
             let text = crate::policy::document::written(&policy);
-            for kind in KINDS {
-                for name in names(&policy, kind) {
+            for kind in Kind::ALL {
+                for name in policy.names(kind) {
                     let object = object_text(&text, &policy, kind, name).unwrap();
                     let edit = Edit { kind, name: Some(name), object: Some(&object), before: None };
                     prop_assert_eq!(&edited(&text, &policy, &edit).unwrap().text, &text);
                     let json = to_json(&policy);
-                    let (_, objects) = json.by_kind().into_iter().find(|(known, _)| *known == kind).unwrap();
-                    let object_json = objects.iter().find(|one| one["name"] == *name).unwrap();
+                    let object_json = json.of(kind).iter().find(|one| one["name"] == *name).unwrap();
                     prop_assert_eq!(merged(&object, object_json, object_json), object);
                 }
             }

@@ -3,6 +3,7 @@
 mod machines;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -11,6 +12,7 @@ use crate::identity::principal::{Groups, Principal, Requirement};
 use crate::policy::accounts::ServiceAccount;
 use crate::policy::check;
 use crate::policy::json::machines::{service_account, trusted_issuer};
+use crate::policy::kind::{Kind, Object};
 use crate::policy::kubernetes::Kubernetes;
 use crate::policy::machines::TrustedIssuer;
 use crate::policy::matcher::{PathMatch, TextMatch};
@@ -44,55 +46,40 @@ pub struct PolicyJson {
 }
 
 impl PolicyJson {
-    /// The objects of each kind, by the kind's name, in the order of a policy file.
-    pub fn by_kind(&self) -> [(&'static str, &[Value]); 9] {
-        [
-            ("route", &self.routes),
-            ("route_group", &self.route_groups),
-            ("people", &self.people),
-            ("mapping", &self.mappings),
-            ("rule", &self.rules),
-            ("trusted_issuer", &self.trusted_issuers),
-            ("service_account", &self.service_accounts),
-            ("role_binding", &self.role_bindings),
-            ("test", &self.tests),
-        ]
+    /// The objects of a kind.
+    pub const fn of(&self, kind: Kind) -> &Vec<Value> {
+        match kind {
+            Kind::Route => &self.routes,
+            Kind::RouteGroup => &self.route_groups,
+            Kind::People => &self.people,
+            Kind::Mapping => &self.mappings,
+            Kind::Rule => &self.rules,
+            Kind::TrustedIssuer => &self.trusted_issuers,
+            Kind::ServiceAccount => &self.service_accounts,
+            Kind::RoleBinding => &self.role_bindings,
+            Kind::Test => &self.tests,
+        }
     }
 
-    #[cfg(test)]
-    pub(super) fn kind_mut(&mut self, kind: &str) -> &mut Vec<Value> {
+    /// The same, to be changed.
+    pub const fn of_mut(&mut self, kind: Kind) -> &mut Vec<Value> {
         match kind {
-            "route" => &mut self.routes,
-            "route_group" => &mut self.route_groups,
-            "people" => &mut self.people,
-            "mapping" => &mut self.mappings,
-            "rule" => &mut self.rules,
-            "trusted_issuer" => &mut self.trusted_issuers,
-            "service_account" => &mut self.service_accounts,
-            "role_binding" => &mut self.role_bindings,
-            "test" => &mut self.tests,
-            _ => panic!("{kind} is no kind"),
+            Kind::Route => &mut self.routes,
+            Kind::RouteGroup => &mut self.route_groups,
+            Kind::People => &mut self.people,
+            Kind::Mapping => &mut self.mappings,
+            Kind::Rule => &mut self.rules,
+            Kind::TrustedIssuer => &mut self.trusted_issuers,
+            Kind::ServiceAccount => &mut self.service_accounts,
+            Kind::RoleBinding => &mut self.role_bindings,
+            Kind::Test => &mut self.tests,
         }
     }
 }
 
-/// An object of a policy.
-pub trait Object: PartialEq {
-    /// What its kind is called: `route`, `rule`.
-    const KIND: &'static str;
-
-    /// Unique among its kind.
-    fn name(&self) -> &Arc<str>;
-
-    /// What it says, in the shape of the policy file; what has its default is left out.
-    fn to_json(&self) -> Value;
-}
-
 macro_rules! objects {
-    ($($kind:literal $type:ty, $written:ident;)+) => {$(
+    ($($type:ty, $written:ident;)+) => {$(
         impl Object for $type {
-            const KIND: &'static str = $kind;
-
             fn name(&self) -> &Arc<str> {
                 &self.name
             }
@@ -104,33 +91,25 @@ macro_rules! objects {
     )+};
 }
 objects! {
-    "route" Route, route;
-    "route_group" RouteGroup, route_group;
-    "people" People, people;
-    "mapping" Mapping, mapping;
-    "rule" Arc<Rule>, rule;
-    "trusted_issuer" TrustedIssuer, trusted_issuer;
-    "service_account" ServiceAccount, service_account;
-    "role_binding" RoleBinding, role_binding;
-    "test" PolicyTest, test;
+    Route, route;
+    RouteGroup, route_group;
+    People, people;
+    Mapping, mapping;
+    Arc<Rule>, rule;
+    TrustedIssuer, trusted_issuer;
+    ServiceAccount, service_account;
+    RoleBinding, role_binding;
+    PolicyTest, test;
 }
 
 /// Writes a policy.
 pub fn to_json(policy: &Policy) -> PolicyJson {
-    fn all<T: Object>(objects: &[T]) -> Vec<Value> {
-        objects.iter().map(Object::to_json).collect()
+    let mut json = PolicyJson::default();
+    for kind in Kind::ALL {
+        let objects = policy.objects(kind).into_iter();
+        *json.of_mut(kind) = objects.map(Object::to_json).collect();
     }
-    PolicyJson {
-        routes: all(&policy.routes),
-        route_groups: all(&policy.route_groups),
-        people: all(&policy.people),
-        mappings: all(&policy.mappings),
-        rules: all(&policy.rules),
-        trusted_issuers: all(&policy.trusted_issuers),
-        service_accounts: all(&policy.service_accounts),
-        role_bindings: all(&policy.role_bindings),
-        tests: all(&policy.tests),
-    }
+    json
 }
 
 /// Reads a policy; the faults have keys like `rules[2].from` and no lines.
@@ -138,18 +117,8 @@ pub fn from_json(json: PolicyJson) -> Result<Policy, Vec<PolicyFault>> {
     checked(yaml::read(&root(json)))
 }
 
-fn root(json: PolicyJson) -> Node {
-    Node::from_lists([
-        ("routes", json.routes),
-        ("route_groups", json.route_groups),
-        ("people", json.people),
-        ("mappings", json.mappings),
-        ("rules", json.rules),
-        ("trusted_issuers", json.trusted_issuers),
-        ("service_accounts", json.service_accounts),
-        ("role_bindings", json.role_bindings),
-        ("tests", json.tests),
-    ])
+fn root(mut json: PolicyJson) -> Node {
+    Node::from_lists(Kind::ALL.map(|kind| (kind.part(), mem::take(json.of_mut(kind)))))
 }
 
 /// The same with rules that were read before ([`rules_from_json`]); `json` has none.
@@ -172,7 +141,7 @@ fn checked((policy, mut faults): (Policy, Vec<PolicyFault>)) -> Result<Policy, V
 
 /// Reads rules alone, as [`from_json`] does; what they refer to is not looked at.
 pub fn rules_from_json(rules: Vec<Value>) -> Result<Vec<Arc<Rule>>, Vec<PolicyFault>> {
-    let root = Node::from_lists([("rules", rules)]);
+    let root = Node::from_lists([(Kind::Rule.part(), rules)]);
     let (policy, faults) = yaml::read(&root);
     if faults.is_empty() {
         Ok(policy.rules)

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::identity::principal::{PrincipalKind, SERVICE_ACCOUNTS};
 use crate::policy::accounts;
 use crate::policy::json;
+use crate::policy::kind::{Callers, Kind};
 use crate::policy::lint::covered::Covering;
 use crate::policy::lint::idle::{Places, may_be_about_something};
 use crate::policy::machines::TrustedIssuer;
@@ -74,21 +75,21 @@ pub fn lint_object(
     policy: &Policy,
     now: Timestamp,
     seen: &Seen,
-    kind: &str,
+    kind: Kind,
     name: &str,
 ) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     match kind {
-        "route" => findings.routes(policy, now, Some(name)),
-        "mapping" => findings.mappings(&policy.mappings),
-        "trusted_issuer" => {
+        Kind::Route => findings.routes(policy, now, Some(name)),
+        Kind::Mapping => findings.mappings(&policy.mappings),
+        Kind::TrustedIssuer => {
             let mut issuers = policy.trusted_issuers.iter();
             if let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) {
                 findings.issuer(issuer);
             }
         }
-        "service_account" => findings.accounts(policy, now),
-        "rule" => {
+        Kind::ServiceAccount => findings.accounts(policy, now),
+        Kind::Rule => {
             let at = policy.rules.iter().position(|rule| *rule.name == *name);
             if let Some((rule, at)) = at.and_then(|at| Some((policy.rules.get(at)?, at))) {
                 findings.rule(rule, now, (policy, &Places::of(policy)));
@@ -99,7 +100,7 @@ pub fn lint_object(
                 }
             }
         }
-        _ => {}
+        Kind::RouteGroup | Kind::People | Kind::RoleBinding | Kind::Test => {}
     }
     findings.missing_accounts(policy);
     findings.groups(policy, seen);
@@ -112,7 +113,7 @@ pub fn lint_object(
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn say(&mut self, kind: &str, name: &str, message: String) {
+    fn say(&mut self, kind: Kind, name: &str, message: String) {
         self.0.push(Finding {
             object: format!("{kind} {name}"),
             message,
@@ -121,24 +122,24 @@ impl Findings {
 
     fn issuer(&mut self, issuer: &TrustedIssuer) {
         if let Some(message) = issuer.finding() {
-            self.say("trusted_issuer", &issuer.name, message);
+            self.say(Kind::TrustedIssuer, &issuer.name, message);
         }
     }
 
     fn accounts(&mut self, policy: &Policy, now: Timestamp) {
         for (name, message) in accounts::findings(&policy.service_accounts, now) {
-            self.say("service_account", &name, message);
+            self.say(Kind::ServiceAccount, &name, message);
         }
     }
 
     fn same(&mut self, rule: &Rule, other: &str) {
         let message = format!("it says the same as rule {other}");
-        self.say("rule", &rule.name, message);
+        self.say(Kind::Rule, &rule.name, message);
     }
 
     fn covered(&mut self, rule: &Rule, finding: Option<String>) {
         if let Some(message) = finding {
-            self.say("rule", &rule.name, message);
+            self.say(Kind::Rule, &rule.name, message);
         }
     }
 
@@ -155,18 +156,18 @@ impl Findings {
         for route in policy.routes.iter().filter(|route| is_wanted(&route.name)) {
             if allowing.first(&route.name).is_none() {
                 let message = "nobody can reach it: no rule allows anything there".to_owned();
-                self.say("route", &route.name, message);
+                self.say(Kind::Route, &route.name, message);
             }
             if route.providers.as_ref().is_some_and(Vec::is_empty) {
                 let message = "nobody who is signed in counts there: its `providers` are none";
-                self.say("route", &route.name, message.to_owned());
+                self.say(Kind::Route, &route.name, message.to_owned());
             }
             if let Some(rule) = denying.first(&route.name) {
                 let message = format!("nobody can reach it: rule {} denies everybody", rule.name);
-                self.say("route", &route.name, message);
+                self.say(Kind::Route, &route.name, message);
             } else if let Some(open) = open.first(&route.name) {
                 let message = format!("anyone can reach it, signed in or not: rule {}", open.name);
-                self.say("route", &route.name, message);
+                self.say(Kind::Route, &route.name, message);
             }
         }
     }
@@ -182,9 +183,9 @@ impl Findings {
                     "it is never used: mapping {} comes first, and is for everybody",
                     first.name
                 );
-                self.say("mapping", &mapping.name, message);
+                self.say(Kind::Mapping, &mapping.name, message);
             } else if mapping.from.is_empty() {
-                self.say("mapping", &mapping.name, "it is for nobody".to_owned());
+                self.say(Kind::Mapping, &mapping.name, "it is for nobody".to_owned());
             }
             if mapping.from.iter().any(|source| source.anyone) {
                 for_all = for_all.or(Some(mapping));
@@ -205,7 +206,7 @@ impl Findings {
                         .to_owned()
                 }
             };
-            self.say("rule", &rule.name, message);
+            self.say(Kind::Rule, &rule.name, message);
             return;
         }
         let unmapped = idle::unmapped(rule, policy);
@@ -213,24 +214,24 @@ impl Findings {
             .chain(places.findings(rule))
             .chain(unmapped)
         {
-            self.say("rule", &rule.name, message);
+            self.say(Kind::Rule, &rule.name, message);
         }
         if let Some(approval) = &rule.approval
             && !approval.from.iter().any(may_mean_a_person)
         {
             let message = "nobody can approve of its use: its `approval` is from nobody".to_owned();
-            self.say("rule", &rule.name, message);
+            self.say(Kind::Rule, &rule.name, message);
         }
         if let Some(until) = rule.when.as_ref().and_then(|when| when.until)
             && until.duration_since(now).unsigned_abs() <= SOON
         {
-            self.say("rule", &rule.name, format!("it ends soon, at {until}"));
+            self.say(Kind::Rule, &rule.name, format!("it ends soon, at {until}"));
         }
         let by_address =
             |source: &Source| source.emails.is_some() || source.email_domains.is_some();
         if rule.action == Action::Deny && rule.from.iter().any(by_address) {
             let message = "it does not stop them when their address is not vouched for; name them by `subjects` or `groups` as well";
-            self.say("rule", &rule.name, message.to_owned());
+            self.say(Kind::Rule, &rule.name, message.to_owned());
         }
         let gives_svids = |target: &Target| target.svids.is_some();
         if rule.action == Action::Allow
@@ -239,7 +240,7 @@ impl Findings {
             && rule.from.iter().any(is_everybody_signed_in)
         {
             let message = "everybody who is signed in gets SVIDs, which lead past the edge";
-            self.say("rule", &rule.name, message.to_owned());
+            self.say(Kind::Rule, &rule.name, message.to_owned());
         }
     }
 
@@ -247,7 +248,10 @@ impl Findings {
     fn missing_accounts(&mut self, policy: &Policy) {
         let accounts = policy.service_accounts.iter();
         let known: HashSet<&str> = accounts.map(|account| &*account.name).collect();
-        for (kind, name, from) in callers(policy) {
+        for Callers {
+            kind, name, from, ..
+        } in policy.callers()
+        {
             let is_account = |source: &&Source| {
                 let providers = source.providers.as_deref();
                 matches!(providers, Some([only]) if **only == *SERVICE_ACCOUNTS)
@@ -271,12 +275,19 @@ impl Findings {
         }
     }
 
-    /// Groups that are named exactly and that nobody has.
+    /// Groups that are named exactly and that nobody has: no session, and no service account.
     fn groups(&mut self, policy: &Policy, seen: &Seen) {
         let Some(known) = &seen.groups else {
             return;
         };
-        for (kind, name, from) in callers(policy) {
+        let accounts = policy.service_accounts.iter();
+        let declared: HashSet<&str> = accounts
+            .flat_map(|account| account.groups.iter().map(AsRef::as_ref))
+            .collect();
+        for Callers {
+            kind, name, from, ..
+        } in policy.callers()
+        {
             let named = from.iter().flat_map(|source| {
                 let groups = source.groups.iter().chain(&source.not_groups);
                 groups.flatten()
@@ -285,6 +296,7 @@ impl Findings {
             for condition in named {
                 if let TextMatch::Exact(group) = condition
                     && !known.contains(group)
+                    && !declared.contains(group.as_str())
                     && told.insert(group)
                 {
                     let message = format!(
@@ -295,27 +307,6 @@ impl Findings {
             }
         }
     }
-}
-
-/// Everything that says whom it is for: kind, name, and the items.
-fn callers(policy: &Policy) -> impl Iterator<Item = (&'static str, &str, &[Source])> {
-    let people = policy.people.iter();
-    let people = people.map(|people| ("people", &*people.name, &*people.from));
-    let mappings = policy.mappings.iter();
-    let mappings = mappings.map(|mapping| ("mapping", &*mapping.name, &*mapping.from));
-    let rules = policy.rules.iter();
-    let rules = rules.map(|rule| ("rule", &*rule.name, &*rule.from));
-    let approvals = policy.rules.iter().filter_map(|rule| {
-        let approval = rule.approval.as_ref()?;
-        Some(("rule", &*rule.name, &*approval.from))
-    });
-    let bindings = policy.role_bindings.iter();
-    let bindings = bindings.map(|binding| ("role_binding", &*binding.name, &*binding.from));
-    people
-        .chain(mappings)
-        .chain(rules)
-        .chain(approvals)
-        .chain(bindings)
 }
 
 /// Some rules of a policy, by the routes that they name.

@@ -240,6 +240,7 @@ mod tests {
     use jiff::Timestamp;
 
     use crate::policy::check::{Known, unknown_names};
+    use crate::policy::kind::Kind;
     use crate::policy::lint::{Seen, lint, lint_object};
     use crate::policy::yaml;
 
@@ -275,7 +276,7 @@ mod tests {
             let found = lint(&policy, now, &seen);
             assert_eq!(found.is_empty(), is_fine, "{more}: {found:?}");
             assert_eq!(
-                lint_object(&policy, now, &seen, "trusted_issuer", "ci"),
+                lint_object(&policy, now, &seen, Kind::TrustedIssuer, "ci"),
                 found
             );
         }

@@ -304,6 +304,17 @@ pub struct Rule {
     pub approval: Option<Approval>,
 }
 
+impl Rule {
+    /// Everything in it that says whom something is for: whom it is about, and who approves.
+    pub fn callers(&self) -> impl Iterator<Item = &[Source]> {
+        let approvers = self
+            .approval
+            .iter()
+            .map(|approval| approval.from.as_slice());
+        approvers.chain([self.from.as_slice()])
+    }
+}
+
 /// Who approves of the use of a rule, and for how long at most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Approval {

@@ -16,6 +16,7 @@ use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{DenyReason, Facts, Shadow, Verdict};
 use crate::policy::json::{from_json, to_json};
+use crate::policy::kind::Kind;
 use crate::policy::lint;
 use crate::policy::matcher::{PathMatch, TextMatch};
 use crate::policy::model::{Action, Mode, Revision, Rule, Source, Target};
@@ -135,7 +136,7 @@ proptest! {
         for (at, rule) in rules.iter().enumerate() {
             let object = format!("rule {}", rule.name);
             let of_rule: Vec<_> = findings.iter().filter(|finding| finding.object == object).cloned().collect();
-            prop_assert_eq!(&of_rule, &lint::lint_object(whole.policy(), now(), &seen, "rule", &rule.name));
+            prop_assert_eq!(&of_rule, &lint::lint_object(whole.policy(), now(), &seen, Kind::Rule, &rule.name));
             let leaves = |finding: &&lint::Finding| finding.message.contains(": rule ");
             let Some(finding) = of_rule.iter().find(leaves) else { continue };
             let mut others = rules.clone();

@@ -2,7 +2,7 @@
 //!
 //! They are part of the policy, so that giving somebody a role is a revision like any other. Unknown facts count against whoever asks, as in an allow rule.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -165,19 +165,22 @@ pub fn has_owner(policy: &Policy) -> bool {
     bindings.any(|binding| binding.role == Role::Owner && binding.from.iter().any(is_meant))
 }
 
-/// The bindings of owners, and all named people if any of them is named there.
-fn owners(policy: &Policy) -> (Vec<&RoleBinding>, Option<&[People]>) {
+/// The bindings of owners, and the people whom these name, both in the order of their names.
+fn owners(policy: &Policy) -> (Vec<&RoleBinding>, Vec<&People>) {
     let mut bindings: Vec<&RoleBinding> = policy
         .role_bindings
         .iter()
         .filter(|binding| binding.role == Role::Owner)
         .collect();
-    bindings.sort_by(|one, other| one.name.cmp(&other.name));
-    let names_people = bindings
-        .iter()
-        .flat_map(|binding| &binding.from)
-        .any(|source| source.people.is_some() || source.not_people.is_some());
-    let people = names_people.then_some(policy.people.as_slice());
+    bindings.sort_by_key(|binding| &binding.name);
+    let sources = bindings.iter().flat_map(|binding| &binding.from);
+    let named: HashSet<&Arc<str>> = sources
+        .flat_map(|source| source.people.iter().chain(&source.not_people))
+        .flatten()
+        .collect();
+    let all = policy.people.iter();
+    let mut people: Vec<&People> = all.filter(|people| named.contains(&people.name)).collect();
+    people.sort_by_key(|people| &people.name);
     (bindings, people)
 }
 
@@ -226,6 +229,12 @@ role_bindings:
             ("role: owner", "role: admin", true),
             ("groups: [sre]", "groups: [staff]", false),
             ("name: owners", "name: bosses", true),
+            // Others under a name are nobody's owners.
+            (
+                "people:\n",
+                "people:\n  - { name: a, from: [{ groups: [x] }] }\n",
+                false,
+            ),
         ] {
             let after = yaml::parse(&TEXT.replace(from, to)).unwrap();
             assert_eq!(owners_differ(&before, &after), differ, "{from} -> {to}");

@@ -145,30 +145,50 @@ impl CompiledSource {
             };
             names.as_ref().map(found)
         };
+        let Source {
+            anyone,
+            signed_in,
+            emails,
+            email_domains,
+            subjects,
+            groups,
+            providers,
+            kinds,
+            claims,
+            people: named_people,
+            agents,
+            not_agents,
+            not_emails,
+            not_subjects,
+            not_groups,
+            not_providers,
+            not_claims,
+            not_people,
+        } = source;
         Self {
-            anyone: source.anyone,
-            signed_in: source.signed_in,
-            emails: texts(&source.emails),
-            email_domains: source.email_domains.as_ref().map(|domains| {
+            anyone: *anyone,
+            signed_in: *signed_in,
+            emails: texts(emails),
+            email_domains: email_domains.as_ref().map(|domains| {
                 domains
                     .iter()
                     .map(|domain| domain.as_str().into())
                     .collect()
             }),
-            subjects: texts(&source.subjects),
-            groups: texts(&source.groups),
-            providers: source.providers.clone(),
-            kinds: source.kinds.clone(),
-            claims: source.claims.clone(),
-            people: people(&source.people),
-            agents: texts(&source.agents),
-            not_agents: texts(&source.not_agents),
-            not_emails: texts(&source.not_emails),
-            not_subjects: texts(&source.not_subjects),
-            not_groups: texts(&source.not_groups),
-            not_providers: source.not_providers.clone(),
-            not_claims: source.not_claims.clone(),
-            not_people: people(&source.not_people),
+            subjects: texts(subjects),
+            groups: texts(groups),
+            providers: providers.clone(),
+            kinds: kinds.clone(),
+            claims: claims.clone(),
+            people: people(named_people),
+            agents: texts(agents),
+            not_agents: texts(not_agents),
+            not_emails: texts(not_emails),
+            not_subjects: texts(not_subjects),
+            not_groups: texts(not_groups),
+            not_providers: not_providers.clone(),
+            not_claims: not_claims.clone(),
+            not_people: people(not_people),
         }
     }
 

@@ -104,7 +104,6 @@ mod rules;
 mod tree;
 mod trials;
 
-pub use parts::PARTS;
 pub(super) use routes::{IDENTITY_HEADERS, PROTOCOLS, USER_NAMES};
 pub(super) use rules::KINDS;
 pub use trials::{Asking, Known, Question, question};

@@ -5,24 +5,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::policy::document::{Document, Part, written};
-use crate::policy::json::{self, Object, PolicyJson};
+use crate::policy::json::{self, PolicyJson};
+use crate::policy::kind::Kind;
 use crate::policy::model::{Policy, Rule};
-use crate::policy::yaml::{self, PARTS};
+use crate::policy::yaml;
 use crate::snapshot::SnapshotError;
-use crate::store::policy::{ObjectKind, PolicyObject};
-
-/// The kinds of the [`PARTS`] of a document.
-const KINDS: [ObjectKind; 9] = [
-    ObjectKind::Route,
-    ObjectKind::RouteGroup,
-    ObjectKind::People,
-    ObjectKind::Mapping,
-    ObjectKind::Rule,
-    ObjectKind::TrustedIssuer,
-    ObjectKind::ServiceAccount,
-    ObjectKind::RoleBinding,
-    ObjectKind::Test,
-];
+use crate::store::policy::{PolicyObject, RowKind};
 
 /// How many rules are read at once.
 const RULES_AT_ONCE: usize = 1000;
@@ -30,34 +18,23 @@ const RULES_AT_ONCE: usize = 1000;
 /// The objects of a policy and of its text: each with its name, its position among its kind, and its piece of the text.
 pub fn to_objects(policy: &Policy, document: &Document) -> Vec<PolicyObject> {
     let mut objects = Vec::new();
-    push(&mut objects, ObjectKind::Route, &policy.routes, document);
-    let groups = &policy.route_groups;
-    push(&mut objects, ObjectKind::RouteGroup, groups, document);
-    push(&mut objects, ObjectKind::People, &policy.people, document);
-    push(
-        &mut objects,
-        ObjectKind::Mapping,
-        &policy.mappings,
-        document,
-    );
-    push(&mut objects, ObjectKind::Rule, &policy.rules, document);
-    let trusted_issuers = &policy.trusted_issuers;
-    push(
-        &mut objects,
-        ObjectKind::TrustedIssuer,
-        trusted_issuers,
-        document,
-    );
-    let accounts = &policy.service_accounts;
-    push(&mut objects, ObjectKind::ServiceAccount, accounts, document);
-    let bindings = &policy.role_bindings;
-    push(&mut objects, ObjectKind::RoleBinding, bindings, document);
-    push(&mut objects, ObjectKind::Test, &policy.tests, document);
+    for kind in Kind::ALL {
+        let part = document.parts.iter().find(|part| part.name == kind.part());
+        let mut texts = part.into_iter().flat_map(|part| &part.items);
+        let of_kind = (0..).zip(policy.objects(kind));
+        objects.extend(of_kind.map(|(position, object)| PolicyObject {
+            kind: RowKind::Object(kind),
+            name: object.name().to_string(),
+            position,
+            body: object.to_json().to_string(),
+            text: texts.next().cloned().unwrap_or_default(),
+        }));
+    }
     objects.extend(
         (0..)
             .zip(&document.parts)
             .map(|(position, part)| PolicyObject {
-                kind: ObjectKind::Part,
+                kind: RowKind::Part,
                 name: part.name.clone(),
                 position,
                 body: String::new(),
@@ -65,19 +42,6 @@ pub fn to_objects(policy: &Policy, document: &Document) -> Vec<PolicyObject> {
             }),
     );
     objects
-}
-
-fn push<T: Object>(to: &mut Vec<PolicyObject>, kind: ObjectKind, of: &[T], document: &Document) {
-    let part = PARTS.iter().zip(KINDS).find(|(_, known)| *known == kind);
-    let part = part.and_then(|(part, _)| document.parts.iter().find(|it| it.name == *part));
-    let mut texts = part.into_iter().flat_map(|part| &part.items);
-    to.extend((0..).zip(of).map(|(position, object)| PolicyObject {
-        kind,
-        name: object.name().to_string(),
-        position,
-        body: object.to_json().to_string(),
-        text: texts.next().cloned().unwrap_or_default(),
-    }));
 }
 
 /// What the author wrote; where that is not known of all, the policy written anew.
@@ -91,14 +55,14 @@ pub fn to_text(objects: &[PolicyObject], policy: &Policy) -> String {
         found
     };
     let items = |part: &str| {
-        let kind = PARTS.iter().zip(KINDS).find(|(name, _)| **name == part);
-        let objects = kind.map(|(_, kind)| of_kind(kind)).unwrap_or_default();
+        let kind = Kind::of_part(part).map(RowKind::Object);
+        let objects = kind.map(of_kind).unwrap_or_default();
         objects
             .into_iter()
             .map(|object| object.text.clone())
             .collect()
     };
-    let parts = of_kind(ObjectKind::Part).into_iter().map(|heading| Part {
+    let parts = of_kind(RowKind::Part).into_iter().map(|heading| Part {
         items: items(&heading.name),
         name: heading.name.clone(),
         heading: heading.text.clone(),
@@ -118,7 +82,7 @@ pub fn to_text(objects: &[PolicyObject], policy: &Policy) -> String {
 pub fn from_objects(objects: &[PolicyObject]) -> Result<Policy, SnapshotError> {
     let mut sorted: Vec<&PolicyObject> = objects.iter().collect();
     sorted.sort_by_key(|object| (object.kind, object.position));
-    let are_rules = |object: &&PolicyObject| object.kind == ObjectKind::Rule;
+    let are_rules = |object: &&PolicyObject| object.kind == RowKind::Object(Kind::Rule);
     let (rules, others): (Vec<_>, Vec<_>) = sorted.iter().copied().partition(are_rules);
     let json = json_of(&others)?;
     match read_rules(&rules)? {
@@ -144,21 +108,8 @@ fn read_rules(objects: &[&PolicyObject]) -> Result<Option<Vec<Arc<Rule>>>, Snaps
 fn json_of(objects: &[&PolicyObject]) -> Result<PolicyJson, SnapshotError> {
     let mut json = PolicyJson::default();
     for object in objects {
-        if object.kind == ObjectKind::Part {
-            continue;
-        }
-        let body = body_of(object)?;
-        match object.kind {
-            ObjectKind::Route => json.routes.push(body),
-            ObjectKind::RouteGroup => json.route_groups.push(body),
-            ObjectKind::People => json.people.push(body),
-            ObjectKind::Mapping => json.mappings.push(body),
-            ObjectKind::Rule => json.rules.push(body),
-            ObjectKind::TrustedIssuer => json.trusted_issuers.push(body),
-            ObjectKind::ServiceAccount => json.service_accounts.push(body),
-            ObjectKind::RoleBinding => json.role_bindings.push(body),
-            ObjectKind::Test => json.tests.push(body),
-            ObjectKind::Part => {}
+        if let RowKind::Object(kind) = object.kind {
+            json.of_mut(kind).push(body_of(object)?);
         }
     }
     Ok(json)
@@ -166,12 +117,14 @@ fn json_of(objects: &[&PolicyObject]) -> Result<PolicyJson, SnapshotError> {
 
 /// An object's JSON, which has its name.
 pub(super) fn body_of(object: &PolicyObject) -> Result<Value, SnapshotError> {
-    let body = serde_json::from_str(&object.body).ok();
-    let body = body.filter(|body: &Value| body["name"].as_str() == Some(&object.name));
-    body.ok_or_else(|| SnapshotError::Object {
+    let fault = |source| SnapshotError::Object {
         kind: object.kind,
         name: object.name.clone(),
-    })
+        source,
+    };
+    let body: Value = serde_json::from_str(&object.body).map_err(|error| fault(Some(error)))?;
+    let is_its_own = body["name"].as_str() == Some(&object.name);
+    is_its_own.then_some(body).ok_or_else(|| fault(None))
 }
 
 #[cfg(test)]
@@ -199,7 +152,7 @@ rules:
         assert_eq!(from_objects(&objects).unwrap(), policy);
         assert_eq!(to_text(&objects, &policy), TEXT);
         // Rows of before texts were kept.
-        objects.retain(|object| object.kind != ObjectKind::Part);
+        objects.retain(|object| object.kind != RowKind::Part);
         assert_eq!(yaml::parse(&to_text(&objects, &policy)).unwrap(), policy);
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::json::rules_from_json;
+use crate::policy::kind::Kind;
 use crate::policy::model::{Revision, Rule};
 use crate::snapshot::objects::body_of;
 use crate::snapshot::{Loaded, SnapshotError};
 use crate::store::Store;
-use crate::store::policy::{ObjectKind, PolicyObject};
+use crate::store::policy::{PolicyObject, RowKind};
 
 /// Makes a later revision from a loaded one. `None` where it has to be loaded whole: something other than rules differs, or what is known does not fit.
 pub(super) async fn successor(
@@ -50,8 +51,10 @@ pub(super) async fn successor(
 
 /// The rules among objects, whatever heads the parts of the document; `None` if there is anything else.
 fn rules_of(mut objects: Vec<PolicyObject>) -> Option<Vec<PolicyObject>> {
-    objects.retain(|object| object.kind != ObjectKind::Part);
-    let are_rules = objects.iter().all(|object| object.kind == ObjectKind::Rule);
+    objects.retain(|object| object.kind != RowKind::Part);
+    let are_rules = objects
+        .iter()
+        .all(|object| object.kind == RowKind::Object(Kind::Rule));
     are_rules.then_some(objects)
 }
 

@@ -10,6 +10,7 @@ use crate::audit::event::drafts::{Doer, PolicyWritten};
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
 use crate::policy::draft::{DraftId, DraftState};
+use crate::policy::kind::Kind;
 use crate::policy::model::Revision;
 use crate::store::changes::Change;
 use crate::store::dialect::{Bulk, Transaction, Turn, args, bulk};
@@ -25,27 +26,11 @@ pub use difference::Difference;
 use digest::digest_of;
 pub use history::ObjectVersion;
 
-/// The kind of a policy object.
+/// What a row of `policy_objects` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ObjectKind {
-    /// A host and where it leads.
-    Route,
-    /// Routes that are named together.
-    RouteGroup,
-    /// Callers who are named together.
-    People,
-    /// Who somebody is in the mesh.
-    Mapping,
-    /// What is allowed or denied.
-    Rule,
-    /// Issuers whose tokens programs bring.
-    TrustedIssuer,
-    /// Programs that have no issuer.
-    ServiceAccount,
-    /// Who may look after the edge.
-    RoleBinding,
-    /// What the author expects.
-    Test,
+pub enum RowKind {
+    /// An object of the policy.
+    Object(Kind),
     /// No object: what heads a part of the document.
     Part,
 }
@@ -54,7 +39,7 @@ pub enum ObjectKind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyObject {
     /// What it is; names are unique among their kind.
-    pub kind: ObjectKind,
+    pub kind: RowKind,
     /// By which revisions are compared.
     pub name: String,
     /// Order among its kind.
@@ -170,37 +155,18 @@ impl From<RevisionRow> for RevisionRecord {
     }
 }
 
-impl ObjectKind {
-    /// The kind of a stable name, of those that are objects.
-    pub fn parse(name: &str) -> Option<Self> {
-        let objects = [
-            Self::Route,
-            Self::RouteGroup,
-            Self::People,
-            Self::Mapping,
-            Self::Rule,
-            Self::TrustedIssuer,
-            Self::ServiceAccount,
-            Self::RoleBinding,
-            Self::Test,
-        ];
-        objects.into_iter().find(|kind| kind.as_str() == name)
-    }
-
+impl RowKind {
     /// A stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Route => "route",
-            Self::RouteGroup => "route_group",
-            Self::People => "people",
-            Self::Mapping => "mapping",
-            Self::Rule => "rule",
-            Self::TrustedIssuer => "trusted_issuer",
-            Self::ServiceAccount => "service_account",
-            Self::RoleBinding => "role_binding",
-            Self::Test => "test",
+            Self::Object(kind) => kind.as_str(),
             Self::Part => "part",
         }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let part = (name == Self::Part.as_str()).then_some(Self::Part);
+        part.or_else(|| Kind::parse(name).map(Self::Object))
     }
 }
 
@@ -208,24 +174,12 @@ impl TryFrom<ObjectRow> for PolicyObject {
     type Error = StoreError;
 
     fn try_from(row: ObjectRow) -> Result<Self, StoreError> {
-        let kind = match row.kind.as_str() {
-            "route" => ObjectKind::Route,
-            "route_group" => ObjectKind::RouteGroup,
-            "people" => ObjectKind::People,
-            "mapping" => ObjectKind::Mapping,
-            "rule" => ObjectKind::Rule,
-            "trusted_issuer" => ObjectKind::TrustedIssuer,
-            "service_account" => ObjectKind::ServiceAccount,
-            "role_binding" => ObjectKind::RoleBinding,
-            "test" => ObjectKind::Test,
-            "part" => ObjectKind::Part,
-            _ => {
-                return Err(StoreError::Inconsistent {
-                    table: "policy_objects",
-                    id: format!("{}/{}", row.kind, row.name),
-                    what: "unknown kind".to_owned(),
-                });
-            }
+        let Some(kind) = RowKind::parse(&row.kind) else {
+            return Err(StoreError::Inconsistent {
+                table: "policy_objects",
+                id: format!("{}/{}", row.kind, row.name),
+                what: "unknown kind".to_owned(),
+            });
         };
         Ok(Self {
             kind,
@@ -305,8 +259,8 @@ impl Store {
              WHERE kind IN ($2, $3) AND valid_from <= $1 AND (valid_until IS NULL OR valid_until > $1)",
             args![
                 revision.0,
-                ObjectKind::RoleBinding.as_str(),
-                ObjectKind::People.as_str()
+                Kind::RoleBinding.as_str(),
+                Kind::People.as_str()
             ],
         ))
         .await?;
@@ -423,7 +377,7 @@ impl Store {
 fn rule_names(objects: &[PolicyObject]) -> HashSet<&str> {
     let rules = objects
         .iter()
-        .filter(|object| object.kind == ObjectKind::Rule);
+        .filter(|object| object.kind == RowKind::Object(Kind::Rule));
     rules.map(|rule| &*rule.name).collect()
 }
 

@@ -15,6 +15,7 @@ use wayleave::audit::verify::{Verified, Verifier};
 use wayleave::clock::{Clock, ManualClock, SharedClock, Timestamp};
 use wayleave::config::checked::{SessionConfig, StoreConfig};
 use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
+use wayleave::policy::kind::Kind;
 use wayleave::policy::model::Revision;
 use wayleave::secret::{ExposeSecret, Sealer, SecretString, Token, TokenHash, random};
 use wayleave::session::*;
@@ -25,7 +26,7 @@ use wayleave::store::changes::{Change, FeedPoint};
 use wayleave::store::decisions::{DecisionCursor, KnownPrincipals};
 use wayleave::store::edges::EdgeRecord;
 use wayleave::store::people::PersonId;
-use wayleave::store::policy::{ObjectKind, PolicyObject, Written};
+use wayleave::store::policy::{PolicyObject, RowKind, Written};
 use wayleave::store::revoking::SessionFilter;
 use wayleave::store::{After, Store, StoreError};
 use wayleave::token::access::AccessToken;
@@ -237,7 +238,7 @@ async fn one_taker_of_fifty(place: Place) {
 async fn one_revision_of_fifty(place: Place) {
     let store = place.open().await;
     let object = |n: i64| PolicyObject {
-        kind: ObjectKind::Rule,
+        kind: RowKind::Object(Kind::Rule),
         name: "r".into(),
         position: 0,
         body: n.to_string(),
@@ -269,7 +270,7 @@ async fn one_revision_of_fifty(place: Place) {
 async fn many_objects_are_written_together_and_a_small_change_is_of_few_rows(place: Place) {
     let store = place.open().await;
     let object = |n: i64| PolicyObject {
-        kind: ObjectKind::Rule,
+        kind: RowKind::Object(Kind::Rule),
         name: format!("r{n}"),
         position: n << 20,
         body: format!("{{\"name\": \"r{n}\"}}"),
@@ -296,7 +297,7 @@ async fn many_objects_are_written_together_and_a_small_change_is_of_few_rows(pla
     assert_eq!(store.policy_objects(Revision(2)).await.unwrap(), objects);
     assert_eq!(store.policy_objects(Revision(1)).await.unwrap(), before);
     for (name, versions) in [("r7000", 2), ("r3000", 1), ("r0", 1), ("r12000", 1)] {
-        let found = store.object_versions(ObjectKind::Rule, name).await.unwrap();
+        let found = store.object_versions(Kind::Rule, name).await.unwrap();
         assert_eq!(found.len(), versions, "{name}");
         let is_over = found.last().unwrap().until == Some(Revision(2));
         assert_eq!(is_over, matches!(name, "r7000" | "r3000"), "{name}");

@@ -10,7 +10,7 @@ use crate::console::edit::{Shown, Target};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
 use crate::policy::diff::Change;
-use crate::policy::edit::names;
+use crate::policy::kind::Kind;
 use crate::store::policy::RevisionRecord;
 use crate::web::moment::Moment;
 use crate::web::parameters::Parameters;
@@ -45,9 +45,8 @@ pub(super) async fn page(
         Some(parent) => console.revisions.diff(parent, current.revision).await?,
         None => console.revisions.show(current.revision).await?.1,
     };
-    let is_it = |kind: &str, name: &str| {
-        kind == target.kind.kind.as_str() && target.name.as_deref() == Some(name)
-    };
+    let is_it =
+        |kind: &Kind, name: &str| *kind == target.kind.kind && target.name.as_deref() == Some(name);
     let is_same = found.iter().any(|change| match change {
         Change::Added { kind, name, .. }
         | Change::Removed { kind, name, .. }
@@ -58,7 +57,7 @@ pub(super) async fn page(
         .revisions
         .start(console.revisions.current_base().await?);
     let now_there = now_there.await?.policy;
-    let known = names(&now_there, target.kind.kind.as_str());
+    let known = now_there.names(target.kind.kind);
     let is_gone = target
         .name
         .as_deref()
@@ -89,7 +88,7 @@ pub(super) fn sample(text: &str) -> (&'static str, String) {
     let page = ConflictPage {
         frame: Frame::sample(text),
         target: Shown {
-            kind: &crate::console::kinds::KINDS[0],
+            kind: crate::console::kinds::of(Kind::Rule),
             name: text.to_owned(),
             revision: 7,
             draft: None,

@@ -56,6 +56,7 @@ pub(in crate::console) struct Section {
     pub(in crate::console) fields: &'static [Field],
 }
 
+use crate::policy::kind::Kind;
 use Input::{Addresses, Choice, Flag, Line, Lines, OnePairs, Pairs};
 use Suggest::{Emails, Groups, Nothing, People, Providers, RouteGroups, Routes};
 
@@ -604,15 +605,16 @@ const TEST: &[Section] = &[
 ];
 
 /// The form of a kind of object.
-pub(in crate::console) fn of(kind: &str) -> &'static [Section] {
+pub(in crate::console) const fn of(kind: Kind) -> &'static [Section] {
     match kind {
-        "route" => ROUTE,
-        "route_group" => ROUTE_GROUP,
-        "people" => PEOPLE,
-        "mapping" => MAPPING,
-        "rule" => RULE,
-        "role_binding" => ROLE_BINDING,
-        "test" => TEST,
-        _ => &[],
+        Kind::Route => ROUTE,
+        Kind::RouteGroup => ROUTE_GROUP,
+        Kind::People => PEOPLE,
+        Kind::Mapping => MAPPING,
+        Kind::Rule => RULE,
+        Kind::RoleBinding => ROLE_BINDING,
+        Kind::Test => TEST,
+        // They are written as text.
+        Kind::TrustedIssuer | Kind::ServiceAccount => &[],
     }
 }

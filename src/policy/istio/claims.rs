@@ -196,49 +196,62 @@ impl Claims<'_> {
     }
 
     fn fields<'s>(&self, source: &'s Source) -> Vec<Field<'s>> {
-        let names = |names: &[std::sync::Arc<str>]| names.iter().map(ToString::to_string).collect();
-        let mut fields = Vec::new();
-        let mut add = |field: Option<Field<'s>>| fields.extend(field);
-        add(source
-            .providers
-            .as_ref()
-            .map(|wanted| Field::Plain(Key::Provider, names(wanted))));
-        add(source
-            .not_providers
-            .as_ref()
-            .map(|other| Field::NotPlain(Key::Provider, names(other))));
-        add(source
-            .kinds
-            .as_ref()
-            .map(|wanted| Field::Plain(Key::Provider, self.of_kinds(wanted))));
-        add(source
-            .subjects
-            .as_ref()
-            .map(|wanted| Field::Plain(Key::Subject, texts(wanted))));
-        add(source
-            .not_subjects
-            .as_ref()
-            .map(|other| Field::NotPlain(Key::Subject, texts(other))));
-        add(source
-            .emails
-            .as_ref()
-            .map(|wanted| Field::Emails(texts(wanted))));
-        add(source.email_domains.as_ref().map(|domains| {
+        // Each by its name: a field that were forgotten here would be one that the workload does not ask for.
+        let Source {
+            anyone: _,
+            signed_in: _,
+            emails,
+            email_domains,
+            subjects,
+            groups,
+            providers,
+            kinds,
+            claims,
+            people: _,
+            agents,
+            not_agents: _,
+            not_emails,
+            not_subjects,
+            not_groups,
+            not_providers,
+            not_claims,
+            not_people: _,
+        } = source;
+        let names =
+            |names: &Vec<std::sync::Arc<str>>| names.iter().map(ToString::to_string).collect();
+        let plain = |key, names: Vec<String>| Field::Plain(key, names);
+        let other = |key, names: Vec<String>| Field::NotPlain(key, names);
+        let of_domains = |domains: &Vec<String>| {
             let values = domains.iter().map(|domain| format!("*@{domain}"));
             Field::Emails(values.collect())
-        }));
-        add(source
-            .not_emails
+        };
+        let agents = agents
             .as_ref()
-            .map(|other| Field::NotEmails(texts(other))));
-        add(source.groups.as_deref().map(Field::Groups));
-        add(source.not_groups.as_deref().map(Field::NotGroups));
-        add(source.agents.is_some().then_some(Field::Unseen(
-            "which agent acts, in a way that Istio can compare",
-        )));
-        let has_claims = source.claims.is_some() || source.not_claims.is_some();
-        add(has_claims.then_some(Field::Unseen("other claims")));
-        fields
+            .map(|_| Field::Unseen("which agent acts, in a way that Istio can compare"));
+        let claims = claims.as_ref().or(not_claims.as_ref());
+        let fields = [
+            providers
+                .as_ref()
+                .map(|all| plain(Key::Provider, names(all))),
+            not_providers
+                .as_ref()
+                .map(|all| other(Key::Provider, names(all))),
+            kinds
+                .as_ref()
+                .map(|all| plain(Key::Provider, self.of_kinds(all))),
+            subjects.as_ref().map(|all| plain(Key::Subject, texts(all))),
+            not_subjects
+                .as_ref()
+                .map(|all| other(Key::Subject, texts(all))),
+            emails.as_ref().map(|all| Field::Emails(texts(all))),
+            email_domains.as_ref().map(of_domains),
+            not_emails.as_ref().map(|all| Field::NotEmails(texts(all))),
+            groups.as_deref().map(Field::Groups),
+            not_groups.as_deref().map(Field::NotGroups),
+            agents,
+            claims.map(|_| Field::Unseen("other claims")),
+        ];
+        fields.into_iter().flatten().collect()
     }
 
     /// A person's provider is one that people sign in at.

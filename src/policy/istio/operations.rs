@@ -86,25 +86,35 @@ impl<'a> Way<'a> {
     }
 
     fn add(&self, target: &Target, action: Action, into: &mut Operations) {
+        // What names the routes is looked at before.
+        let Target {
+            svids: _,
+            routes: _,
+            route_groups: _,
+            methods,
+            paths,
+            not_routes: _,
+            not_route_groups: _,
+            not_methods,
+            not_paths,
+        } = target;
         let mut operation = self.everything();
-        if let Some(methods) = &target.methods {
+        if let Some(methods) = methods {
             if methods.is_empty() {
                 return;
             }
             operation.methods = with_head(methods);
         }
-        operation.not_methods = with_head(target.not_methods.as_deref().unwrap_or_default());
+        operation.not_methods = with_head(not_methods.as_deref().unwrap_or_default());
         let mut conditions = Conditions {
             way: self,
             action,
             losses: &mut into.losses,
         };
-        let is_possible = target
-            .paths
+        let is_possible = paths
             .as_ref()
             .is_none_or(|wanted| conditions.wanted(wanted, &mut operation))
-            && target
-                .not_paths
+            && not_paths
                 .as_ref()
                 .is_none_or(|other| conditions.excepted(other, &mut operation));
         if is_possible {

@@ -9,7 +9,7 @@ use crate::policy::istio::manifest::{
 use crate::policy::istio::operations::{Way, sorted};
 use crate::policy::istio::workloads::Workload;
 use crate::policy::istio::{Edge, Effect, Note, WorkloadExport, ambient, principals};
-use crate::policy::model::{Action, Mode, Rule};
+use crate::policy::model::{Action, Mode, Rule, When};
 
 /// The header that carries the assertion.
 const ASSERTION: &str = "wayleave-jwt-assertion";
@@ -250,25 +250,39 @@ impl Writer<'_> {
 
 /// What a rule asks for that nothing at the workload knows.
 pub(super) fn beyond(rule: &Rule) -> Option<String> {
-    let when = rule.when.as_ref();
-    let mut asked = Vec::new();
-    let mut add = |is_asked: bool, what: &'static str| asked.extend(is_asked.then_some(what));
-    add(when.is_some_and(|when| when.hours.is_some()), "hours");
-    add(when.is_some_and(|when| when.until.is_some()), "until");
-    let by_network = |when: &crate::policy::model::When| {
-        when.source_ips.is_some() || when.not_source_ips.is_some()
-    };
-    add(
-        when.is_some_and(by_network),
-        "address of the client behind the edge",
-    );
-    let by_header =
-        |when: &crate::policy::model::When| when.headers.is_some() || when.not_headers.is_some();
-    add(
-        when.is_some_and(by_header),
-        "header conditions that agree with the edge's",
-    );
-    add(rule.require.is_some(), "how somebody signed in");
-    add(rule.approval.is_some(), "who was granted what");
+    // Each by its name: a condition that were forgotten here would open more at the workload than at the edge.
+    let Rule {
+        name: _,
+        action: _,
+        mode: _,
+        from: _,
+        to: _,
+        when,
+        require,
+        approval,
+    } = rule;
+    let nothing = When::default();
+    let When {
+        source_ips,
+        not_source_ips,
+        headers,
+        not_headers,
+        hours,
+        until,
+    } = when.as_ref().unwrap_or(&nothing);
+    let by_network = source_ips.is_some() || not_source_ips.is_some();
+    let by_header = headers.is_some() || not_headers.is_some();
+    let asked = [
+        (hours.is_some(), "hours"),
+        (until.is_some(), "until"),
+        (by_network, "address of the client behind the edge"),
+        (by_header, "header conditions that agree with the edge's"),
+        (require.is_some(), "how somebody signed in"),
+        (approval.is_some(), "who was granted what"),
+    ];
+    let asked = asked
+        .into_iter()
+        .filter_map(|(is_asked, what)| is_asked.then_some(what));
+    let asked: Vec<&str> = asked.collect();
     (!asked.is_empty()).then(|| asked.join(", "))
 }

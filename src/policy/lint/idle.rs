@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::address::host::Host;
 use crate::policy::compile::rule::lists_method;
-use crate::policy::lint::callers;
+use crate::policy::kind::Kind;
 use crate::policy::lint::covered::{
     are_methods_within, are_paths_within, are_texts_within, is_among, is_source_within,
 };
@@ -129,8 +129,11 @@ fn is_within_mapping(source: &Source, wider: &Source) -> bool {
 }
 
 /// Groups of people and of routes that nothing names: kind and name.
-pub(super) fn unused_groups(policy: &Policy) -> Vec<(&'static str, &str)> {
-    let sources = callers(policy).flat_map(|(_, _, from)| from);
+pub(super) fn unused_groups(policy: &Policy) -> Vec<(Kind, &str)> {
+    let sources = policy
+        .callers()
+        .into_iter()
+        .flat_map(|callers| callers.from);
     let people = sources.flat_map(|source| source.people.iter().chain(&source.not_people));
     let people: HashSet<&Arc<str>> = people.flatten().collect();
     let targets = policy
@@ -142,9 +145,9 @@ pub(super) fn unused_groups(policy: &Policy) -> Vec<(&'static str, &str)> {
     let groups: HashSet<&Arc<str>> = groups.flatten().collect();
     let idle_people = { policy.people.iter() }.filter(|it| !people.contains(&it.name));
     let idle_routes = { policy.route_groups.iter() }.filter(|it| !groups.contains(&it.name));
-    let idle_people = idle_people.map(|it| ("people", &*it.name));
+    let idle_people = idle_people.map(|it| (Kind::People, &*it.name));
     idle_people
-        .chain(idle_routes.map(|it| ("route_group", &*it.name)))
+        .chain(idle_routes.map(|it| (Kind::RouteGroup, &*it.name)))
         .collect()
 }
 

@@ -122,7 +122,8 @@ pub(crate) fn source() -> impl Strategy<Value = Source> {
             not_people: more.3,
             not_agents: more.4.1.filter(|_| more.4.0.is_some()),
             agents: more.4.0,
-            ..Source::default()
+            anyone: false,
+            signed_in: false,
         };
         source.signed_in = signed_in || source == Source::default();
         source

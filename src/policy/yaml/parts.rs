@@ -2,23 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::policy::kind::{Kind, PARTS};
 use crate::policy::model::{Policy, RouteGroup};
 use crate::policy::yaml::reader::{At, Fields, Reader};
 use crate::policy::yaml::tree::{Node, Value};
 use crate::policy::yaml::{accounts, machines, routes, rules, trials};
-
-/// The parts of a policy document, as its keys are called.
-pub const PARTS: [&str; 9] = [
-    "routes",
-    "route_groups",
-    "people",
-    "mappings",
-    "rules",
-    "trusted_issuers",
-    "service_accounts",
-    "role_bindings",
-    "tests",
-];
 
 /// Reads a whole document.
 pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
@@ -37,33 +25,38 @@ pub(super) fn policy(reader: &mut Reader, root: &Node) -> Policy {
         return Policy::default();
     };
     Policy {
-        routes: part(reader, &fields, "routes", routes::route),
-        route_groups: part(reader, &fields, "route_groups", route_group),
-        people: part(reader, &fields, "people", rules::people),
-        mappings: part(reader, &fields, "mappings", rules::mapping),
-        rules: { part(reader, &fields, "rules", rules::rule).into_iter() }
+        routes: part(reader, &fields, Kind::Route, routes::route),
+        route_groups: part(reader, &fields, Kind::RouteGroup, route_group),
+        people: part(reader, &fields, Kind::People, rules::people),
+        mappings: part(reader, &fields, Kind::Mapping, rules::mapping),
+        rules: { part(reader, &fields, Kind::Rule, rules::rule).into_iter() }
             .map(Arc::new)
             .collect(),
-        trusted_issuers: part(reader, &fields, "trusted_issuers", machines::trusted_issuer),
+        trusted_issuers: part(
+            reader,
+            &fields,
+            Kind::TrustedIssuer,
+            machines::trusted_issuer,
+        ),
         service_accounts: part(
             reader,
             &fields,
-            "service_accounts",
+            Kind::ServiceAccount,
             accounts::service_account,
         ),
-        role_bindings: part(reader, &fields, "role_bindings", rules::role_binding),
-        tests: part(reader, &fields, "tests", trials::test),
+        role_bindings: part(reader, &fields, Kind::RoleBinding, rules::role_binding),
+        tests: part(reader, &fields, Kind::Test, trials::test),
     }
 }
 
 fn part<T>(
     reader: &mut Reader,
     fields: &Fields<'_>,
-    name: &str,
+    kind: Kind,
     read: impl FnMut(&mut Reader, &At<'_>) -> Option<T>,
 ) -> Vec<T> {
     fields
-        .field(name)
+        .field(kind.part())
         .map(|at| reader.each(&at, read))
         .unwrap_or_default()
 }

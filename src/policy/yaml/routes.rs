@@ -293,7 +293,8 @@ fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
 #[cfg(test)]
 mod tests {
     use crate::policy::check::{Known, unknown_names};
-    use crate::policy::json::{Object, from_json, to_json};
+    use crate::policy::json::{from_json, to_json};
+    use crate::policy::kind::Object;
     use crate::policy::kubernetes::{Cluster, Kubernetes, UserName};
     use crate::policy::matcher::TextMatch;
     use crate::policy::model::Transport;

@@ -1,8 +1,8 @@
 //! What became of one object from revision to revision.
 
+use crate::policy::kind::Kind;
 use crate::policy::model::Revision;
 use crate::store::dialect::args;
-use crate::store::policy::ObjectKind;
 use crate::store::{Store, StoreError, within};
 
 /// How many rows of one object are read.
@@ -25,7 +25,7 @@ impl Store {
     /// All that an object was, newest first.
     pub async fn object_versions(
         &self,
-        kind: ObjectKind,
+        kind: Kind,
         name: &str,
     ) -> Result<Vec<ObjectVersion>, StoreError> {
         let rows: Vec<(String, String, i64, Option<i64>)> = within(self.database.fetch(

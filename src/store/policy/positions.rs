@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::store::policy::{ObjectKind, PolicyObject};
+use crate::store::policy::{PolicyObject, RowKind};
 
 /// Room between neighbours.
 const STEP: i64 = 1 << 20;
@@ -10,7 +10,7 @@ const STEP: i64 = 1 << 20;
 /// Gives objects that are in order the positions that change the fewest of those present.
 pub(super) fn assign(present: &[PolicyObject], objects: &[PolicyObject]) -> Vec<PolicyObject> {
     let key = |object: &PolicyObject| (object.kind, object.name.clone());
-    let old: HashMap<(ObjectKind, String), i64> = present
+    let old: HashMap<(RowKind, String), i64> = present
         .iter()
         .map(|object| (key(object), object.position))
         .collect();
