@@ -35,8 +35,8 @@ const LONGEST_COMMENT: usize = 4000;
 /// What somebody wants a draft to say.
 #[derive(Clone, Debug)]
 pub struct Saving {
-    /// One that there is, or a new one.
-    pub draft: Option<DraftId>,
+    /// One that there is, as it was seen, or a new one.
+    pub draft: Option<Seen>,
     /// The document.
     pub text: String,
     /// Why: the message of the revision.
@@ -128,7 +128,7 @@ impl Revisions {
         check_note("the message", &saving.message)?;
         let checked = self.rules.check(&saving.text);
         checked.map_err(RevisionsError::Faults)?;
-        let Some(id) = saving.draft else {
+        let Some(seen) = saving.draft else {
             let content = Content {
                 parent: self.wanted(saving.parent).await?,
                 message: saving.message,
@@ -139,8 +139,9 @@ impl Revisions {
             let id = opened.ok_or(DraftsError::TooManyDrafts)?;
             return Ok(self.draft(id).await?.record);
         };
-        let draft = self.draft(id).await?;
+        let draft = self.draft(seen.draft).await?;
         let to = to_edited(&draft, actor)?;
+        let draft = as_seen(draft, seen)?;
         let content = Content {
             parent: match saving.parent {
                 Some(parent) => Some(self.record(parent).await?.revision),
@@ -299,12 +300,7 @@ impl Revisions {
     }
 
     pub(super) async fn seen(&self, seen: Seen) -> Result<Draft, DraftsError> {
-        let draft = self.draft(seen.draft).await?;
-        if draft.record.version == seen.version {
-            Ok(draft)
-        } else {
-            Err(DraftsError::Overtaken(draft.record.version))
-        }
+        as_seen(self.draft(seen.draft).await?, seen)
     }
 
     /// Whoever came second is told what became of it.
@@ -395,5 +391,14 @@ impl Revisions {
         } else {
             Err(self.overtaken(id).await)
         }
+    }
+}
+
+/// A draft that still is the version that somebody saw.
+fn as_seen(draft: Draft, seen: Seen) -> Result<Draft, DraftsError> {
+    if draft.record.version == seen.version {
+        Ok(draft)
+    } else {
+        Err(DraftsError::Overtaken(draft.record.version))
     }
 }

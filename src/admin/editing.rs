@@ -66,7 +66,10 @@ impl Revisions {
         actor: &Actor,
     ) -> Result<DraftRecord, DraftsError> {
         let saving = Saving {
-            draft: started.draft.as_ref().map(|draft| draft.id),
+            draft: started.draft.as_ref().map(|draft| Seen {
+                draft: draft.id,
+                version: draft.version,
+            }),
             text,
             message: message.to_owned(),
             parent: started.parent,

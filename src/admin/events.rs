@@ -112,9 +112,12 @@ impl LastVerification {
         let _turn = match self.turn.try_lock() {
             Ok(turn) => turn,
             Err(_) => {
+                let before = self.last(actor)?.map(|last| last.at);
                 let turn = self.turn.lock().await;
-                if let Some(last) = self.last(actor)? {
-                    return Ok(last);
+                // None came of it where it failed.
+                let new = self.last(actor)?.filter(|last| Some(last.at) != before);
+                if let Some(new) = new {
+                    return Ok(new);
                 }
                 turn
             }

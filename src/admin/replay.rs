@@ -3,7 +3,7 @@
 //! Both policies are asked with the same facts of each recorded decision, so that only what differs between them shows. Header values are not
 //! recorded: to both they are unknown, which counts against the caller.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::address::host::Host;
@@ -22,8 +22,8 @@ use crate::policy::roles::Permission;
 use crate::snapshot::{NOTHING, SnapshotError, load_revision};
 use crate::store::decisions::{DecisionCursor, DecisionRead, KnownPrincipals};
 
-/// Effects that are told one by one; more are only counted.
-const LISTED: usize = 1000;
+/// Effects of one change that are told one by one; more are only counted.
+const LISTED: usize = 200;
 
 /// A time: from a moment until before another.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +39,10 @@ pub struct Window {
 enum Outcome {
     /// It goes on, under this mesh identity.
     Allowed(MeshIdentity),
-    /// Its caller has to sign in, or to do so again.
+    /// Its caller has to sign in.
     SignIn,
+    /// Its caller has to sign in again.
+    StepUp,
     /// Somebody else has to approve.
     Asks,
     /// It does not.
@@ -58,6 +60,10 @@ pub enum Change {
     Asks,
     /// What was refused is allowed.
     Gains,
+    /// What was refused is allowed after signing in again.
+    MaySignIn,
+    /// What was refused is allowed once somebody else approved.
+    MayAsk,
     /// What was allowed still is, as somebody else.
     Renamed,
 }
@@ -90,10 +96,27 @@ pub struct Replayed {
     pub recorded_since: Option<Timestamp>,
     /// Requests that were decided once more.
     pub requests: i64,
-    /// Those that nothing changes for are not among these: the most frequent first.
+    /// Each change that there is, over all that it happens to.
+    pub sums: Vec<Sum>,
+    /// By change, and of each the most frequent first.
     pub effects: Vec<Effect>,
     /// Effects beyond those listed.
     pub more: usize,
+}
+
+/// A change, for everybody and everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// What.
+    pub change: Change,
+    /// How many people it concerns who were signed in.
+    pub people: usize,
+    /// Whether it concerns whoever is not signed in.
+    pub strangers: bool,
+    /// How many requests.
+    pub requests: i64,
+    /// When there was the last one.
+    pub last_at: Timestamp,
 }
 
 type Key = (Change, Option<String>, String, String, String);
@@ -126,13 +149,16 @@ impl Revisions {
         let live = load_revision(&self.store, parent, trust_domain).await?;
         let recorded_since = self.store.recorded_since().await?;
         let (requests, effects) = self.compare(&live, &draft, window).await?;
-        let (effects, more) = listed(effects);
+        let effects = sorted(effects);
+        let of_each = || effects.chunk_by(|a, b| a.change == b.change);
+        let listed = first_of_each(&effects, LISTED);
         Ok(Replayed {
             parent,
             recorded_since,
             requests,
-            effects,
-            more,
+            sums: of_each().filter_map(sum).collect(),
+            more: effects.len() - listed.len(),
+            effects: listed.into_iter().cloned().collect(),
         })
     }
 
@@ -212,8 +238,8 @@ impl Hosts {
     }
 }
 
-/// The most frequent of each change, and how many there are more.
-fn listed(effects: Tally) -> (Vec<Effect>, usize) {
+/// By change, and of each the most frequent first.
+fn sorted(effects: Tally) -> Vec<Effect> {
     let effects = effects.into_iter();
     let mut effects: Vec<Effect> = effects
         .map(
@@ -229,9 +255,30 @@ fn listed(effects: Tally) -> (Vec<Effect>, usize) {
         )
         .collect();
     effects.sort_by(|a, b| (a.change, b.count).cmp(&(b.change, a.count)));
-    let more = effects.len().saturating_sub(LISTED);
-    effects.truncate(LISTED);
-    (effects, more)
+    effects
+}
+
+/// So many of each change, so that many of one hide none of another.
+pub fn first_of_each(effects: &[Effect], most: usize) -> Vec<&Effect> {
+    let of_each = effects.chunk_by(|a, b| a.change == b.change);
+    of_each
+        .flat_map(|of_one| of_one.iter().take(most))
+        .collect()
+}
+
+/// All effects of one change.
+fn sum(of_one: &[Effect]) -> Option<Sum> {
+    let people: BTreeSet<Option<&str>> = of_one
+        .iter()
+        .map(|effect| effect.person.as_deref())
+        .collect();
+    Some(Sum {
+        change: of_one.first()?.change,
+        people: people.iter().flatten().count(),
+        strangers: people.contains(&None),
+        requests: of_one.iter().map(|effect| effect.count).sum(),
+        last_at: of_one.iter().map(|effect| effect.last_at).max()?,
+    })
 }
 
 fn change(before: &Outcome, after: &Outcome) -> Option<Change> {
@@ -239,15 +286,16 @@ fn change(before: &Outcome, after: &Outcome) -> Option<Change> {
         (Outcome::Allowed(before), Outcome::Allowed(after)) => {
             (before != after).then_some(Change::Renamed)
         }
-        (Outcome::Allowed(_), Outcome::SignIn) => Some(Change::SignsIn),
+        (Outcome::Allowed(_), Outcome::SignIn | Outcome::StepUp) => Some(Change::SignsIn),
         (Outcome::Allowed(_), Outcome::Asks) => Some(Change::Asks),
         (Outcome::Allowed(_), Outcome::Refused) => Some(Change::Loses),
-        (Outcome::SignIn | Outcome::Asks | Outcome::Refused, Outcome::Allowed(_)) => {
-            Some(Change::Gains)
-        }
+        (_, Outcome::Allowed(_)) => Some(Change::Gains),
+        (Outcome::Refused, Outcome::StepUp) => Some(Change::MaySignIn),
+        (Outcome::Refused, Outcome::Asks) => Some(Change::MayAsk),
+        // Nobody was let in, and nobody is nearer to it.
         (
-            Outcome::SignIn | Outcome::Asks | Outcome::Refused,
-            Outcome::SignIn | Outcome::Asks | Outcome::Refused,
+            Outcome::SignIn | Outcome::StepUp | Outcome::Asks | Outcome::Refused,
+            Outcome::SignIn | Outcome::StepUp | Outcome::Asks | Outcome::Refused,
         ) => None,
     }
 }
@@ -280,7 +328,8 @@ impl<'a> Side<'a> {
                 let identity = self.identity(asked.principal).filter(is_somebody);
                 identity.map_or(Outcome::Refused, Outcome::Allowed)
             }
-            Verdict::SignIn | Verdict::StepUp { .. } => Outcome::SignIn,
+            Verdict::SignIn => Outcome::SignIn,
+            Verdict::StepUp { .. } => Outcome::StepUp,
             Verdict::Ask { .. } => Outcome::Asks,
             Verdict::Deny(_) => Outcome::Refused,
         }

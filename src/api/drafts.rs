@@ -14,7 +14,7 @@ use crate::admin::actor::Actor;
 use crate::admin::drafts::{DraftsError, Effect, Saving, Seen, Shown};
 use crate::admin::review::Standing;
 use crate::api::Api;
-use crate::api::answer::{Answer, Failure, Refusal, problem, problem_with};
+use crate::api::answer::{Answer, Failure, Refusal, Unreadable, problem, problem_with};
 use crate::api::policy::{fault, named, number, written};
 use crate::audit::event::actor as called;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -29,6 +29,7 @@ const LARGEST_PAGE: u16 = 500;
 type Shared = State<Arc<Api>>;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Page {
     before: Option<i64>,
     limit: Option<u16>,
@@ -94,6 +95,7 @@ fn effect_of(effect: &Effect, draft: &DraftRecord) -> Value {
 #[serde(deny_unknown_fields)]
 pub(super) struct Saved {
     draft: Option<i64>,
+    version: Option<i64>,
     text: String,
     message: String,
     parent: Option<i64>,
@@ -107,8 +109,19 @@ pub(super) async fn save(
 ) -> Answer {
     let Json(saved) = body?;
     let actor = named(actor, saved.author)?;
+    let draft = match (saved.draft, saved.version) {
+        (None, None) => None,
+        (Some(draft), Some(version)) => Some(Seen {
+            draft: DraftId(draft),
+            version,
+        }),
+        (Some(_), None) | (None, Some(_)) => {
+            let why = "`draft` and `version` go together: the draft as it was seen";
+            return Err(Unreadable::value(why).into());
+        }
+    };
     let saving = Saving {
-        draft: saved.draft.map(DraftId),
+        draft,
         text: saved.text,
         message: saved.message,
         parent: saved.parent.map(Revision),

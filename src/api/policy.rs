@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::admin::actor::Actor;
 use crate::admin::explain::{self, ExplainError};
-use crate::admin::replay::{Change, Effect, Window};
+use crate::admin::replay::{Change, Effect, Sum, Window};
 use crate::admin::revisions::{Outcome, RevisionsError, Writing};
 use crate::api::Api;
 use crate::api::answer::{
@@ -275,20 +275,37 @@ pub(super) async fn replay(
         "until": window.until.rfc3339(),
         "recorded_since": replayed.recorded_since.map(Timestamp::rfc3339),
         "requests": replayed.requests,
+        "sums": replayed.sums.iter().map(sum).collect::<Vec<_>>(),
         "effects": effects,
         "more": replayed.more,
     })))
 }
 
+const fn change(change: Change) -> &'static str {
+    match change {
+        Change::Loses => "loses",
+        Change::SignsIn => "signs_in_again",
+        Change::Asks => "needs_approval",
+        Change::Gains => "gains",
+        Change::MaySignIn => "could_sign_in_again",
+        Change::MayAsk => "could_ask",
+        Change::Renamed => "other_mesh_identity",
+    }
+}
+
+fn sum(sum: &Sum) -> Value {
+    json!({
+        "change": change(sum.change),
+        "people": sum.people,
+        "strangers": sum.strangers,
+        "requests": sum.requests,
+        "last_at": sum.last_at.rfc3339(),
+    })
+}
+
 fn effect(effect: &Effect) -> Value {
     json!({
-        "change": match effect.change {
-            Change::Loses => "loses",
-            Change::SignsIn => "signs_in_again",
-            Change::Asks => "needs_approval",
-            Change::Gains => "gains",
-            Change::Renamed => "other_mesh_identity",
-        },
+        "change": change(effect.change),
         "person": effect.person,
         "host": effect.host,
         "method": effect.method,

@@ -73,11 +73,17 @@ impl Shipper {
                 return;
             };
             if !std::mem::replace(&mut is_told, true) {
-                tracing::warn!(%error, segment = segment.id, "recorded decisions wait for the store");
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, segment = segment.id, "recorded decisions wait");
             }
             refused += u32::from(self.store.ping().await.is_ok());
             if refused >= ATTEMPTS {
-                tracing::error!(%error, segment = segment.id, "the store does not take these decisions; they were set aside as a file .bad in the spool");
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    segment = segment.id,
+                    "these decisions cannot be taken in; they were set aside as a file .bad in the spool"
+                );
                 if let Err(error) = self.spool.set_aside(segment) {
                     tracing::error!(%error, "the segment cannot be renamed");
                 }
@@ -89,11 +95,20 @@ impl Shipper {
 
     async fn try_to_ship(&self, segment: &Segment) -> Result<(), ShipError> {
         let (spool, of) = (self.spool.clone(), segment.clone());
-        let decided = tokio::task::spawn_blocking(move || spool.read(&of)).await;
-        let decided = decided.map_err(std::io::Error::other)??;
-        for (number, part) in decided.chunks(AT_ONCE).enumerate() {
+        let read = tokio::task::spawn_blocking(move || spool.read(&of)).await;
+        let read = read.map_err(std::io::Error::other)??;
+        for (number, part) in read.decided.chunks(AT_ONCE).enumerate() {
             let id = format!("{}/{number}", segment.id);
             self.store.take_in(&id, part).await?;
+        }
+        if read.torn > 0 {
+            // A kill leaves no more than what nobody was told of; a power cut may leave more, and whoever looks into it should find it.
+            tracing::error!(
+                segment = segment.id,
+                bytes = read.torn,
+                "the end of these decisions cannot be read; the file was kept as .bad in the spool"
+            );
+            return Ok(self.spool.set_aside(segment)?);
         }
         Ok(self.spool.shipped(segment)?)
     }
@@ -101,8 +116,8 @@ impl Shipper {
 
 #[derive(Debug, thiserror::Error)]
 enum ShipError {
-    #[error("{0}")]
+    #[error("its file cannot be read")]
     Spool(#[from] std::io::Error),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }

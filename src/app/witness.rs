@@ -34,7 +34,7 @@ pub enum WitnessError {
         file: PathBuf,
     },
     /// The file cannot be read or written.
-    #[error("{} cannot be read or written", .0.display())]
+    #[error("{} cannot be read or written; an edge whose store is known to be the right one starts anew without it", .0.display())]
     File(PathBuf, #[source] io::Error),
     /// The store failed.
     #[error(transparent)]
@@ -92,6 +92,8 @@ impl Witness {
         let folder = self.file.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(&serde_json::to_vec(seen)?)?;
+        // Or a power cut may leave the new name and none of the text.
+        file.as_file().sync_all()?;
         file.persist(&self.file)?;
         Ok(())
     }

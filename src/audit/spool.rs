@@ -14,13 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::audit::decision::Decided;
-
 mod format;
 mod recorder;
 #[cfg(test)]
 mod tests;
 
+pub use format::Contents;
 pub use recorder::{Asked, Recorder};
 
 /// How often what was written is made to survive a power cut.
@@ -114,8 +113,8 @@ impl Spool {
     }
 
     /// What stands in a segment.
-    pub fn read(&self, segment: &Segment) -> io::Result<Vec<Decided>> {
-        Ok(format::read(&std::fs::read(&segment.path)?))
+    pub fn read(&self, segment: &Segment) -> io::Result<Contents> {
+        format::read(&std::fs::read(&segment.path)?)
     }
 
     /// Deletes a segment that the store has.

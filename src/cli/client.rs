@@ -132,6 +132,16 @@ pub(super) enum ClientError {
     Person(Fault),
 }
 
+impl ClientError {
+    /// Whether whoever asks may not know this.
+    pub(super) fn is_not_permitted(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.problem["code"] == "not_permitted",
+            Self::Unreachable(_) | Self::Person(_) => false,
+        }
+    }
+}
+
 impl From<Fault> for ClientError {
     fn from(fault: Fault) -> Self {
         Self::Person(fault)

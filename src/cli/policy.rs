@@ -262,9 +262,7 @@ impl Command {
     /// Who would lose or gain what; that it is withheld from those who may not know what others did.
     async fn replayed(&self, body: &Value) -> Result<Value, ClientError> {
         match self.client.post("policy/replay", body).await {
-            Err(ClientError::Refused(refusal)) if refusal.problem["code"] == "not_permitted" => {
-                Ok(show::WITHHELD.into())
-            }
+            Err(error) if error.is_not_permitted() => Ok(show::WITHHELD.into()),
             replayed => replayed,
         }
     }
@@ -319,12 +317,11 @@ impl Command {
         let path = format!("policy/revisions/{revision}");
         let mut said = self.client.get(&path, &[]).await?;
         if let Some(draft) = said["revision"]["draft"].as_i64() {
-            let draft = self
-                .client
-                .get(&format!("policy/drafts/{draft}"), &[])
-                .await;
-            if let Ok(draft) = draft {
-                said["approvals"] = draft["approvals"].clone();
+            let path = format!("policy/drafts/{draft}");
+            match self.client.get(&path, &[]).await {
+                Ok(draft) => said["approvals"] = draft["approvals"].clone(),
+                Err(error) if error.is_not_permitted() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(said)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::admin::foresight::{Foreseen, Foresight};
-use crate::admin::replay::{Change, Effect, Replayed};
+use crate::admin::replay::{Change, Replayed, first_of_each};
 use crate::admin::revisions::Plan;
 use crate::clock::Timestamp;
 use crate::console::changes::{ObjectChange, changes};
@@ -13,7 +13,7 @@ use crate::policy::yaml::PolicyFault;
 use crate::web::moment::Moment;
 
 /// Requests that a page lists one by one.
-const LISTED: usize = 50;
+const LISTED: usize = 10;
 /// Oddities that a page lists.
 const FINDINGS: usize = 20;
 
@@ -161,36 +161,30 @@ fn said(change: Change) -> (&'static str, &'static str, &'static str) {
         Change::SignsIn => ("warn", "signs in again", "would have to sign in again"),
         Change::Asks => ("warn", "has to ask", "would have to ask for access"),
         Change::Gains => ("good", "gains", "would gain access"),
+        Change::MaySignIn => (
+            "good",
+            "gains, once signed in again",
+            "would gain access by signing in again",
+        ),
+        Change::MayAsk => ("good", "may ask", "could ask for access that was refused"),
         Change::Renamed => ("warn", "other identity", "would have another mesh identity"),
     }
 }
 
 impl Replay {
     fn of(replayed: &Replayed, now: Timestamp) -> Self {
-        let kinds = [
-            Change::Loses,
-            Change::SignsIn,
-            Change::Asks,
-            Change::Gains,
-            Change::Renamed,
-        ];
-        let sums = kinds.into_iter().filter_map(|kind| {
-            let of_kind = || {
-                replayed
-                    .effects
-                    .iter()
-                    .filter(move |one| one.change == kind)
-            };
-            let last = of_kind().map(|effect| effect.last_at).max()?;
-            let (badge, _, does) = said(kind);
-            Some(Sum {
+        let sums = replayed.sums.iter().map(|sum| {
+            let (badge, _, does) = said(sum.change);
+            Sum {
                 badge,
-                people: people(of_kind()),
+                people: people(sum.people, sum.strangers),
                 does,
-                last: Moment::of(last, now),
-            })
+                last: Moment::of(sum.last_at, now),
+            }
         });
-        let rows = replayed.effects.iter().take(LISTED).map(|effect| {
+        let shown = first_of_each(&replayed.effects, LISTED);
+        let more = replayed.more + replayed.effects.len() - shown.len();
+        let rows = shown.into_iter().map(|effect| {
             let (badge, what, _) = said(effect.change);
             Row {
                 badge,
@@ -208,7 +202,7 @@ impl Replay {
             requests: replayed.requests,
             sums: sums.collect(),
             rows: rows.collect(),
-            more: replayed.more + replayed.effects.len().saturating_sub(LISTED),
+            more,
         }
     }
 }
@@ -217,10 +211,8 @@ fn nobody() -> String {
     "nobody signed in".to_owned()
 }
 
-fn people<'a>(effects: impl Iterator<Item = &'a Effect>) -> String {
-    let all: BTreeSet<Option<&str>> = effects.map(|effect| effect.person.as_deref()).collect();
-    let known = all.iter().flatten().count();
-    match (known, all.contains(&None)) {
+fn people(known: usize, strangers: bool) -> String {
+    match (known, strangers) {
         (0, _) => "Whoever is not signed in".to_owned(),
         (1, false) => "1 person".to_owned(),
         (many, false) => format!("{many} people"),

@@ -21,6 +21,7 @@ use wayleave::identity::principal::{Groups, Principal, PrincipalKind};
 use wayleave::identity::spiffe_id::TrustDomain;
 use wayleave::policy::check::Known;
 use wayleave::policy::draft::{DraftId, DraftState, NotNow};
+use wayleave::policy::kind::Kind;
 use wayleave::policy::model::Revision;
 use wayleave::secret::{Sealer, Token, random};
 use wayleave::session::{ProviderTokens, SessionId, SessionRecord};
@@ -28,7 +29,6 @@ use wayleave::snapshot;
 use wayleave::store::Store;
 use wayleave::store::audit::EventFilter;
 use wayleave::store::drafts::DraftRecord;
-use wayleave::store::policy::ObjectKind;
 
 use crate::parts::program::eventually;
 use crate::parts::served::database;
@@ -202,7 +202,7 @@ fn writing(parent: Option<i64>) -> Writing {
     }
 }
 
-fn saving(draft: Option<DraftId>, text: &str) -> Saving {
+fn saving(draft: Option<Seen>, text: &str) -> Saving {
     Saving {
         draft,
         text: text.to_owned(),
@@ -270,7 +270,7 @@ async fn what_became_of_an_object_and_who_uses_it_is_known(is_postgres: bool) {
     );
     writes(&without, 2).await;
     writes(&changed, 3).await;
-    let past = revisions.past(ObjectKind::Rule, "one").await.unwrap();
+    let past = revisions.past(Kind::Rule, "one").await.unwrap();
     let told: Vec<(Touch, i64)> = past
         .changes
         .iter()
@@ -286,9 +286,9 @@ async fn what_became_of_an_object_and_who_uses_it_is_known(is_postgres: bool) {
     let text = "# The first.\n{ name: one, action: allow, from: [{ groups: [uno] }] }\n";
     assert_eq!(past.text.as_deref(), Some(text));
     // Where it stands in the list is none of its own changes.
-    let past = revisions.past(ObjectKind::Rule, "two").await.unwrap();
+    let past = revisions.past(Kind::Rule, "two").await.unwrap();
     assert_eq!(past.changes.len(), 1, "{:?}", past.changes);
-    let nothing = revisions.past(ObjectKind::Rule, "three").await.unwrap();
+    let nothing = revisions.past(Kind::Rule, "three").await.unwrap();
     assert_eq!((nothing.text, nothing.changes.len()), (None, 0));
 
     // Who was seen, and what rules did.
@@ -356,12 +356,16 @@ async fn a_draft_becomes_a_revision_once_two_others_approved(is_postgres: bool) 
     let other = with_rule("four");
     let other = desk
         .revisions
-        .save_draft(saving(Some(draft.id), &other), &alice)
+        .save_draft(saving(Some(seen(&draft)), &other), &alice)
         .await
         .unwrap();
     assert_eq!((other.version, other.approvals), (2, 0));
     let late = desk.approve(&draft, &carol).await;
     assert!(matches!(late, Err(DraftsError::Overtaken(2))));
+    // Nor do they go over what came between, whoever wrote it.
+    let stale = saving(Some(seen(&draft)), POLICY);
+    let stale = desk.revisions.save_draft(stale, &alice).await;
+    assert!(matches!(stale, Err(DraftsError::Overtaken(2))));
     assert_eq!(lacks(desk.apply(&other, &alice).await).have, 0);
     let draft = desk.revisions.submit_draft(other.id, &alice).await.unwrap();
     for reviewer in [&bob, &carol] {
@@ -575,7 +579,7 @@ async fn what_is_done_at_once_counts_once(is_postgres: bool) {
     let others = join_all(["d", "e", "f", "g"].map(|name| desk.person(name, &["reviewers"]))).await;
     let edit = desk
         .revisions
-        .save_draft(saving(Some(draft.id), &with_rule("four")), &alice);
+        .save_draft(saving(Some(seen(&draft)), &with_rule("four")), &alice);
     let approve = join_all(others.iter().map(|person| desk.approve(&draft, person)));
     let (edited, _) = tokio::join!(edit, approve);
     assert_eq!(edited.unwrap().approvals, 0);
@@ -712,7 +716,7 @@ async fn a_draft_follows_the_policy_unless_both_changed_the_same(is_postgres: bo
     // By hand, against the revision that she has seen by now.
     let by_hand = Saving {
         parent: Some(Revision(4)),
-        ..saving(Some(draft.id), &mine)
+        ..saving(Some(seen(&draft)), &mine)
     };
     let draft = revisions.save_draft(by_hand, &alice).await.unwrap();
     assert_eq!(desk.apply(&draft, &alice).await.unwrap(), Revision(5));
@@ -729,7 +733,7 @@ async fn only_its_author_changes_a_draft_and_nobody_one_that_is_over(is_postgres
     let bob = desk.person("bob", &["reviewers"]).await;
     let draft = desk.saved(&with_rule("three"), &alice).await;
     for other in [&carol, &operator()] {
-        let saved = revisions.save_draft(saving(Some(draft.id), POLICY), other);
+        let saved = revisions.save_draft(saving(Some(seen(&draft)), POLICY), other);
         assert!(matches!(saved.await, Err(DraftsError::NotAuthor(_))));
         let submitted = revisions.submit_draft(draft.id, other).await;
         assert!(matches!(submitted, Err(DraftsError::NotAuthor(_))));
@@ -772,7 +776,7 @@ async fn only_its_author_changes_a_draft_and_nobody_one_that_is_over(is_postgres
         ("demo/bob", 1)
     );
     // She changes it, and takes it back after all.
-    let again = revisions.save_draft(saving(Some(draft.id), &with_rule("x")), &alice);
+    let again = revisions.save_draft(saving(Some(seen(&draft)), &with_rule("x")), &alice);
     assert_eq!(again.await.unwrap().state, DraftState::Open);
     let discarded = revisions.discard_draft(draft.id, &carol).await.unwrap();
     assert_eq!(discarded.state, DraftState::Discarded);
@@ -785,7 +789,7 @@ async fn only_its_author_changes_a_draft_and_nobody_one_that_is_over(is_postgres
     assert!(over(revisions.submit_draft(draft.id, &alice).await));
     assert!(over(
         revisions
-            .save_draft(saving(Some(draft.id), POLICY), &alice)
+            .save_draft(saving(Some(seen(&draft)), POLICY), &alice)
             .await
     ));
     assert!(revisions.drafts(false, None, 10).await.unwrap().is_empty());

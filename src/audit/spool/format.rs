@@ -54,27 +54,39 @@ pub(super) fn write<P: Serialize, D: Serialize>(
     Ok(())
 }
 
-/// Every decision of a segment, up to where it was cut short.
-pub(super) fn read(mut bytes: &[u8]) -> Vec<Decided> {
+/// What a segment holds.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Every decision, up to where the segment was cut short.
+    pub decided: Vec<Decided>,
+    /// Bytes of what was cut short; room that nothing was written in does not count.
+    pub torn: usize,
+}
+
+/// Reads a segment. A record that is whole and cannot be read is an error: it was acknowledged, and nobody may take it for cut short.
+pub(super) fn read(mut bytes: &[u8]) -> std::io::Result<Contents> {
     let mut people: HashMap<u32, Arc<Principal>> = HashMap::new();
     let mut decided = Vec::new();
     while let Some((head, text, rest)) = next(bytes) {
         bytes = rest;
-        match serde_json::from_slice::<Record<Principal, Decision>>(text) {
-            Ok(Record::Principal(number, principal)) => {
+        match serde_json::from_slice::<Record<Principal, Decision>>(text)? {
+            Record::Principal(number, principal) => {
                 people.insert(number, Arc::new(principal));
             }
-            Ok(Record::Decision(number, first_at, decision)) => decided.push(Decided {
+            Record::Decision(number, first_at, decision) => decided.push(Decided {
                 principal: number.and_then(|number| people.get(&number).cloned()),
                 decision,
                 count: number_at(head, COUNT_AT),
                 first_at,
                 last_at: number_at(head, TIME_AT),
             }),
-            Err(_) => break,
         }
     }
-    decided
+    let written = bytes.iter().rposition(|byte| *byte != 0);
+    Ok(Contents {
+        decided,
+        torn: written.map_or(0, |last| last + 1),
+    })
 }
 
 fn next(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {

@@ -2,7 +2,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::format::Record;
 use super::*;
+use crate::audit::decision::Decided;
 use crate::clock::Timestamp;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
 
@@ -66,7 +68,7 @@ fn left(folder: &Path) -> Vec<Decided> {
     let spool = room(folder, u64::MAX);
     let mut all = Vec::new();
     while let Some(segment) = spool.oldest() {
-        all.extend(spool.read(&segment).unwrap());
+        all.extend(spool.read(&segment).unwrap().decided);
         spool.shipped(&segment).unwrap();
     }
     assert_eq!(spool.used(), 0);
@@ -189,18 +191,42 @@ fn a_record_that_was_cut_short_ends_the_segment() {
     let segment = spool.oldest().unwrap();
     let bytes = std::fs::read(&segment.path).unwrap();
     for length in 0..bytes.len() {
-        let read = format::read(&bytes[..length]);
-        assert!(read.len() < 2 && read.iter().all(|one| one.decision.path == "/a"));
+        let read = format::read(&bytes[..length]).unwrap();
+        assert!(read.decided.iter().all(|one| one.decision.path == "/a"));
+        let whole: usize = read.decided.len();
+        assert!(whole < 2);
+        // What is left is told of, but for nothing at all.
+        assert_eq!(
+            format::read(&[&bytes[..length], &[0; 64]].concat())
+                .unwrap()
+                .torn,
+            read.torn
+        );
     }
     for at in (0..bytes.len()).filter(|at| bytes[*at] == b'b') {
         let mut spoilt = bytes.clone();
         spoilt[at] = b'c';
         assert!(
             format::read(&spoilt)
+                .unwrap()
+                .decided
                 .iter()
                 .all(|one| one.decision.path != "/c")
         );
     }
+}
+
+/// As a later version may find what an earlier one wrote.
+#[test]
+fn a_whole_record_that_cannot_be_read_is_not_taken_for_cut_short() {
+    let mut bytes = Vec::new();
+    let first = Record::<_, ()>::Principal(1, "somebody");
+    let second = Record::<(), _>::Decision(None, 1, "x");
+    format::write(&mut bytes, &second, 1).unwrap();
+    let error = format::read(&bytes).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+    format::write(&mut bytes, &first, 1).unwrap();
+    assert!(format::read(&bytes).is_err());
 }
 
 #[test]
@@ -224,7 +250,7 @@ fn a_full_spool_takes_no_more_and_counts_on() {
     assert!(matches!(refused, Err(SpoolError::Full)));
     drop(recorder);
     let segment = spool.oldest().unwrap();
-    assert_eq!(spool.read(&segment).unwrap().len(), taken);
+    assert_eq!(spool.read(&segment).unwrap().decided.len(), taken);
     spool.shipped(&segment).unwrap();
     spool.recorder().record(&request.asked("/z", 3)).unwrap();
 }

@@ -23,6 +23,9 @@ pub(super) enum DraftCommand {
         /// A draft that there is, instead of a new one.
         #[arg(long, value_name = "N")]
         draft: Option<i64>,
+        /// The version of the draft that the document was made from; the present one if left out.
+        #[arg(long, value_name = "N", requires = "draft")]
+        version: Option<i64>,
         /// The revision that the document was made from; the current one, or the draft's own, if left out.
         #[arg(long, value_name = "N")]
         parent: Option<i64>,
@@ -130,11 +133,17 @@ impl Command {
                 file,
                 message,
                 draft,
+                version,
                 parent,
                 who,
             } => {
+                let version = match (*draft, *version) {
+                    (Some(draft), None) => self.present_version(draft).await?,
+                    (_, version) => version.into(),
+                };
                 let body = json!({
                     "draft": draft,
+                    "version": version,
                     "text": read(file)?,
                     "message": message,
                     "parent": parent,
@@ -199,6 +208,11 @@ impl Command {
             said["effect"]["plan"]["replay"] = self.replayed(&body).await?;
         }
         Ok(said)
+    }
+
+    async fn present_version(&self, draft: i64) -> Result<Value, ClientError> {
+        let path = format!("policy/drafts/{draft}");
+        Ok(self.client.get(&path, &[]).await?["draft"]["version"].take())
     }
 
     /// The version that somebody speaks of. One that they did not name is shown to them first; `None` if they do not agree.

@@ -1,6 +1,5 @@
 //! What the edge says of revisions, as text for people.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
@@ -143,7 +142,9 @@ pub(super) fn replayed(said: &Value) -> String {
     let requests = &said["requests"];
     let effects = list(said, "effects");
     if effects.is_empty() {
-        return format!("Of {requests} requests since {since} nothing would change for anybody.\n");
+        return format!(
+            "Of {requests} requests since {since} each would be decided as it was; what nobody asked for is not among them.\n"
+        );
     }
     let mut lines = format!("Of {requests} requests since {since}:\n");
     for effect in effects {
@@ -152,6 +153,8 @@ pub(super) fn replayed(said: &Value) -> String {
             "signs_in_again" => (CHANGED, "~ would sign in again for"),
             "needs_approval" => (CHANGED, "~ would need an approval for"),
             "gains" => (ADDED, "+ would gain"),
+            "could_sign_in_again" => (ADDED, "+ would gain, by signing in again,"),
+            "could_ask" => (ADDED, "+ could ask for"),
             _ => (CHANGED, "~ would go under another mesh identity:"),
         };
         let who = effect["person"]
@@ -173,41 +176,34 @@ pub(super) fn replayed(said: &Value) -> String {
     if let Some(more) = more {
         let _fits = writeln!(lines, "  and {more} more");
     }
-    let _fits = writeln!(lines, "{}", affected(effects, more.is_some()));
+    let _fits = writeln!(lines, "{}", affected(list(said, "sums")));
     lines
 }
 
 /// How many people it is about.
-fn affected(effects: &[Value], is_cut: bool) -> String {
-    let told = [
-        ("loses", "would lose something"),
-        ("signs_in_again", "would sign in again"),
-        ("needs_approval", "would need an approval"),
-        ("gains", "would gain something"),
-        ("other_mesh_identity", "would go as somebody else"),
-    ];
-    let mut said = Vec::new();
-    for (change, would) in told {
-        let of_change = effects.iter().filter(|effect| effect["change"] == change);
-        let who: BTreeSet<Option<&str>> = of_change.map(|one| one["person"].as_str()).collect();
-        let people = who.iter().flatten().count();
-        let strangers = who.contains(&None);
-        let counted = match (people, strangers) {
-            (0, false) => continue,
-            (0, true) => "whoever is not signed in".to_owned(),
+fn affected(sums: &[Value]) -> String {
+    let told = sums.iter().map(|sum| {
+        let would = match text(sum, "change") {
+            "loses" => "would lose something",
+            "signs_in_again" => "would sign in again",
+            "needs_approval" => "would need an approval",
+            "gains" => "would gain something",
+            "could_sign_in_again" => "would gain something by signing in again",
+            "could_ask" => "could ask for something that was refused",
+            _ => "would go as somebody else",
+        };
+        let people = sum["people"].as_u64().unwrap_or(0);
+        let counted = match (people, sum["strangers"] == true) {
+            (0, _) => "whoever is not signed in".to_owned(),
             (1, false) => "1 person".to_owned(),
             (1, true) => "1 person and whoever is not signed in".to_owned(),
             (many, false) => format!("{many} people"),
             (many, true) => format!("{many} people and whoever is not signed in"),
         };
-        said.push(format!("{counted} {would}"));
-    }
-    let listed = if is_cut {
-        "Among those listed "
-    } else {
-        "In all "
-    };
-    format!("{listed}{}.", said.join("; "))
+        format!("{counted} {would}")
+    });
+    let told: Vec<String> = told.collect();
+    format!("In all {}.", told.join("; "))
 }
 
 fn times(count: &Value) -> String {
@@ -311,11 +307,15 @@ mod tests {
             effect("loses", Some("bob")),
             effect("gains", None),
         ];
-        let mut said = json!({ "since": "2027-01-31T18:00:00Z", "requests": 4, "effects": effects, "more": 0 });
+        let sums = json!([
+            { "change": "loses", "people": 2, "strangers": false },
+            { "change": "gains", "people": 0, "strangers": true },
+        ]);
+        let mut said = json!({ "since": "2027-01-31T18:00:00Z", "requests": 4, "sums": sums, "effects": effects, "more": 0 });
         let all = "In all 2 people would lose something; whoever is not signed in would gain something.\n";
         assert!(replayed(&said).ends_with(all), "{}", replayed(&said));
         said["more"] = 3.into();
-        assert!(replayed(&said).contains("and 3 more\nAmong those listed 2 people"));
+        assert!(replayed(&said).contains("and 3 more\nIn all 2 people"));
     }
 
     #[test]
