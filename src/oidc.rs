@@ -16,6 +16,7 @@ use crate::identity::principal::{Principal, Requirement};
 use crate::oidc::provider::Provider;
 use crate::secret::SecretString;
 use crate::session::{ProviderTokens, RefreshFault, Refreshed, Refresher};
+use crate::telemetry::causes::Causes;
 
 pub mod claims;
 pub mod preset;
@@ -255,11 +256,11 @@ impl Refresher for Providers {
                     | OidcError::Metadata(_)
                     | OidcError::ProviderError(_)),
                 ) => {
-                    tracing::warn!(provider = %principal.provider, %error, "a session cannot be refreshed at present");
+                    tracing::warn!(provider = %principal.provider, error = %Causes(&error), "a session cannot be refreshed at present");
                     Err(RefreshFault::Unavailable)
                 }
                 Err(error) => {
-                    tracing::info!(provider = %principal.provider, %error, "the refresh of a session is refused");
+                    tracing::info!(provider = %principal.provider, error = %Causes(&error), "the refresh of a session is refused");
                     Err(RefreshFault::Refused)
                 }
             }

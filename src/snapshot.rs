@@ -184,9 +184,12 @@ impl Freshness {
     }
 
     /// What we know is not of the store that there is now: nothing may be decided by it any more.
-    pub fn lost(&self, why: &dyn std::error::Error) {
+    pub fn lost(&self, why: &(dyn std::error::Error + 'static)) {
         self.mark(Timestamp::from_micros(0));
-        tracing::error!(error = %why, "everything is refused from now on, and this edge ends");
+        tracing::error!(
+            error = why,
+            "everything is refused from now on, and this edge ends"
+        );
     }
 
     /// When it was last read to its end.

@@ -21,6 +21,7 @@ use crate::snapshot::Snapshots;
 use crate::snapshot::grants::LiveGrants;
 use crate::store::access::{Most, Opened, Taken};
 use crate::store::{Store, StoreError};
+use crate::telemetry::causes::Causes;
 
 pub mod everybody;
 pub mod standing;
@@ -287,7 +288,7 @@ impl Access {
     async fn hear_of_grants(&self) {
         if let Err(error) = self.grants.reload(&self.store).await {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Causes(&error),
                 "grants have changed and cannot be read at present"
             );
         }

@@ -10,7 +10,7 @@ use crate::admin::revisions::{Revisions, RevisionsError};
 use crate::audit::decision::{Decided, Recorded};
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
-use crate::policy::check::{fault, no_provider};
+use crate::policy::check::{fault, no_claim, no_provider};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Grant, Shadow, Verdict};
 use crate::policy::draft::DraftId;
@@ -137,7 +137,10 @@ impl Revisions {
         let is_known = matches!(question.asking, Asking::Known(_));
         let principal = match question.asking {
             Asking::Nobody => None,
-            Asking::Described(principal) => Some(*principal),
+            Asking::Described(principal) => {
+                let known = &self.rules.known;
+                Some(known.with_issuer(policy.policy(), *principal))
+            }
             Asking::Known(known) => Some(self.last_seen(&known).await?),
         };
         let mut grants: Vec<Grant> = question.granted.iter().map(granted).collect();
@@ -172,11 +175,16 @@ impl Revisions {
     /// A question about what there is not would be answered, and mislead.
     fn check_names(&self, policy: &Policy, question: &Question) -> Result<(), ExplainError> {
         let mut faults = Vec::new();
-        if let Asking::Described(person) = &question.asking
-            && !self.rules.known.is_provider(policy, &person.provider)
-        {
-            let message = no_provider(&person.provider);
-            faults.push(fault("as.provider".to_owned(), message));
+        let known = &self.rules.known;
+        if let Asking::Described(person) = &question.asking {
+            if known.issuer_of(policy, &person.provider).is_none() {
+                let message = no_provider(&person.provider);
+                faults.push(fault("as.provider".to_owned(), message));
+            }
+            let kept = known.claims_of(policy);
+            for name in person.claims.keys().filter(|name| !kept.contains(&***name)) {
+                faults.push(fault("as.claims".to_owned(), no_claim(name)));
+            }
         }
         for (index, name) in question.granted.iter().enumerate() {
             let asks = |rule: &Arc<Rule>| rule.name == *name && rule.approval.is_some();

@@ -127,7 +127,7 @@ impl Revisions {
         Ok(Names {
             groups: groups.into_iter().collect(),
             emails: emails.into_iter().collect(),
-            providers: self.rules.known.providers.clone(),
+            providers: self.rules.known.providers.keys().cloned().collect(),
         })
     }
 }

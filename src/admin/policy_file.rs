@@ -12,6 +12,7 @@ use crate::policy::yaml::{LARGEST_DOCUMENT, PolicyFault};
 use crate::snapshot::objects::to_objects;
 use crate::store::policy::Written;
 use crate::store::{Store, StoreError};
+use crate::telemetry::causes::Causes;
 
 /// How often the file is looked at. Polling its content also sees Kubernetes' swap of symbolic links.
 const POLL: Duration = Duration::from_millis(500);
@@ -170,7 +171,7 @@ impl FollowedFile {
                 }
             }
             Err(error) => {
-                tracing::error!(%file, error = error as &dyn std::error::Error, "the policy file could not be loaded; the last good policy stays in force");
+                tracing::error!(%file, error = %Causes(&error), "the policy file could not be loaded; the last good policy stays in force");
             }
         }
     }

@@ -27,7 +27,7 @@ impl PolicyRules {
         let (policy, document) = document::read(text)?;
         let mut faults = unknown_names(&policy, &self.known);
         match CompiledPolicy::new(policy.clone(), Revision(0), &self.trust_domain) {
-            Ok(compiled) => faults.extend(compiled.try_out()),
+            Ok(compiled) => faults.extend(compiled.try_out(&self.known)),
             Err(more) => faults.extend(more),
         }
         if faults.is_empty() {
@@ -69,7 +69,7 @@ mod tests {
         let rules = PolicyRules {
             trust_domain: TrustDomain::parse("td").unwrap(),
             known: Known {
-                providers: vec!["okta".to_owned()],
+                providers: [("okta".to_owned(), "https://okta.example".to_owned())].into(),
                 ..Known::default()
             },
         };

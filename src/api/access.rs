@@ -269,11 +269,20 @@ impl Refusal for NotAsked {
                 let detail = "Nothing has to be asked for: you may open it already.";
                 problem(StatusCode::CONFLICT, "open_already", detail)
             }
-            Self::StepUp(Unmet { rule, require }) => {
-                let detail = format!(
-                    "Nothing has to be asked for: the access rule {rule} lets you open it once you have signed in again, {}.",
-                    words::requirement(&require)
-                );
+            Self::StepUp(Unmet {
+                rule,
+                require,
+                asks,
+            }) => {
+                let how = words::requirement(&require);
+                let detail = match asks {
+                    true => format!(
+                        "Sign in again first, {how}: only then does the access rule {rule} let you ask."
+                    ),
+                    false => format!(
+                        "Nothing has to be asked for: the access rule {rule} lets you open it once you have signed in again, {how}."
+                    ),
+                };
                 let more = json!({ "acr_values": require.acr, "max_age": require.max_age });
                 problem_with(StatusCode::FORBIDDEN, "step_up_required", &detail, more)
             }

@@ -24,6 +24,7 @@ use crate::address::host::Host;
 use crate::api::answer::problem;
 use crate::app::health::Health;
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::causes::Causes;
 use crate::telemetry::metrics::Metrics;
 
 /// How long a client may take over the head of a request, and be silent before it.
@@ -91,7 +92,7 @@ async fn serve(listener: TcpListener, router: Router) {
                 connections.spawn(async move { drop(serving.await) });
             }
             Err(error) => {
-                tracing::warn!(%error, "the admin listener cannot accept a connection");
+                tracing::warn!(error = %Causes(&error), "the admin listener cannot accept a connection");
                 tokio::time::sleep(RECOVER).await;
             }
         }

@@ -8,6 +8,7 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Freshness;
 use crate::store::Store;
+use crate::telemetry::causes::Causes;
 use crate::token::assertion::Minter;
 
 /// How often it is looked at.
@@ -43,7 +44,7 @@ impl Signer {
                         return;
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "the audit log could not be signed; trying again later");
+                        tracing::warn!(error = %Causes(&error), "the audit log could not be signed; trying again later");
                     }
                 }
                 tokio::time::sleep(LOOK_EVERY).await;

@@ -14,6 +14,7 @@ use crate::policy::model::Policy;
 use crate::session::Sessions;
 use crate::store::changes::Change;
 use crate::store::{Store, StoreError};
+use crate::telemetry::causes::Causes;
 use crate::telemetry::metrics::Metrics;
 use crate::token::programs::Programs;
 
@@ -67,7 +68,7 @@ pub fn sweep(store: &Store, clock: &SharedClock, kept: &AuditConfig, lifecycle: 
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             if let Err(error) = sweep_once(&store, clock.now(), &kept).await {
-                tracing::warn!(%error, "expired rows could not be deleted; trying again later");
+                tracing::warn!(error = %Causes(&error), "expired rows could not be deleted; trying again later");
             }
         }
     });

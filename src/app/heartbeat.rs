@@ -9,6 +9,7 @@ use crate::secret::random;
 use crate::snapshot::{Freshness, Snapshots};
 use crate::store::Store;
 use crate::store::edges::EdgeRecord;
+use crate::telemetry::causes::Causes;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(15);
@@ -43,7 +44,7 @@ impl Heartbeat {
                 edge.fresh_at = self.freshness.at();
                 edge.seen_at = self.clock.now();
                 if let Err(error) = self.store.keep_edge(&edge).await {
-                    tracing::debug!(%error, "the store does not know that this edge serves");
+                    tracing::debug!(error = %Causes(&error), "the store does not know that this edge serves");
                 }
                 tokio::time::sleep(EVERY).await;
             }

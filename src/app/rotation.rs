@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::admin::keys::Keys;
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::causes::Causes;
 
 /// How often they are looked at when nothing is heard.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -23,7 +24,7 @@ pub fn start(keys: Keys, changed: Arc<Notify>, lifecycle: &Lifecycle) {
                 Err(error) if !is_failing => {
                     is_failing = true;
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = %Causes(&error),
                         "the signing keys cannot be looked at; trying again"
                     );
                 }

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::audit::spool::{SYNC_EVERY, Segment, Spool};
 use crate::lifecycle::Lifecycle;
 use crate::store::{Store, StoreError};
+use crate::telemetry::causes::Causes;
 use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked for segments.
@@ -38,7 +39,7 @@ pub fn start(spool: &Spool, store: &Store, metrics: &Metrics, lifecycle: &Lifecy
             let spool = synced.clone();
             let outcome = tokio::task::spawn_blocking(move || spool.sync()).await;
             if let Ok(Err(error)) = outcome {
-                tracing::error!(%error, "recorded decisions would not survive a power cut");
+                tracing::error!(error = %Causes(&error), "recorded decisions would not survive a power cut");
                 tokio::time::sleep(AGAIN).await;
             }
         }
@@ -73,8 +74,7 @@ impl Shipper {
                 return;
             };
             if !std::mem::replace(&mut is_told, true) {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, segment = segment.id, "recorded decisions wait");
+                tracing::warn!(error = %Causes(&error), segment = segment.id, "recorded decisions wait");
             }
             refused += u32::from(self.store.ping().await.is_ok());
             if refused >= ATTEMPTS {
@@ -85,7 +85,7 @@ impl Shipper {
                     "these decisions cannot be taken in; they were set aside as a file .bad in the spool"
                 );
                 if let Err(error) = self.spool.set_aside(segment) {
-                    tracing::error!(%error, "the segment cannot be renamed");
+                    tracing::error!(error = %Causes(&error), "the segment cannot be renamed");
                 }
                 return;
             }

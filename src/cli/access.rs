@@ -130,9 +130,14 @@ pub fn run(arguments: &AccessArguments) -> anyhow::Result<ExitCode> {
         client.post(&path, &act.body).await?;
         if is_json {
             anstream::println!("{:#}", json!({ "id": id }));
-        } else {
-            anstream::println!("{} {}", act.done, about(&lists, act.kind, &id));
+            return Ok(ExitCode::SUCCESS);
         }
+        // What came of it may be less than was asked for.
+        let about = match act.verb {
+            "approve" => about(&self::lists(&client).await?, "grants", &id),
+            _ => about(&lists, act.kind, &id),
+        };
+        anstream::println!("{} {about}", act.done);
         Ok(ExitCode::SUCCESS)
     })
 }

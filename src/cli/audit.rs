@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
-use crate::audit::chain::{Break, Entry, Filed, Link};
+use crate::audit::chain::{Break, Entry, Filed, Follower, Link, START};
 use crate::audit::checkpoint::Keys;
 use crate::audit::event::kinds::KINDS;
 use crate::audit::export as lines;
@@ -143,7 +143,15 @@ pub fn run(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
         let verify = || {
             let older = extends.as_deref().map(end_of).transpose()?;
             let outcome = verify_file(file, &read_keys(keys)?, older)?;
-            told(outcome, arguments.server.is_json())
+            let (is_whole, is_json) = (outcome.is_ok(), arguments.server.is_json());
+            let code = told(outcome, is_json)?;
+            if is_whole && !is_json {
+                anstream::println!(
+                    "The file ends there; whether the log went on, only the edge can say (`wayleave audit verify --extends {}`).",
+                    file.display()
+                );
+            }
+            Ok(code)
         };
         let failed = |error| Failure::Other(error).told(arguments.server.output());
         return verify().or_else(failed);
@@ -344,12 +352,26 @@ fn read_export(file: &Path) -> anyhow::Result<Exported> {
     })
 }
 
-/// The last event of an older export, and its hash.
+/// The last event of an older export, and its hash, once everything in it leads there.
 fn end_of(file: &Path) -> anyhow::Result<(i64, Link)> {
     let older = read_export(file)?;
-    let last = older.events.last();
-    last.and_then(|last| Some((last.seq, Link::parse(&last.hash)?)))
-        .with_context(|| format!("{} has no event", file.display()))
+    let name = file.display();
+    let (first, rest) =
+        { older.events.split_first() }.with_context(|| format!("{name} has no event"))?;
+    let whole = || format!("{name} is not whole itself");
+    let mut follower = if first.seq == 1 {
+        let mut follower = Follower::after(0, START);
+        follower.follow(first).with_context(whole)?;
+        follower
+    } else {
+        // What was before it was pruned when it was exported.
+        let link = Link::parse(&first.hash).with_context(whole)?;
+        Follower::after(first.seq, link)
+    };
+    { rest.iter() }
+        .try_for_each(|entry| follower.follow(entry))
+        .with_context(whole)?;
+    Ok(follower.at())
 }
 
 fn verify_file(

@@ -4,7 +4,6 @@ mod certificates;
 mod report;
 mod upstreams;
 
-use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -28,6 +27,7 @@ use crate::policy::model::{Policy, Revision};
 use crate::snapshot::{self, NOTHING};
 use crate::store::schema::Schema;
 use crate::store::{Store, StoreError};
+use crate::telemetry::causes::Causes;
 use crate::token::bearer::{BearerFault, BearerVerifier};
 use certificates::FrontDoors;
 use report::Report;
@@ -147,10 +147,13 @@ async fn read_store(
     let store = store.map_err(|error| vec![error.to_string()])?;
     let loaded = snapshot::load(&store, &config.mesh.trust_domain).await;
     store.close().await;
-    let compiled = loaded.map_err(|error| vec![with_cause(&error)])?.policy;
+    let compiled = loaded
+        .map_err(|error| vec![Causes(&error).to_string()])?
+        .policy;
     // What it names may be gone from the configuration since it was applied.
-    let mut faults = unknown_names(compiled.policy(), &policy_rules(config).known);
-    faults.extend(compiled.try_out());
+    let known = policy_rules(config).known;
+    let mut faults = unknown_names(compiled.policy(), &known);
+    faults.extend(compiled.try_out(&known));
     if faults.is_empty() {
         return Ok((compiled.revision, compiled.policy().clone()));
     }
@@ -168,10 +171,10 @@ async fn try_store(config: &Config, report: &mut Report) -> Option<Schema> {
             "it does not answer; is the URL right, does the database run, does it admit this user?"
                 .to_owned(),
         ),
-        Err(error @ StoreError::File { .. }) => Err(with_cause(&error)),
+        Err(error @ StoreError::File { .. }) => Err(Causes(&error).to_string()),
         Err(error @ StoreError::Migration(_)) => Err(format!(
             "its schema is not one of ours: {}; is this the right database, and did its last migration end?",
-            with_cause(&error)
+            Causes(&error)
         )),
         Err(StoreError::Sealed) => Err(
             "what it holds was sealed with another key than the one in store.key_file; put back the key that it was first opened with, the same \
@@ -279,17 +282,10 @@ async fn try_issuer(issuer: &TrustedIssuerConfig, clock: SharedClock, report: &m
 /// Reads the policy file and checks it, as the edge does before it puts it in force.
 async fn read_policy(config: &Config, file: &Path) -> Result<Policy, Vec<String>> {
     let text = policy_file::read(file).await;
-    let text = text.map_err(|error| vec![with_cause(&error)])?;
+    let text = text.map_err(|error| vec![Causes(&error).to_string()])?;
     policy_rules(config)
         .check(&text)
         .map_err(|faults| faults.iter().map(ToString::to_string).collect())
-}
-
-fn with_cause(error: &dyn Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

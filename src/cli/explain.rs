@@ -58,6 +58,21 @@ pub struct ExplainArguments {
     server: ServerArguments,
 }
 
+impl ExplainArguments {
+    /// A flag that says more of a request that is asked about.
+    fn first_of_a_question(&self) -> Option<&'static str> {
+        let flags = [
+            ("--as", self.who.is_some()),
+            ("--source-ip", self.source_ip.is_some()),
+            ("--header", !self.headers.is_empty()),
+            ("--granted", !self.granted.is_empty()),
+            ("--at", self.at.is_some()),
+        ];
+        let mut given = flags.into_iter().filter(|(_, is_given)| *is_given);
+        given.next().map(|(flag, _)| flag)
+    }
+}
+
 fn pair(text: &str) -> Result<(String, String), &'static str> {
     let (name, value) = text.split_once('=').ok_or("it must be like name=value")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -71,6 +86,9 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
             anstream::println!("{answer:#}");
         } else {
             anstream::print!("{}", text(&answer));
+            if arguments.provider.is_some() && answer["mesh_identity"].is_string() {
+                anstream::print!("{}", subject_note(arguments.who.as_deref()));
+            }
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -86,8 +104,20 @@ async fn ask(client: &Client, arguments: &ExplainArguments) -> Result<Value, Cli
                 "SVID" => "wayleave explain --as alice@corp.example SVID x509",
                 _ => "wayleave explain --as alice@corp.example GET https://grafana.corp.example/",
             };
-            let message = format!("{method} of what? Nothing stands behind it");
+            let message = format!("{method} of what? The address is missing");
             return Err(Fault::usage(message).next(example).into());
+        }
+        if let Some((scheme, _)) = method.split_once("://") {
+            let fault = Fault::usage(format!(
+                "{scheme}:// begins an address, and no method stands before it"
+            ));
+            return Err(fault.next(format!("wayleave explain GET {method}")).into());
+        }
+        if let Some(flag) = arguments.first_of_a_question() {
+            let fault = Fault::usage(format!(
+                "{flag} describes a request, and a decision's id names one that was made"
+            ));
+            return Err(fault.next(format!("wayleave explain {method}")).into());
         }
         let revision = arguments.revision;
         let wanted = revision.map(|revision| ("revision", revision.to_string()));
@@ -140,6 +170,16 @@ fn question(arguments: &ExplainArguments, method: &str, url: &str) -> Value {
         (who, _) => say("as_known", json!(who)),
     }
     Value::Object(question)
+}
+
+/// Many mesh identities come of the subject, of which an address says nothing.
+fn subject_note(who: Option<&str>) -> &'static str {
+    match who.is_some_and(|who| who.contains('@')) {
+        true => {
+            "Their subject at the provider is not known here, so the address stands for it: a mesh identity that comes of the subject is another.\n"
+        }
+        false => "",
+    }
 }
 
 fn person(arguments: &ExplainArguments, who: &str, provider: &str) -> Value {

@@ -8,6 +8,7 @@ mod show_draft;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -79,9 +80,9 @@ enum PolicyCommand {
     Apply {
         /// The document; - for standard input.
         file: PathBuf,
-        /// The revision it was planned against: refuses if another is current by now.
+        /// The revision that the document was made from: refuses if another is current by now. `current` is whichever that is; --yes needs one or the other.
         #[arg(long, value_name = "N")]
-        parent: Option<i64>,
+        parent: Option<Parent>,
         #[command(flatten)]
         note: NoteArguments,
     },
@@ -267,7 +268,7 @@ impl Command {
         }
     }
 
-    async fn apply(&self, file: &Path, parent: Option<i64>, note: &NoteArguments) -> Outcome {
+    async fn apply(&self, file: &Path, parent: Option<Parent>, note: &NoteArguments) -> Outcome {
         let text = read(file)?;
         let plan = self.planned(&text, &lately()).await;
         let plan = plan.map_err(|error| in_file(error, file))?;
@@ -275,10 +276,16 @@ impl Command {
             return self.print(&plan, show::plan);
         }
         let is_file = file != Path::new("-");
-        if !is_refused(&plan, note) && !self.agreed(&show::plan(&plan), note.yes, is_file)? {
-            return Ok(ExitCode::FAILURE);
+        if !is_refused(&plan, note) {
+            made_from(&plan, parent, note)?;
+            if !self.agreed(&show::plan(&plan), note.yes, is_file)? {
+                return Ok(ExitCode::FAILURE);
+            }
         }
-        let parent = parent.map_or_else(|| plan["parent"].clone(), Value::from);
+        let parent = match parent {
+            Some(Parent::Revision(revision)) => revision.into(),
+            Some(Parent::Current) | None => plan["parent"].clone(),
+        };
         let body = json!({ "text": text, "note": noted(note, &parent) });
         let said = self.client.post("policy/apply", &body).await?;
         self.print(&said, show::written)
@@ -351,6 +358,37 @@ impl Command {
             output: self.output,
         };
         agreed(&format!("{changes}\n"), asking)
+    }
+}
+
+/// Whoever is asked sees what would be undone of others' changes; with `--yes` nobody would.
+fn made_from(plan: &Value, parent: Option<Parent>, note: &NoteArguments) -> Result<(), Fault> {
+    let (Some(current), None, true) = (plan["parent"].as_i64(), parent, note.yes) else {
+        return Ok(());
+    };
+    let fault = Fault::usage("--yes does not say which revision the document was made from");
+    Err(fault.next(format!(
+        "--parent {current} if it was made from the current one, --parent current if it counts whatever others changed"
+    )))
+}
+
+/// The revision that a document was made from.
+#[derive(Clone, Copy, Debug)]
+enum Parent {
+    Revision(i64),
+    /// Whichever is current.
+    Current,
+}
+
+impl FromStr for Parent {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "current" => Ok(Self::Current),
+            number => { number.parse().map(Self::Revision) }
+                .map_err(|_| "it is the number of a revision, or `current`"),
+        }
     }
 }
 

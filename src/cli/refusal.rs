@@ -95,7 +95,7 @@ fn next(code: &str) -> Option<&'static str> {
         "no_such_draft" => "see `wayleave policy draft list`",
         "unknown_person" => "describe them with --provider and --group instead",
         "unknown_decision" => {
-            "it takes about a second until a decision is recorded; of requests that were let through only the first of several alike has its own"
+            "it takes about a second until a decision is recorded, and it is kept for `audit.keep_decisions`; of requests that were let through only the first of several alike has its own"
         }
         "no_such_revision" => "see `wayleave policy history`",
         _ => return None,

@@ -81,7 +81,7 @@ impl Config {
             .collect()
     }
 
-    /// Names of all identity providers and trusted issuers: those that a policy may use.
+    /// Names of all identity providers and trusted issuers: those that a policy may use. In the order of [`issuers`](Self::issuers).
     pub fn provider_names(&self) -> Vec<String> {
         let providers = self.identity_providers.iter();
         let issuers = self.trusted_issuers.iter();

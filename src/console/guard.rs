@@ -22,6 +22,7 @@ use crate::identity::principal::Principal;
 use crate::secret::TokenHash;
 use crate::session::Session;
 use crate::session::cookie::{PresentedCookie, session_cookie};
+use crate::telemetry::causes::Causes;
 use crate::web::apart;
 use crate::web::audience::Audience;
 use crate::web::csrf::{Protected, form_token};
@@ -204,7 +205,7 @@ async fn waiting(console: &Console, visit: &Visit) -> Waiting {
         Ok(waiting) => waiting,
         Err(error) => {
             let request_id = &visit.info.request_id;
-            tracing::debug!(%request_id, %error, "what waits for somebody is not known");
+            tracing::debug!(%request_id, error = %Causes(&error), "what waits for somebody is not known");
             Waiting::default()
         }
     }
@@ -303,7 +304,7 @@ fn log(info: &RequestInfo, refused: &Refused) {
             tracing::debug!(%request_id, error = %refused, "a console page was not shown");
         }
         Refused::Unavailable(_) | Refused::Internal(_) => {
-            tracing::warn!(%request_id, error = refused as &dyn std::error::Error, "a console page failed");
+            tracing::warn!(%request_id, error = %Causes(refused), "a console page failed");
         }
         Refused::Unreadable(_)
         | Refused::NotPermitted(_)

@@ -189,7 +189,14 @@ pub(super) async fn show(
         true => console.revisions.names().await?,
         false => Names::default(),
     };
-    names.providers = console.revisions.rules.known.providers.clone();
+    names.providers = console
+        .revisions
+        .rules
+        .known
+        .providers
+        .keys()
+        .cloned()
+        .collect();
     let policy = console.snapshots.current();
     let routes = policy.policy().routes.iter().take(1000);
     page(&SimulatorPage {

@@ -15,6 +15,7 @@ use crate::demo::identity_provider::{Client, IdentityProvider};
 use crate::demo::workload::{Workload, lines};
 use crate::lifecycle::Lifecycle;
 use crate::secret::{SecretString, Token, random};
+use crate::telemetry::causes::Causes;
 
 /// The hosts of the front door: the home host and the four routes.
 pub const HOSTS: [&str; 5] = [
@@ -25,9 +26,9 @@ pub const HOSTS: [&str; 5] = [
     "lines.localhost",
 ];
 
-/// The policy, before its ports are filled in.
 /// How the policy is changed, where it is followed.
 const FOLLOWED: &str = "Edit it while the demo runs: it is followed.";
+/// The policy, before its ports are filled in.
 const POLICY: &str = include_str!("../../demo/policy.yaml");
 
 /// Ports of the demonstration; 0 takes any that is free.
@@ -253,7 +254,7 @@ const RELEASES: Workload = Workload {
 
 fn report(ended: Result<(), DemoError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a part of the demonstration ended");
+        tracing::error!(error = %Causes(&error), "a part of the demonstration ended");
     }
 }
 

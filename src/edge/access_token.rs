@@ -14,6 +14,7 @@ use crate::edge::respond::Refused;
 use crate::edge::route::Routed;
 use crate::identity::principal::{Agent, Principal};
 use crate::session::{FamilyId, Granted, Lookup, SessionError};
+use crate::telemetry::causes::Causes;
 use crate::token::access;
 use crate::token::dpop::{self, ProofFault, Proven};
 use crate::web::authorization::Scheme;
@@ -108,7 +109,7 @@ async fn find(edge: &Edge, family: FamilyId) -> Result<Option<Granted>, Refused>
     match tokio::time::timeout(LOOKUP, loading).await {
         Ok(Ok(Ok(granted))) => Ok(granted),
         Ok(Ok(Err(SessionError::Store(error)))) => {
-            tracing::warn!(%error, "the session of a token cannot be looked up");
+            tracing::warn!(error = %Causes(&error), "the session of a token cannot be looked up");
             Err(Refused::StoreUnavailable)
         }
         Ok(Ok(Err(SessionError::ProviderUnavailable))) => Err(Refused::ProviderUnavailable),

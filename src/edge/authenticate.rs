@@ -22,6 +22,7 @@ use crate::identity::principal::Principal;
 use crate::secret::TokenHash;
 use crate::session::cookie::{PresentedCookie, session_cookie};
 use crate::session::{Lookup, Session, SessionError};
+use crate::telemetry::causes::Causes;
 use crate::token::bearer::{BearerFault, VerifiedBearer};
 use crate::web::authorization::{Presented, presented_token};
 
@@ -190,7 +191,7 @@ async fn find_session(
     match tokio::time::timeout(LOOKUP, loading).await {
         Ok(Ok(Ok(session))) => Ok(session),
         Ok(Ok(Err(SessionError::Store(error)))) => {
-            tracing::warn!(%error, "a session cannot be looked up");
+            tracing::warn!(error = %Causes(&error), "a session cannot be looked up");
             Err(Refused::StoreUnavailable)
         }
         Ok(Ok(Err(SessionError::ProviderUnavailable))) => Err(Refused::ProviderUnavailable),

@@ -10,6 +10,7 @@ use crate::edge::authorize::{Denied, Permit};
 use crate::edge::local::Worker;
 use crate::edge::respond::Refused;
 use crate::edge::upstream::Upstreams;
+use crate::telemetry::causes::Causes;
 
 /// What was decided; the reason is empty where the request goes on.
 struct Outcome<'a> {
@@ -80,7 +81,10 @@ impl<U: Upstreams> Worker<U> {
             Err(error) => {
                 self.edge.metrics.unrecorded.inc();
                 if changed {
-                    tracing::error!(%error, "decisions cannot be recorded");
+                    tracing::error!(
+                        error = %Causes(&error),
+                        "decisions cannot be recorded"
+                    );
                 }
             }
         }

@@ -20,6 +20,7 @@ use crate::edge::metrics::EdgeMetrics;
 use crate::edge::room::{Connections, Place, Room};
 use crate::edge::upstream::Upstreams;
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::causes::Causes;
 
 /// Pause after the system had no descriptor or memory left for a connection.
 const RECOVER: Duration = Duration::from_millis(100);
@@ -176,7 +177,7 @@ impl<U: Upstreams> Acceptor<U> {
         let socket = match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => {
-                tracing::error!(%error, address = %self.door.address, "a listener cannot be used");
+                tracing::error!(error = %Causes(&error), address = %self.door.address, "a listener cannot be used");
                 self.lifecycle.fail();
                 return;
             }
@@ -202,7 +203,7 @@ impl<U: Upstreams> Acceptor<U> {
                 }
                 Err(error) if is_exhaustion(&error) => {
                     if !std::mem::replace(&mut is_exhausted, true) {
-                        tracing::error!(%error, "no more connections can be accepted");
+                        tracing::error!(error = %Causes(&error), "no more connections can be accepted");
                     }
                     tokio::time::sleep(RECOVER).await;
                 }
@@ -227,7 +228,7 @@ impl<U: Upstreams> Acceptor<U> {
             };
             let served = connection::serve(accepted, &door, worker, &limits, &lifecycle);
             if let Err(error) = served.await {
-                tracing::debug!(%error, "a client's connection ended");
+                tracing::debug!(error = %Causes(&error), "a client's connection ended");
             }
         });
         tokio::task::spawn_local(task);

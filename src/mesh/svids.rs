@@ -16,6 +16,7 @@ use crate::mesh::csr::ProvenKey;
 use crate::mesh::svid::{HandedOut, Svid, SvidError};
 use crate::mesh::verify::TrustBundle;
 use crate::secret::sha256;
+use crate::telemetry::causes::Causes;
 use crate::telemetry::metrics::Metrics;
 
 /// Identities whose SVIDs are kept.
@@ -117,7 +118,7 @@ impl Svids {
         let result = self.try_reload(mesh, now);
         if let Err(error) = &result {
             self.metrics.reload_failures.inc();
-            tracing::error!(%error, "the mesh's certificate authority or bundle cannot be used; the last good ones stay in use");
+            tracing::error!(error = %Causes(&error), "the mesh's certificate authority or bundle cannot be used; the last good ones stay in use");
         }
         result
     }
@@ -191,7 +192,7 @@ impl Svids {
             }
             Err(error) => {
                 self.metrics.failed.inc();
-                tracing::error!(%identity, %error, "no new SVID can be signed");
+                tracing::error!(%identity, error = %Causes(&error), "no new SVID can be signed");
                 // What a former authority signed does not count: it may have been replaced for a reason.
                 self.kept
                     .get(identity)
@@ -218,7 +219,7 @@ impl Svids {
         match &signed {
             Ok(_) => self.metrics.handed_out.inc(),
             Err(error) => {
-                tracing::error!(%identity, %error, "no SVID can be signed for somebody's own key");
+                tracing::error!(%identity, error = %Causes(&error), "no SVID can be signed for somebody's own key");
                 self.metrics.failed.inc()
             }
         };

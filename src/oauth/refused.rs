@@ -7,6 +7,7 @@ use crate::audit::event::Event;
 use crate::audit::event::exchanges::RefusedExchange;
 use crate::oauth::fault::OAuthFault;
 use crate::oauth::{Asked, OAuth};
+use crate::telemetry::causes::Causes;
 
 /// How many refusals no event told of since the last that one did.
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ impl OAuth {
         if let Err(error) = self.store.tell_of_refusal(event).await {
             self.untold.0.fetch_add(untold + 1, Ordering::Relaxed);
             let request_id = &asked.info.request_id;
-            tracing::warn!(%request_id, %error, "the audit log cannot be told of a refused exchange");
+            tracing::warn!(%request_id, error = %Causes(&error), "the audit log cannot be told of a refused exchange");
         }
     }
 }

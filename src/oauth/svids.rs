@@ -30,6 +30,7 @@ use crate::oauth::target::Target;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Verdict};
 use crate::policy::svids::{METHOD, SvidKind};
+use crate::telemetry::causes::Causes;
 use crate::token::jwt_svid::Audience;
 use crate::web::ask::Wanted;
 use crate::web::request_info::RequestInfo;
@@ -301,7 +302,7 @@ impl<'a> Asking<'a> {
         let event = Event::svid_refused(&self.told(), self.kind.as_str(), &refused);
         if let Err(error) = self.oauth.store.tell_of_refusal(event).await {
             // Nothing was given, so there is nothing to take back.
-            tracing::warn!(request_id = %self.info.request_id, %error, "a refused SVID is not in the audit log");
+            tracing::warn!(request_id = %self.info.request_id, error = %Causes(&error), "a refused SVID is not in the audit log");
         }
     }
 }

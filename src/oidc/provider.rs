@@ -25,6 +25,7 @@ use crate::oidc::{
 };
 use crate::secret::{ExposeSecret, SecretString, Token};
 use crate::session::ProviderTokens;
+use crate::telemetry::causes::Causes;
 use crate::token::claims::{ClaimFault, Claims};
 use crate::token::jwks::{self, KeyCache, KeyFault, KeySource};
 use crate::token::jws;
@@ -390,7 +391,7 @@ impl Provider {
         match self.discover().await {
             Ok(found) => elsewhere(found),
             Err(error) => {
-                tracing::warn!(provider = %self.config.name, %error, "metadata cannot be refreshed; the old ones stay");
+                tracing::warn!(provider = %self.config.name, error = %Causes(&error), "metadata cannot be refreshed; the old ones stay");
                 None
             }
         }
@@ -516,7 +517,7 @@ impl Provider {
         match self.ready().await {
             Ok(ready) => ready.keys.keep_fresh().await,
             Err(error) => {
-                tracing::warn!(provider = %self.config.name, %error, "an identity provider is not usable")
+                tracing::warn!(provider = %self.config.name, error = %Causes(&error), "an identity provider is not usable")
             }
         }
     }

@@ -1,10 +1,12 @@
 //! What must hold between the parts of a policy: names are unique and lead somewhere, and no two routes claim one place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::address::host::Host;
-use crate::identity::principal::{AWS_ISSUER, SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_ISSUER};
+use crate::identity::principal::{
+    AWS_ISSUER, Principal, SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_ISSUER,
+};
 use crate::identity::spiffe_id::TrustDomain;
 use crate::policy::accounts::KEY_CLAIM;
 use crate::policy::kind::{Kind, Object};
@@ -190,10 +192,8 @@ pub struct Known {
     pub home_host: Option<Host>,
     /// The namespaces that the mesh's authority signs for; `None` where that is not known here.
     pub namespaces: Option<Vec<String>>,
-    /// Names of identity providers and trusted issuers.
-    pub providers: Vec<String>,
-    /// What the identity providers and trusted issuers of the configuration call themselves.
-    pub issuers: Vec<String>,
+    /// The identity providers and trusted issuers of the configuration: what each calls itself, by its name.
+    pub providers: BTreeMap<String, String>,
     /// Claims that any of them keeps.
     pub claims: Vec<String>,
     /// Kubernetes clusters that the edge has a credential for.
@@ -201,19 +201,44 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether the configuration has an identity provider or trusted issuer that is called so.
-    fn has_provider(&self, name: &str) -> bool {
-        self.providers.iter().any(|known| **known == *name)
+    /// The issuer that a policy names as a provider by this name, of the configuration or its own; `None` where there is none.
+    pub fn issuer_of<'a>(&'a self, policy: &'a Policy, name: &str) -> Option<&'a str> {
+        let of_accounts = || {
+            let has_accounts = !policy.service_accounts.is_empty();
+            (has_accounts && name == SERVICE_ACCOUNTS).then_some(SERVICE_ACCOUNTS_ISSUER)
+        };
+        let of_policy = || {
+            let mut issuers = policy.trusted_issuers.iter();
+            Some(issuers.find(|issuer| *issuer.name == *name)?.issuer())
+        };
+        let configured = self.providers.get(name).map(String::as_str);
+        configured.or_else(of_accounts).or_else(of_policy)
     }
 
-    /// Whether something is called so that a policy may name as a provider: of the configuration, or its own.
-    pub fn is_provider(&self, policy: &Policy, name: &str) -> bool {
-        let has_accounts = !policy.service_accounts.is_empty();
-        let mut issuers = policy.trusted_issuers.iter();
-        self.has_provider(name)
-            || (has_accounts && name == SERVICE_ACCOUNTS)
-            || issuers.any(|issuer| *issuer.name == *name)
+    /// Claims that anybody keeps: of the configuration, or of the policy's own.
+    pub fn claims_of<'a>(&'a self, policy: &'a Policy) -> HashSet<&'a str> {
+        let issuers = policy.trusted_issuers.iter();
+        let of_accounts = (!policy.service_accounts.is_empty()).then_some(KEY_CLAIM);
+        { self.claims.iter().map(String::as_str) }
+            .chain(issuers.flat_map(TrustedIssuer::claims))
+            .chain(of_accounts)
+            .collect()
     }
+
+    /// Somebody described, with the issuer that their provider's name stands for.
+    pub fn with_issuer(&self, policy: &Policy, mut principal: Principal) -> Principal {
+        if let Some(issuer) = self.issuer_of(policy, &principal.provider) {
+            principal.issuer = issuer.into();
+        }
+        principal
+    }
+}
+
+/// Why a name is no claim's.
+pub fn no_claim(name: &str) -> String {
+    format!(
+        "no identity provider or trusted issuer keeps the claim {name}; list it in `claims` of one"
+    )
 }
 
 /// Why a name is no provider's.
@@ -228,7 +253,7 @@ pub fn no_provider(name: &str) -> String {
 /// Names in the policy that are not among those configured.
 pub fn unknown_names(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = taken_issuers(policy, known);
-    let has_provider = |name: &str| known.is_provider(policy, name);
+    let has_provider = |name: &str| known.issuer_of(policy, name).is_some();
     let mut look = |key: String, names: Option<&Vec<Arc<str>>>| {
         for (index, name) in names.into_iter().flatten().enumerate() {
             if !has_provider(name) {
@@ -273,14 +298,18 @@ fn taken_issuers(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = Vec::new();
     for (index, issuer) in policy.trusted_issuers.iter().enumerate() {
         let key = format!("trusted_issuers[{index}]");
-        if known.has_provider(&issuer.name) {
+        if known.providers.contains_key(&*issuer.name) {
             let message = format!(
                 "the configuration has an identity provider or trusted issuer {} already",
                 issuer.name
             );
             faults.push(fault(format!("{key}.name"), message));
         }
-        if known.issuers.iter().any(|known| known == issuer.issuer()) {
+        if known
+            .providers
+            .values()
+            .any(|known| known == issuer.issuer())
+        {
             let message =
                 "an identity provider or trusted issuer of the configuration has this issuer already".to_owned();
             faults.push(fault(format!("{key}.issuer"), message));
@@ -357,13 +386,12 @@ fn unsigned_mappings(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
 /// A claim that nobody keeps is known of nobody, which is hardly what was meant.
 fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
     let mut faults = Vec::new();
-    let issuers = policy.trusted_issuers.iter();
-    let kept = issuers.flat_map(TrustedIssuer::claims);
-    let kept: HashSet<&str> = { known.claims.iter().map(String::as_str) }
-        .chain(kept)
-        .collect();
-    let has_accounts = !policy.service_accounts.is_empty();
-    let is_kept = |name: &str| kept.contains(name) || (has_accounts && name == KEY_CLAIM);
+    let kept = known.claims_of(policy);
+    let mut look = |key: String, name: &str| {
+        if !kept.contains(name) {
+            faults.push(fault(key, no_claim(name)));
+        }
+    };
     for callers in policy.callers() {
         let key = callers.key();
         for (at, source) in callers.from.iter().enumerate() {
@@ -373,13 +401,19 @@ fn unknown_claims(policy: &Policy, known: &Known) -> Vec<PolicyFault> {
             ];
             for (field, claims) in fields {
                 let names = claims.iter().flat_map(|claims| claims.keys());
-                for name in names.filter(|name| !is_kept(name)) {
-                    let message = format!(
-                        "no identity provider or trusted issuer keeps the claim {name}; list it in `claims` of one"
-                    );
-                    faults.push(fault(format!("{key}.from[{at}].{field}"), message));
+                for name in names {
+                    look(format!("{key}.from[{at}].{field}"), name);
                 }
             }
+        }
+    }
+    for (index, test) in policy.tests.iter().enumerate() {
+        let claims = test
+            .principal
+            .iter()
+            .flat_map(|person| person.claims.keys());
+        for name in claims {
+            look(format!("tests[{index}].as.claims"), name);
         }
     }
     faults

@@ -431,12 +431,19 @@ fn can_apply(rule: &Rule, now: Timestamp) -> bool {
         .is_none_or(|until| until > now);
     let is_empty = |list: Option<usize>| list == Some(0);
     let holds = when.is_none_or(|when| {
+        let mut headers = when.headers.iter().flatten();
         !is_empty(when.hours.as_ref().map(Vec::len))
             && !is_empty(when.source_ips.as_ref().map(Vec::len))
+            && !headers.any(|(_, values)| values.is_empty())
     });
+    let acr = rule
+        .require
+        .as_ref()
+        .and_then(|require| require.acr.as_ref());
     let to = rule.to.as_ref();
     lasts
         && holds
+        && !is_empty(acr.map(|classes| classes.len()))
         && rule.from.iter().any(may_mean_somebody)
         && to.is_none_or(|to| to.iter().any(may_be_about_something))
 }

@@ -456,12 +456,12 @@ mod tests {
         };
         assert!(keys(&Known::default()).is_empty());
         let named = Known {
-            providers: vec!["ci".to_owned()],
+            providers: [("ci".to_owned(), "https://other.example".to_owned())].into(),
             ..Known::default()
         };
         assert_eq!(keys(&named), ["trusted_issuers[0].name"]);
         let same = Known {
-            issuers: vec!["https://ci.example".to_owned()],
+            providers: [("other".to_owned(), "https://ci.example".to_owned())].into(),
             ..Known::default()
         };
         assert_eq!(keys(&same), ["trusted_issuers[0].issuer"]);

@@ -4,29 +4,31 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::identity::principal::Principal;
-use crate::policy::check::fault;
+use crate::policy::check::{Known, fault};
 use crate::policy::compile::{CompiledPolicy, CompiledRoute};
 use crate::policy::decide::{DenyReason, Facts, Grant, Verdict};
 use crate::policy::explain::Explanation;
-use crate::policy::model::{Action, Expected, Mode, PolicyTest, TestRequest};
+use crate::policy::model::{Action, Expected, Mode, PolicyTest, Rule, TestRequest};
 use crate::policy::svids;
 use crate::policy::when::RequestHeaders;
 use crate::policy::yaml::PolicyFault;
 
 impl CompiledPolicy {
     /// Runs the policy's own tests; a fault for each that fails, which says what happens instead and why.
-    pub fn try_out(&self) -> Vec<PolicyFault> {
+    pub fn try_out(&self, known: &Known) -> Vec<PolicyFault> {
         let tests = self.policy().tests.iter().enumerate();
         tests
             .filter_map(|(index, test)| {
-                let why = self.failure(test)?;
+                let why = self.failure(test, known)?;
                 let message = format!("the test {} fails: {why}", test.name);
                 Some(fault(format!("tests[{index}]"), message))
             })
             .collect()
     }
 
-    fn failure(&self, test: &PolicyTest) -> Option<String> {
+    fn failure(&self, test: &PolicyTest, known: &Known) -> Option<String> {
+        let principal = test.principal.clone();
+        let principal = principal.map(|one| known.with_issuer(self.policy(), one));
         let (method, route, path) = match self.place(&test.request) {
             Ok(place) => place,
             Err(why) => return Some(why),
@@ -38,7 +40,7 @@ impl CompiledPolicy {
         });
         let grants: Vec<Grant> = granted.collect();
         let facts = Facts {
-            principal: test.principal.as_ref(),
+            principal: principal.as_ref(),
             route,
             method,
             path,
@@ -51,13 +53,26 @@ impl CompiledPolicy {
         let found = expected(&self.decide(&facts));
         if found != test.expect {
             return Some(format!(
-                "expected {}, and it is {}{}",
+                "expected {}, and it is {}{}{}",
                 test.expect.as_str(),
                 found.as_str(),
-                reasons(&self.explain(&facts))
+                reasons(&self.explain(&facts)),
+                self.moment(test)
             ));
         }
-        self.wrong_identity(test, route)
+        self.wrong_identity(test, &facts)
+    }
+
+    /// When a test takes place, where that can matter.
+    fn moment(&self, test: &PolicyTest) -> String {
+        let has_time = |rule: &Arc<Rule>| {
+            let when = rule.when.as_ref();
+            when.is_some_and(|when| when.hours.is_some() || when.until.is_some())
+        };
+        match self.policy().rules.iter().any(has_time) {
+            true => format!("; it takes place at {} (`at` sets it)", test.at),
+            false => String::new(),
+        }
     }
 
     fn place<'a>(
@@ -86,16 +101,17 @@ impl CompiledPolicy {
     }
 
     /// What is allowed goes on under an identity, or not at all.
-    fn wrong_identity(&self, test: &PolicyTest, route: &CompiledRoute) -> Option<String> {
-        let principal = test.principal.as_ref();
+    fn wrong_identity(&self, test: &PolicyTest, facts: &Facts<'_>) -> Option<String> {
+        let principal = facts.principal;
         let wanted = test.mesh_identity.as_deref();
         let wanted = wanted.map(|id| id.replace("{trust_domain}", self.trust_domain().as_str()));
         match (self.mesh_identity(principal), wanted) {
             (Ok(found), Some(wanted)) if found.as_str() != wanted => Some(format!(
-                "expected to go as {wanted}, and it goes as {found}"
+                "expected to go as {wanted}, and it goes as {found}{}",
+                principal.map_or("", no_subject)
             )),
             (Ok(found), _) if test.expect == Expected::Allow => {
-                let told = route.impersonation(principal, &found)?;
+                let told = facts.route.impersonation(principal, &found)?;
                 let why = told.err()?;
                 Some(format!(
                     "the rules allow it, and the edge refuses it: {why}"
@@ -106,6 +122,15 @@ impl CompiledPolicy {
             (Err(why), None) => (test.expect == Expected::Allow)
                 .then(|| format!("the rules allow it, and the edge refuses it: {why}")),
         }
+    }
+}
+
+/// Many mesh identities come of the subject.
+fn no_subject(principal: &Principal) -> &'static str {
+    let email = principal.email.as_ref();
+    match email.is_some_and(|email| *email.as_str() == *principal.subject) {
+        true => "; the test gives no `subject`, so the e-mail address stands for it",
+        false => "",
     }
 }
 

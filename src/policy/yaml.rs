@@ -79,13 +79,13 @@
 //! tests:                                 # optional; run before the policy is written, and one that fails refuses it
 //!   - name: sre-on-a-weekday
 //!     as: { provider: okta, email: alice@corp.example, groups: [sre], acr: mfa, signed_in_ago: 1h }
-//!     # provider, subject, email, groups, kind, claims, acr, signed_in_ago; without `as` nobody is signed in
+//!     # provider, subject, email, groups, kind, claims, agents, acr, signed_in_ago; without `as` nobody is signed in
 //!     request: GET grafana /d/1          # method, route, path; or SVID x509
 //!     source_ip: 10.1.2.3                # optional
 //!     headers: { x-env: prod }           # optional
 //!     granted: [sre-may-write]           # optional; rules that somebody approved of
 //!     at: "2026-11-24T10:00:00Z"         # optional; noon UTC of a Wednesday
-//!     expect: allow                      # allow, deny, sign_in or step_up
+//!     expect: allow                      # allow, deny, sign_in, step_up or ask
 //!     # mesh_identity: spiffe://{trust_domain}/ns/people/sa/...   optional
 //! ```
 

@@ -6,6 +6,7 @@ use url::form_urlencoded;
 
 use crate::admin::access::AccessError;
 use crate::portal::PortalError;
+use crate::telemetry::causes::Causes;
 use crate::web::audience::Audience;
 use crate::web::csrf::CsrfFault;
 use crate::web::problem::Problem;
@@ -35,9 +36,9 @@ fn failure(info: &RequestInfo, headers: &HeaderMap, error: &PortalError) -> Resp
     let (status, code, title, detail) = words(error);
     let request_id = &info.request_id;
     if status.is_server_error() {
-        tracing::warn!(%request_id, %error, "a page about access failed");
+        tracing::warn!(%request_id, error = %Causes(&error), "a page about access failed");
     } else {
-        tracing::info!(%request_id, %error, "a page about access was refused");
+        tracing::info!(%request_id, error = %Causes(&error), "a page about access was refused");
     }
     let problem = Problem {
         status,

@@ -48,6 +48,7 @@ struct Grant {
     why: String,
     by: String,
     until: Moment,
+    is_over: bool,
     break_glass: bool,
 }
 
@@ -112,7 +113,8 @@ fn grant(grant: &GrantRecord, now: Timestamp) -> Grant {
         rule: grant.rule.to_string(),
         why: grant.reason.clone(),
         by: grant.by.clone(),
-        until: Moment::of(grant.until, now),
+        until: Moment::of(grant.ended_at.unwrap_or(grant.until), now),
+        is_over: !grant.is_live(now),
         break_glass: grant.break_glass,
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::oidc::OidcError;
 use crate::secret::TokenHash;
 use crate::sign_in::{SignIn, SignInError};
+use crate::telemetry::causes::Causes;
 use crate::web::csrf::{CsrfFault, FORM_LIMIT, receive_form};
 use crate::web::parameters::Parameters;
 use crate::web::request_info::RequestInfo;
@@ -46,9 +47,9 @@ pub(super) async fn submit(
 fn log(info: &RequestInfo, provider: &str, error: &SignInError) {
     let request_id = &info.request_id;
     if status_of(error).is_client_error() {
-        tracing::info!(%request_id, provider, %error, "logout by the provider was refused");
+        tracing::info!(%request_id, provider, error = %Causes(&error), "logout by the provider was refused");
     } else {
-        tracing::warn!(%request_id, provider, %error, "logout by the provider failed");
+        tracing::warn!(%request_id, provider, error = %Causes(&error), "logout by the provider failed");
     }
 }
 

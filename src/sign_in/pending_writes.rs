@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::sign_in::SignInError;
 use crate::store::one_time::OneTime;
 use crate::store::{Store, StoreError};
+use crate::telemetry::causes::Causes;
 use crate::telemetry::metrics::Metrics;
 
 /// How many may wait for the store.
@@ -108,7 +109,7 @@ impl PendingWrites {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, count = values.len(), "sign-ins cannot be written down");
+                    tracing::warn!(error = %Causes(&error), count = values.len(), "sign-ins cannot be written down");
                 }
             }
         }

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use crate::oidc::OidcError;
 use crate::session::SessionError;
 use crate::sign_in::SignInError;
+use crate::telemetry::causes::Causes;
 use crate::web::audience::Audience;
 use crate::web::csrf::CsrfFault;
 use crate::web::problem::Problem;
@@ -61,15 +62,17 @@ pub(crate) fn failure(
 fn log(info: &RequestInfo, error: &SignInError) {
     let request_id = &info.request_id;
     match error {
-        SignInError::NotFound => tracing::debug!(%request_id, %error, "there is no such page"),
+        SignInError::NotFound => {
+            tracing::debug!(%request_id, error = %Causes(&error), "there is no such page")
+        }
         SignInError::Request
         | SignInError::NotBound
         | SignInError::Csrf(_)
         | SignInError::Busy
         | SignInError::NotKept => {
-            tracing::info!(%request_id, %error, "the request was refused")
+            tracing::info!(%request_id, error = %Causes(&error), "the request was refused")
         }
-        _ => tracing::warn!(%request_id, %error, "sign-in failed"),
+        _ => tracing::warn!(%request_id, error = %Causes(&error), "sign-in failed"),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::snapshot::grants::LiveGrants;
 use crate::snapshot::{Freshness, SnapshotError, Snapshots, load_newer};
 use crate::store::changes::{Change, FeedPoint};
 use crate::store::{Store, StoreError};
+use crate::telemetry::causes::Causes;
 
 /// How long the store may be silent before it is asked again.
 const POLL: Duration = Duration::from_secs(1);
@@ -74,7 +75,7 @@ impl Follower {
                 Err(error) if !progress.failing => {
                     progress.failing = true;
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = %Causes(&error),
                         "the store's changes cannot be followed at present"
                     );
                 }
@@ -162,7 +163,7 @@ impl Follower {
             Err(error @ (SnapshotError::Store(_) | SnapshotError::Deadline)) => Err(error),
             Err(error @ (SnapshotError::Faults(_) | SnapshotError::Object { .. })) => {
                 tracing::error!(
-                    error = &error as &dyn std::error::Error,
+                    error = %Causes(&error),
                     in_force = in_force.revision.0,
                     "a policy revision cannot be used; the last good one stays in force"
                 );

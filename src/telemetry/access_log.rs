@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use prometheus_client::metrics::counter::Counter;
 
+use crate::telemetry::causes::Causes;
 use crate::telemetry::metrics::Metrics;
 
 /// Batches that may wait for the writer.
@@ -260,7 +261,7 @@ fn write_all(batches: &Receiver<Batch>, mut output: impl Write, lost: &Counter) 
             Err(error) => {
                 lost.inc_by(batch.lines);
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "the access log cannot be written; its lines are lost meanwhile");
+                    tracing::error!(error = %Causes(&error), "the access log cannot be written; its lines are lost meanwhile");
                 }
             }
         }

@@ -16,6 +16,7 @@ use crate::config::checked::{IssuerReach, TrustedIssuerConfig};
 use crate::identity::email::Email;
 use crate::identity::principal::{Groups, Principal, PrincipalKind};
 use crate::policy::machines::TrustedIssuer;
+use crate::telemetry::causes::Causes;
 use crate::token::bearer::trust::Trust;
 use crate::token::claims::{self, ClaimFault, Claims};
 use crate::token::jwks::{KeyCache, KeyFault};
@@ -226,7 +227,7 @@ impl BearerVerifier {
             self.issuer_of(&token)?
         };
         if let Err(error) = issuer.keys.fetch().await {
-            tracing::warn!(issuer = %issuer.trust.name, %error, "the keys of a trusted issuer cannot be fetched");
+            tracing::warn!(issuer = %issuer.trust.name, error = %Causes(&error), "the keys of a trusted issuer cannot be fetched");
         }
         self.verify_at_hand(token).map_err(|fault| {
             let without_keys = match issuer.keys.keys() {

@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::clock::{SharedClock, Timestamp};
 use crate::identity::public_keys::KeySet;
+use crate::telemetry::causes::Causes;
 use crate::token::jws::Unverified;
 use crate::token::outbound::{Outbound, OutboundError};
 
@@ -184,7 +185,7 @@ impl KeyCache {
             return;
         }
         if let Err(error) = self.fetch().await {
-            tracing::warn!(source = ?self.source, %error, "a key set cannot be refreshed; the old one stays");
+            tracing::warn!(source = ?self.source, error = %Causes(&error), "a key set cannot be refreshed; the old one stays");
         }
     }
 

@@ -94,9 +94,12 @@ async fn a_draft_is_saved_shown_rebased_and_applied() {
         // Somebody else changes the policy meanwhile: another rule.
         let others = with_rule(&text, "others");
         std::fs::write(&document, &others).unwrap();
-        policy(&parties, &["apply", file, "-m", "others", "--yes"])
-            .await
-            .expect_done();
+        policy(
+            &parties,
+            &["apply", file, "-m", "others", "--yes", "--parent", "1"],
+        )
+        .await
+        .expect_done();
         let behind = draft(&parties, &["apply", "1", "--yes"]).await;
         assert_eq!(behind.code, Some(1));
         has(
@@ -143,9 +146,14 @@ async fn what_cannot_be_done_with_a_draft_is_said() {
         .await
         .expect_done();
     std::fs::write(&document, text.replace("[freeze]", "[ice]")).unwrap();
-    policy(&parties, &["apply", file, "-m", "theirs", "--yes"])
-        .await
-        .expect_done();
+    policy(
+        &parties,
+        &[
+            "apply", file, "-m", "theirs", "--yes", "--parent", "current",
+        ],
+    )
+    .await
+    .expect_done();
     let conflict = draft(&parties, &["rebase", "2", "--json"]).await;
     let said: Value = serde_json::from_str(&conflict.err).unwrap();
     assert_eq!(said["error"], "failed");
@@ -187,7 +195,16 @@ async fn k8_an_edge_that_asks_for_approvals_is_changed_by_drafts_or_an_emergency
         &refused.err,
         &["the approval of one person", "draft save FILE"],
     );
-    let emergency = ["apply", file, "-m", "the first", "--yes", "--emergency"];
+    let emergency = [
+        "apply",
+        file,
+        "-m",
+        "the first",
+        "--yes",
+        "--emergency",
+        "--parent",
+        "current",
+    ];
     policy(&parties, &emergency).await.expect_done();
     edge.logs("EMERGENCY").await;
     let history = policy(&parties, &["history"]).await.expect_done();

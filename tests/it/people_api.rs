@@ -195,11 +195,11 @@ async fn policy_is_changed_from_the_command_line_by_whoever_may() {
             plan.out
         );
         let named = [
-            "policy", "apply", file, "-m", "less", "--yes", "--author", "eve",
+            "policy", "apply", file, "-m", "less", "--yes", "--parent", "1", "--author", "eve",
         ];
         let refused = desk.run(&named).await;
         assert_eq!(refused.code, Some(1), "{}", refused.err);
-        desk.run(&named[..6]).await.expect_done();
+        desk.run(&named[..8]).await.expect_done();
         let history = desk.run(&["policy", "history", "--json"]).await;
         let history = history.expect_done().json();
         let newest = &history["revisions"][0];
@@ -233,11 +233,11 @@ async fn policy_is_changed_from_the_command_line_by_whoever_may() {
         other.run(&["policy", "plan", file]).await.expect_done();
         other.run(&["audit", "verify"]).await.expect_done();
         std::fs::write(&policy, &text).unwrap();
-        let refused = other.run(&named[..6]).await;
+        let refused = other.run(&named[..8]).await;
         assert_eq!(refused.code, Some(4), "{}", refused.err);
         assert!(refused.err.contains("write_policy"), "{}", refused.err);
         // What they are told goes by the id that the log has.
-        let mut told = named[..6].to_vec();
+        let mut told = named[..8].to_vec();
         told.extend(["--output", "json"]);
         let fault: Value = serde_json::from_str(&other.run(&told).await.err).unwrap();
         assert_eq!(fault["error"], "denied");
@@ -246,7 +246,7 @@ async fn policy_is_changed_from_the_command_line_by_whoever_may() {
             parties.read("access.log").contains(id)
         })
         .await;
-        no_operator_by_the_environment(&parties, other, &named[..6]).await;
+        no_operator_by_the_environment(&parties, other, &named[..8]).await;
         end(edge).await;
         parties.leave().await;
     }
@@ -348,7 +348,9 @@ async fn access_is_asked_for_and_granted_from_the_command_line() {
         let approved = ["access", "approve", &id, "--for", "10m"];
         let approved = alice.run(&approved).await.expect_done().out;
         assert!(
-            approved.contains("Approved. bob@demo.example (demo), GET releases"),
+            approved.contains(
+                "Approved. bob@demo.example (demo), rule staff-may-ask-for-releases, until"
+            ),
             "{approved}"
         );
         assert_eq!(asking.ended().await.code(), Some(0), "{}", asking.err());

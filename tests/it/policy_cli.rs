@@ -59,9 +59,12 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
         let flow = parties.stage.path("flow.yaml");
         std::fs::write(&flow, "{ rules: [{ name: r, action: deny, from: [] }] }").unwrap();
         let flow = flow.to_str().unwrap();
-        policy(&parties, &["apply", flow, "-m", "flow", "--yes"])
-            .await
-            .expect_done();
+        policy(
+            &parties,
+            &["apply", flow, "-m", "flow", "--yes", "--parent", "1"],
+        )
+        .await
+        .expect_done();
         let same = policy(&parties, &["plan", flow]).await.expect_done();
         assert!(
             same.out
@@ -84,6 +87,8 @@ async fn j6_a_policy_is_planned_applied_looked_back_at_and_rolled_back() {
             file,
             "-m",
             "closed for the weekend",
+            "--parent",
+            "current",
             "--author",
             "carol",
             "--yes",
@@ -208,6 +213,11 @@ async fn what_cannot_be_applied_is_said_with_what_to_do() {
         "{}",
         stale.err
     );
+    let unsaid = policy(&parties, &["apply", file, "-m", "late", "--yes"]).await;
+    assert_eq!(unsaid.code, Some(2));
+    for words in ["which revision", "--parent 1 if", "--parent current if"] {
+        assert!(unsaid.err.contains(words), "{words} in {}", unsaid.err);
+    }
     // Nobody sits at this terminal.
     let unasked = policy(&parties, &["apply", file, "-m", "unasked"]).await;
     assert_eq!(unasked.code, Some(1));
@@ -234,7 +244,7 @@ async fn what_cannot_be_applied_is_said_with_what_to_do() {
             "there is no revision 9",
         ),
         (
-            &["apply", file, "-m", "two\nlines", "--yes"],
+            &["apply", file, "-m", "two\nlines", "--yes", "--parent", "1"],
             "must be one line",
         ),
     ] {

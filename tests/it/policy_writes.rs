@@ -366,7 +366,9 @@ async fn revisions(url: &str) -> Revisions {
         rules: PolicyRules {
             trust_domain: TrustDomain::parse("td").unwrap(),
             known: Known {
-                providers: vec!["okta".to_owned(), "entra".to_owned()],
+                providers: ["okta", "entra"]
+                    .map(|name| (name.to_owned(), format!("https://{name}.example")))
+                    .into(),
                 claims: vec!["team".to_owned(), "unknown".to_owned()],
                 ..Known::default()
             },

@@ -52,7 +52,15 @@ async fn a_demo_with_its_policy_in_the_store_takes_commands() {
         let whole = [&["policy"], arguments, &["--config", config]].concat();
         run(&whole, &[]).await.expect_done().out
     };
-    let apply = ["apply", file, "-m", "contractors come in", "--yes"];
+    let apply = [
+        "apply",
+        file,
+        "-m",
+        "contractors come in",
+        "--parent",
+        "1",
+        "--yes",
+    ];
     assert_eq!(policy(&apply).await, "Revision 2 is the policy now.\n");
     let back = ["rollback", "1", "-m", "not yet", "--yes"];
     assert_eq!(policy(&back).await, "Revision 3 is the policy now.\n");

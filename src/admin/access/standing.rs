@@ -8,7 +8,7 @@ use crate::admin::access::Access;
 use crate::identity::principal::{Principal, Requirement};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Verdict};
-use crate::policy::model::Approval;
+use crate::policy::model::{Approval, Rule};
 use crate::policy::when::RequestHeaders;
 
 /// What there is to do about a place.
@@ -31,6 +31,8 @@ pub struct Unmet {
     pub rule: Arc<str>,
     /// How they have to sign in.
     pub require: Requirement,
+    /// Whether the rule then has to be asked for.
+    pub asks: bool,
 }
 
 /// What may be asked for.
@@ -85,7 +87,16 @@ impl Access {
         };
         match policy.decide(&facts) {
             Verdict::Allow { .. } => Standing::Open,
-            Verdict::StepUp { rule, require } => Standing::StepUp(Unmet { rule, require }),
+            Verdict::StepUp { rule, require } => {
+                let mut rules = policy.policy().rules.iter();
+                let asks = |known: &Arc<Rule>| known.name == rule && known.approval.is_some();
+                let asks = rules.any(asks);
+                Standing::StepUp(Unmet {
+                    rule,
+                    require,
+                    asks,
+                })
+            }
             Verdict::Ask { rule } => match policy.may_ask(principal, &rule) {
                 Some(approval) => Standing::Ask(Askable {
                     approval: approval.clone(),

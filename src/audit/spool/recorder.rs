@@ -20,6 +20,7 @@ use crate::audit::spool::format::{COUNT_AT, Record, counted, write};
 use crate::audit::spool::{CLOSED, OPEN, Spool, SpoolError, Writing, lock};
 use crate::clock::Timestamp;
 use crate::identity::principal::Principal;
+use crate::telemetry::causes::Causes;
 
 /// A segment of so many bytes is ended.
 const LARGE: u64 = 8 * 1024 * 1024;
@@ -173,7 +174,7 @@ impl Recorder {
         match std::fs::rename(&segment.path, &closed) {
             Ok(()) => lock(&self.spool.0.closed).push_back(closed),
             Err(error) => {
-                tracing::error!(%error, "a segment of the spool cannot be ended; it is shipped after the next start");
+                tracing::error!(error = %Causes(&error), "a segment of the spool cannot be ended; it is shipped after the next start");
             }
         }
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::report::Report;
-use super::with_cause;
 use crate::address::host::Host;
 use crate::address::origin::Scheme;
 use crate::clock::Timestamp;
@@ -13,6 +12,7 @@ use crate::edge::tls::certificates::Certificate;
 use crate::edge::tls::{CertificateId, CertificateNames};
 use crate::mesh::authority::Authority;
 use crate::policy::model::Policy;
+use crate::telemetry::causes::Causes;
 
 /// What ends within this is remarked on, unless it is short-lived anyway.
 const SOON: Duration = Duration::from_secs(24 * 60 * 60);
@@ -93,7 +93,7 @@ impl FrontDoors {
 
 /// A listener's chain and key: loaded as the edge loads them.
 fn front_door(files: &CertificateFiles, now: Timestamp) -> Result<Certificate, String> {
-    Certificate::load(files, now).map_err(|fault| with_cause(&fault))
+    Certificate::load(files, now).map_err(|fault| Causes(&fault).to_string())
 }
 
 /// The edge's own CA: loaded as the edge loads it, which signs a throw-away certificate and verifies it against the bundle.
@@ -111,7 +111,7 @@ pub(super) fn authority(
             Some(authority)
         }
         Err(error) => {
-            report.fault(item, &with_cause(&error));
+            report.fault(item, &Causes(&error).to_string());
             None
         }
     }
@@ -180,7 +180,8 @@ mod tests {
             .unwrap();
         let now = SystemClock.now();
         let good = mesh(&stage, "edge-ca.pem", "edge-ca.key", "mesh-root.pem");
-        let load = |mesh: &MeshConfig, now| Authority::load(mesh, now).map_err(|e| with_cause(&e));
+        let load =
+            |mesh: &MeshConfig, now| Authority::load(mesh, now).map_err(|e| Causes(&e).to_string());
         load(&good, now).map(drop).unwrap();
         for (chain, key, bundle) in [
             ("edge-ca.pem", "front-door.key", "mesh-root.pem"),

@@ -9,7 +9,6 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::report::Report;
-use super::with_cause;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::checked::SvidConfig;
@@ -18,6 +17,7 @@ use crate::mesh::authority::Authority;
 use crate::mesh::svid::Svid;
 use crate::mesh::tls::{HandshakeFault, Handshaker, check_roots};
 use crate::policy::model::{Policy, Route, Transport, Upstream, UpstreamAddress};
+use crate::telemetry::causes::Causes;
 
 /// How long an upstream may take to accept a connection, and then to prove itself.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -109,7 +109,7 @@ fn try_roots(route: &Route, report: &mut Report) {
     } = &route.upstream.transport
     {
         let item = format!("roots {file} of route {}", route.name);
-        let read = check_roots(file).map_err(|error| with_cause(&error));
+        let read = check_roots(file).map_err(|error| Causes(&error).to_string());
         report.item(&item, read.map(|()| String::new()));
     }
 }

@@ -169,7 +169,7 @@ impl Stage {
         let rules = PolicyRules {
             trust_domain: trust_domain.clone(),
             known: Known {
-                providers: vec!["okta".to_owned()],
+                providers: [("okta".to_owned(), "https://okta.example".to_owned())].into(),
                 ..Known::default()
             },
         };

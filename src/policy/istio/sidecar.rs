@@ -186,7 +186,10 @@ impl Writer<'_> {
                 Action::Allow => Effect::RefusesMore,
                 Action::Deny => Effect::LeavesToTheEdge,
             };
-            note(effect, format!("Istio has no {why}, so it is left out"));
+            note(
+                effect,
+                format!("Istio does not know this: {why}; so it is left out"),
+            );
             return Vec::new();
         }
         for (effect, why) in operations.losses {

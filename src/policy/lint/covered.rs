@@ -77,7 +77,7 @@ impl<'a> Covering<'a> {
     }
 }
 
-/// As [`Covering::finding`], for one rule alone.
+/// As [`Covering::finding`], for one rule alone, and held against every other.
 pub(super) fn finding(policy: &Policy, at: usize, now: jiff::Timestamp) -> Option<String> {
     let rule = { policy.rules.get(at) }.filter(|rule| may_decide(rule, now))?;
     let names = Names::of(policy);

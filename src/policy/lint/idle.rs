@@ -31,7 +31,8 @@ pub(in crate::policy) fn may_mean_somebody(source: &Source) -> bool {
         || is_taken_out(&source.groups, &source.not_groups, are_texts_within)
         || is_taken_out(&source.providers, &source.not_providers, is_among)
         || is_taken_out(&source.people, &source.not_people, is_among);
-    !lists.contains(&Some(0)) && !is_emptied
+    let mut claims = source.claims.iter().flatten();
+    !lists.contains(&Some(0)) && !is_emptied && !claims.any(|(_, values)| values.is_empty())
 }
 
 /// Whether a request or an SVID could be meant, as [`may_mean_somebody`] of callers.
@@ -71,7 +72,17 @@ pub(super) fn items(rule: &Rule) -> impl Iterator<Item = String> {
     let to = rule.to.iter().flatten().enumerate();
     let to = to.filter(|(_, target)| !may_be_about_something(target));
     let from = from.map(|(at, _)| format!("its `from[{at}]` is for nobody"));
-    from.chain(to.map(|(at, _)| format!("its `to[{at}]` is about nothing")))
+    // Where it is nobody at all, that is said of the whole.
+    let approval = rule.approval.iter();
+    let approvers = approval
+        .filter(|approval| approval.from.iter().any(may_mean_somebody))
+        .flat_map(|approval| &approval.from);
+    let approvers = approvers
+        .enumerate()
+        .filter(|(_, source)| !may_mean_somebody(source));
+    let approvers = approvers.map(|(at, _)| format!("`approval.from[{at}]` of it is nobody"));
+    from.chain(approvers)
+        .chain(to.map(|(at, _)| format!("its `to[{at}]` is about nothing")))
 }
 
 /// What becomes of those whom a rule lets in and no mapping names; `None` if there are none, for all that can be told.

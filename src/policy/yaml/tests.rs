@@ -516,7 +516,9 @@ fn j4_approvals_that_cannot_be_read_refuse_the_document() {
 
 fn providers(names: &[&str]) -> Known {
     Known {
-        providers: names.iter().map(|name| (*name).to_owned()).collect(),
+        providers: { names.iter() }
+            .map(|name| ((*name).to_owned(), format!("https://{name}.example")))
+            .collect(),
         ..Known::default()
     }
 }
@@ -605,7 +607,7 @@ mappings:
     let own = crate::identity::spiffe_id::TrustDomain::parse("td").unwrap();
     let revision = crate::policy::model::Revision(1);
     let compiled = crate::policy::compile::CompiledPolicy::new(policy, revision, &own);
-    assert_eq!(compiled.unwrap().try_out(), []);
+    assert_eq!(compiled.unwrap().try_out(&Known::default()), []);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests that stand in policies, read and run.
 
 use crate::identity::spiffe_id::TrustDomain;
+use crate::policy::check::Known;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::json::{from_json, to_json};
 use crate::policy::model::Revision;
@@ -13,7 +14,7 @@ fn try_out(text: &str) -> Vec<PolicyFault> {
     let own = TrustDomain::parse("td").unwrap();
     CompiledPolicy::new(policy, Revision(1), &own)
         .unwrap()
-        .try_out()
+        .try_out(&Known::default())
 }
 
 pub(super) const APPROVED: &str = r#"
