@@ -93,4 +93,51 @@ mod tests {
             "{unknown}"
         );
     }
+
+    #[test]
+    fn what_a_test_says_of_somebody_has_to_be_what_the_edge_knows() {
+        let rules = PolicyRules {
+            trust_domain: TrustDomain::parse("td").unwrap(),
+            known: Known {
+                providers: [("okta".to_owned(), "https://okta.example".to_owned())].into(),
+                claims: vec!["team".to_owned()],
+                ..Known::default()
+            },
+        };
+        let check = |who: &str, expected: &str| {
+            let text = format!(
+                "routes:\n  - name: a\n    host: a.example\n    upstream: {{ addresses: [\"b:1\"], mtls: {{ spiffe_ids: [\"spiffe://td/ns/a/sa/b\"] }} }}\n\
+                 mappings:\n  - {{ name: m, from: [{{ signed_in: true }}], spiffe_id: \"spiffe://{{trust_domain}}/ns/people/sa/{{user}}\" }}\n\
+                 rules:\n  - {{ name: r, action: allow, from: [{{ signed_in: true }}] }}\n\
+                 tests:\n  - name: t\n    as: {{ provider: okta, {who} }}\n    request: GET a /\n    expect: allow\n    mesh_identity: \"{expected}\"\n"
+            );
+            let faults = rules.check(&text).err().unwrap_or_default();
+            let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            said.join("\n")
+        };
+        // As the edge names somebody of this issuer and subject.
+        let known = crate::identity::principal::Principal {
+            issuer: "https://okta.example".into(),
+            ..crate::policy::trial::nobody_yet("okta", "00u1")
+        };
+        let compiled = CompiledPolicy::new(
+            yaml::parse("mappings:\n  - { name: m, from: [{ signed_in: true }], spiffe_id: 'spiffe://{trust_domain}/ns/people/sa/{user}' }\n").unwrap(),
+            Revision(0),
+            &rules.trust_domain,
+        );
+        let named = compiled.unwrap().mesh_identity(Some(&known)).unwrap();
+        assert_eq!(check("subject: 00u1", named.as_str()), "");
+        let other = check("subject: 00u1", "spiffe://td/ns/people/sa/other");
+        assert!(
+            other.contains("it goes as") && !other.contains("gives no"),
+            "{other}"
+        );
+        let by_address = check("email: ada@corp.example", named.as_str());
+        assert!(by_address.contains("gives no `subject`"), "{by_address}");
+        let claim = check("subject: 00u1, claims: { teem: [x] }", named.as_str());
+        assert!(
+            claim.contains("tests[0].as.claims: no identity provider"),
+            "{claim}"
+        );
+    }
 }

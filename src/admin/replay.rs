@@ -376,3 +376,66 @@ impl Asked<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::spiffe_id::TrustDomain;
+
+    fn effect(change: Change, person: Option<&str>, count: i64) -> Effect {
+        Effect {
+            change,
+            person: person.map(str::to_owned),
+            host: "a.example".to_owned(),
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            count,
+            last_at: Timestamp::from_micros(count),
+        }
+    }
+
+    #[test]
+    fn every_way_nearer_to_access_is_told() {
+        let own = TrustDomain::parse("td").unwrap();
+        let named = |name| Outcome::Allowed(MeshIdentity::new(&own, "people", name).unwrap());
+        let refused = Outcome::Refused;
+        for (before, after, expected) in [
+            (named("a"), named("a"), None),
+            (named("a"), named("b"), Some(Change::Renamed)),
+            (named("a"), refused.clone(), Some(Change::Loses)),
+            (named("a"), Outcome::StepUp, Some(Change::SignsIn)),
+            (named("a"), Outcome::SignIn, Some(Change::SignsIn)),
+            (named("a"), Outcome::Asks, Some(Change::Asks)),
+            (refused.clone(), named("a"), Some(Change::Gains)),
+            (Outcome::Asks, named("a"), Some(Change::Gains)),
+            (refused.clone(), Outcome::StepUp, Some(Change::MaySignIn)),
+            (refused.clone(), Outcome::Asks, Some(Change::MayAsk)),
+            (refused.clone(), Outcome::SignIn, None),
+            (Outcome::Asks, refused, None),
+        ] {
+            assert_eq!(change(&before, &after), expected, "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn many_of_one_change_hide_none_of_another() {
+        let mut effects = vec![effect(Change::Gains, None, 7)];
+        effects.splice(
+            0..0,
+            (0..9).map(|_| effect(Change::Loses, Some("alice"), 2)),
+        );
+        let listed = first_of_each(&effects, 3);
+        assert_eq!(listed.len(), 4);
+        assert_eq!(listed[3], &effects[9]);
+        let of_each = effects.chunk_by(|a, b| a.change == b.change);
+        let sums: Vec<Sum> = of_each.filter_map(sum).collect();
+        assert_eq!(
+            (sums[0].people, sums[0].strangers, sums[0].requests),
+            (1, false, 18)
+        );
+        assert_eq!(
+            (sums[1].people, sums[1].strangers, sums[1].requests),
+            (0, true, 7)
+        );
+    }
+}

@@ -159,6 +159,21 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_accounts_are_known() {
+        let rule = "rules:\n  - { name: r, action: allow, from: [{ groups: [backups] }] }\n";
+        let mapping = "mappings:\n  - { name: m, from: [{ signed_in: true }], spiffe_id: 'spiffe://{trust_domain}/ns/a/sa/b' }\n";
+        let seen = Seen {
+            groups: Some(["staff".to_owned()].into()),
+        };
+        let found = |groups: &str| {
+            let text = keyed(groups) + mapping + rule;
+            lint(&yaml::parse(&text).unwrap(), Timestamp::UNIX_EPOCH, &seen)
+        };
+        assert!(found(", groups: [backups]").is_empty());
+        assert_eq!(found(", groups: [others]").len(), 1);
+    }
+
+    #[test]
     fn keys_of_two_and_accounts_that_are_over_are_odd() {
         let now = Timestamp::UNIX_EPOCH;
         let seen = Seen::default();

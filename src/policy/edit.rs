@@ -432,6 +432,20 @@ rules:
     }
 
     #[test]
+    fn a_part_without_objects_keeps_what_is_said_of_it() {
+        let text =
+            "# About rules: all of them.\nrules: # here\n  - { name: b, action: deny, from: [] }\n";
+        let empty = change(text, rule(Some("b"), None)).unwrap();
+        assert_eq!(empty, "# About rules: all of them.\nrules: [] # here\n");
+        let one = "name: c\naction: deny\nfrom: []\n";
+        let filled = change(&empty, rule(None, Some(one))).unwrap();
+        assert!(
+            filled.starts_with("# About rules: all of them.\nrules: # here\n"),
+            "{filled}"
+        );
+    }
+
+    #[test]
     fn everything_else_stays_as_it_was() {
         let other = change(
             TEXT,

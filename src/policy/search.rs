@@ -203,4 +203,25 @@ rules:
         }
         assert!(!object_says(&policy, Kind::Rule, 9, "staff"));
     }
+
+    #[test]
+    fn approvers_and_circumstances_are_found() {
+        let policy = yaml::parse(
+            "
+people:
+  - { name: leads, from: [{ groups: [sre] }] }
+rules:
+  - name: lent
+    action: allow
+    from: [{ groups: [staff] }]
+    when: { headers: { x-env: [prod] } }
+    require: { acr: [mfa], approval: { from: [{ people: [leads] }], at_most: 1h } }
+",
+        )
+        .unwrap();
+        for text in ["leads", "staff", "x-env", "PROD", "mfa"] {
+            assert!(rule_says(&policy.rules[0], text), "{text}");
+        }
+        assert!(!rule_says(&policy.rules[0], "sre"));
+    }
 }

@@ -70,6 +70,17 @@ async fn k10_the_log_is_searched_exported_and_verified() {
     ];
     std::fs::write(&file, &lines).unwrap();
     audit(&verify).await.expect_done();
+    let whole = audit(&verify).await.expect_done().out;
+    assert!(whole.contains("whether the log went on"), "{whole}");
+    // It goes on from an older one that is whole itself, and from no other.
+    let older = parties.stage.path("older.jsonl");
+    let going_on = [&verify[..], &["--extends", older.to_str().unwrap()]].concat();
+    std::fs::write(&older, lines.lines().next().unwrap()).unwrap();
+    audit(&going_on).await.expect_done();
+    let edited = lines.replacen("policy_written", "policy_wrotten", 1);
+    std::fs::write(&older, edited).unwrap();
+    let found = audit(&going_on).await;
+    assert!(found.err.contains("is not whole itself"), "{}", found.err);
     std::fs::write(&file, lines.replace("alice@", "bob@")).unwrap();
     let found = audit(&verify).await;
     assert_eq!(found.code, Some(3));
@@ -274,6 +285,21 @@ async fn no_decision_is_lost_by_a_kill_or_counted_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_of_the_spool_is_set_aside_and_not_deleted() {
+    let parties = Parties::gather().await;
+    let spool = parties.stage.path("spool");
+    std::fs::create_dir_all(&spool).unwrap();
+    let left = spool.join("0-left-behind.closed");
+    std::fs::write(&left, [b"torn by a power cut".as_slice(), &[0; 9]].concat()).unwrap();
+    let mut edge = parties.serve().await;
+    edge.logs("the end of these decisions cannot be read").await;
+    let kept = async || spool.join("0-left-behind.bad").exists() && !left.exists();
+    eventually("it is set aside", kept).await;
+    end(edge).await;
+    parties.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_of_an_outage_reach_the_store_afterwards() {
     let postgres = OwnPostgres::start();
     let parties = gathered_on(&postgres.url).await;
@@ -372,6 +398,18 @@ async fn what_people_did_is_decided_again_by_another_policy() {
     let line =
         "~ would need an approval for alice@demo.example: GET grafana.localhost/d/{*} (5 times";
     assert!(approved.out.contains(line), "{}", approved.out);
+    // What was refused and can be asked for is no less of a change.
+    let lent = "rules: [{ name: lent, action: allow, from: [{ signed_in: true }], require: { approval: { from: [{ groups: [staff] }], at_most: 4h } } }]";
+    let lending = parties.stage.path("lending.yaml");
+    std::fs::write(&lending, format!("{parts}\n{lent}\n")).unwrap();
+    let lending = policy(&["replay", lending.to_str().unwrap()]).await;
+    let lending = lending.expect_done().out;
+    for line in [
+        "+ could ask for bob@demo.example: GET payroll.localhost/ (once",
+        "1 person could ask for something that was refused",
+    ] {
+        assert!(lending.contains(line), "{line}: {lending}");
+    }
     let planned = policy(&["plan", draft]).await.expect_done();
     assert!(planned.out.contains("would lose alice@"), "{}", planned.out);
     let early = ["replay", draft, "--last", "2020-01-01T00:00:00Z", "--json"];
