@@ -102,8 +102,7 @@ impl Revisions {
         now: Timestamp,
     ) -> Result<Vec<Reach>, RevisionsError> {
         let reach = |principal: Principal| {
-            let all = policy.reach(&principal, now.to_jiff(), None, &[]);
-            let here = all.iter().find(|reach| *reach.route.route.name == *route)?;
+            let here = policy.reach_of_route(route, &principal, now.to_jiff())?;
             let (rule, steps_up) = here.opened_by()?;
             Some(Reach {
                 rule: rule.to_owned(),

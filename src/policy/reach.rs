@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::identity::principal::{Groups, Principal};
+use crate::identity::spiffe_id::MeshIdentity;
 use crate::policy::compile::{CompiledPolicy, CompiledRoute, MapFault};
 use crate::policy::decide::{DenyReason, Facts, Grant, Verdict};
 use crate::policy::kubernetes::ImpersonationFault;
@@ -81,32 +82,71 @@ impl CompiledPolicy {
         peer: Option<IpAddr>,
         grants: &'a [Grant],
     ) -> Vec<Reach<'a>> {
+        let asker = Asker {
+            principal,
+            now,
+            peer,
+            grants,
+        };
         let identity = self.mesh_identity(Some(principal));
         let routes = self.routes().iter();
-        let reach = routes.map(|route| {
-            let facts = Facts {
-                principal: Some(principal),
-                route,
-                method: route.route.opened_with(),
-                path: &route.route.prefix,
-                now,
-                peer,
-                headers: None,
-                grants,
-            };
-            Reach {
-                route,
-                facts,
-                verdict: self.decide(&facts),
-                unmapped: identity.as_ref().err().cloned(),
-                unnamed: identity.as_ref().ok().and_then(|identity| {
-                    let told = route.impersonation(Some(principal), identity);
-                    told.and_then(Result::err)
-                }),
-            }
-        });
+        let reach = routes.map(|route| self.reach_of(route, &asker, identity.as_ref()));
         reach.collect()
     }
+
+    /// One route, as [`reach`](Self::reach) has them; `None` where there is none of this name.
+    pub fn reach_of_route<'a>(
+        &'a self,
+        route: &str,
+        principal: &'a Principal,
+        now: jiff::Timestamp,
+    ) -> Option<Reach<'a>> {
+        let asker = Asker {
+            principal,
+            now,
+            peer: None,
+            grants: &[],
+        };
+        let route = { self.routes().iter() }.find(|known| *known.route.name == *route)?;
+        let identity = self.mesh_identity(Some(principal));
+        Some(self.reach_of(route, &asker, identity.as_ref()))
+    }
+
+    fn reach_of<'a>(
+        &self,
+        route: &'a CompiledRoute,
+        asker: &Asker<'a>,
+        identity: Result<&MeshIdentity, &MapFault>,
+    ) -> Reach<'a> {
+        let facts = Facts {
+            principal: Some(asker.principal),
+            route,
+            method: route.route.opened_with(),
+            path: &route.route.prefix,
+            now: asker.now,
+            peer: asker.peer,
+            headers: None,
+            grants: asker.grants,
+        };
+        Reach {
+            route,
+            facts,
+            verdict: self.decide(&facts),
+            unmapped: identity.err().cloned(),
+            unnamed: identity.ok().and_then(|identity| {
+                let told = route.impersonation(Some(asker.principal), identity);
+                told.and_then(Result::err)
+            }),
+        }
+    }
+}
+
+/// Somebody who may open some routes, and how they would come.
+struct Asker<'a> {
+    principal: &'a Principal,
+    now: jiff::Timestamp,
+    peer: Option<IpAddr>,
+    grants: &'a [Grant],
 }
 
 /// What is said where only an approval is missing.
