@@ -1,11 +1,22 @@
 //! Tasks and their end: every background task of the process is spawned here, is told to stop, and is waited for.
-//! A task that ends before it is told to has failed, and takes the process down with it.
+//! A task that ends before it is told to, or panics, has failed, and takes the process down with it.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// A panic ends its task, and nothing else would tell.
+struct Watch(CancellationToken);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
+        }
+    }
+}
 
 /// Spawns tasks and stops them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +41,7 @@ impl Lifecycle {
             reason = "the one place that spawns long-lived tasks"
         )]
         tokio::spawn(self.tasks.track_future(async move {
+            let _watch = Watch(this.failed.clone());
             let stop = this.stop.clone();
             tokio::select! {
                 biased;
@@ -80,5 +92,21 @@ impl Lifecycle {
         self.stop.cancel();
         self.tasks.close();
         let _ended = tokio::time::timeout(within, self.tasks.wait()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_a_failure_of_the_process() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.spawn("a fault of ours", async {
+            tokio::task::yield_now().await;
+            panic!("as a fault of ours would");
+        });
+        let failed = tokio::time::timeout(Duration::from_secs(30), lifecycle.failed());
+        failed.await.expect("it is told");
     }
 }

@@ -41,7 +41,7 @@ enum Outcome {
     Allowed(MeshIdentity),
     /// Its caller has to sign in.
     SignIn,
-    /// Its caller has to sign in again.
+    /// Its caller has to sign in again, and that is all.
     StepUp,
     /// Somebody else has to approve.
     Asks,
@@ -60,7 +60,7 @@ pub enum Change {
     Asks,
     /// What was refused is allowed.
     Gains,
-    /// What was refused is allowed after signing in again.
+    /// What was refused, or needed an approval, is allowed after signing in again.
     MaySignIn,
     /// What was refused is allowed once somebody else approved.
     MayAsk,
@@ -290,7 +290,7 @@ fn change(before: &Outcome, after: &Outcome) -> Option<Change> {
         (Outcome::Allowed(_), Outcome::Asks) => Some(Change::Asks),
         (Outcome::Allowed(_), Outcome::Refused) => Some(Change::Loses),
         (_, Outcome::Allowed(_)) => Some(Change::Gains),
-        (Outcome::Refused, Outcome::StepUp) => Some(Change::MaySignIn),
+        (Outcome::Refused | Outcome::Asks, Outcome::StepUp) => Some(Change::MaySignIn),
         (Outcome::Refused, Outcome::Asks) => Some(Change::MayAsk),
         // Nobody was let in, and nobody is nearer to it.
         (
@@ -329,6 +329,10 @@ impl<'a> Side<'a> {
                 identity.map_or(Outcome::Refused, Outcome::Allowed)
             }
             Verdict::SignIn => Outcome::SignIn,
+            // Whoever has to be asked comes behind the sign-in.
+            Verdict::StepUp { rule, .. } if policy.asks_for_approval(&rule, &facts) => {
+                Outcome::Asks
+            }
             Verdict::StepUp { .. } => Outcome::StepUp,
             Verdict::Ask { .. } => Outcome::Asks,
             Verdict::Deny(_) => Outcome::Refused,
@@ -411,6 +415,8 @@ mod tests {
             (refused.clone(), Outcome::StepUp, Some(Change::MaySignIn)),
             (refused.clone(), Outcome::Asks, Some(Change::MayAsk)),
             (refused.clone(), Outcome::SignIn, None),
+            (Outcome::Asks, Outcome::StepUp, Some(Change::MaySignIn)),
+            (Outcome::StepUp, Outcome::Asks, None),
             (Outcome::Asks, refused, None),
         ] {
             assert_eq!(change(&before, &after), expected, "{before:?} {after:?}");

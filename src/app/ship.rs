@@ -78,14 +78,13 @@ impl Shipper {
             }
             refused += u32::from(self.store.ping().await.is_ok());
             if refused >= ATTEMPTS {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(
-                    error,
-                    segment = segment.id,
-                    "these decisions cannot be taken in; they were set aside as a file .bad in the spool"
-                );
-                if let Err(error) = self.spool.set_aside(segment) {
-                    tracing::error!(error = %Causes(&error), "the segment cannot be renamed");
+                match self.spool.set_aside(segment) {
+                    Ok(()) => {
+                        tracing::error!(error = %Causes(&error), segment = segment.id, "these decisions cannot be taken in; they were set aside as a file .bad in the spool");
+                    }
+                    Err(error) => {
+                        tracing::error!(error = %Causes(&error), segment = segment.id, "decisions that cannot be taken in cannot be set aside either");
+                    }
                 }
                 return;
             }
@@ -101,14 +100,16 @@ impl Shipper {
             let id = format!("{}/{number}", segment.id);
             self.store.take_in(&id, part).await?;
         }
-        if read.torn > 0 {
-            // A kill leaves no more than what nobody was told of; a power cut may leave more, and whoever looks into it should find it.
+        if read.unread > 0 {
+            // A kill leaves no more than what nobody was told of; a power cut or another release may leave more, and whoever looks into it should find it.
+            self.spool.set_aside(segment)?;
             tracing::error!(
                 segment = segment.id,
-                bytes = read.torn,
+                bytes = read.unread,
+                why = read.why.map(|why| why.to_string()),
                 "the end of these decisions cannot be read; the file was kept as .bad in the spool"
             );
-            return Ok(self.spool.set_aside(segment)?);
+            return Ok(());
         }
         Ok(self.spool.shipped(segment)?)
     }

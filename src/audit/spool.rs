@@ -114,7 +114,7 @@ impl Spool {
 
     /// What stands in a segment.
     pub fn read(&self, segment: &Segment) -> io::Result<Contents> {
-        format::read(&std::fs::read(&segment.path)?)
+        Ok(format::read(&std::fs::read(&segment.path)?))
     }
 
     /// Deletes a segment that the store has.
@@ -134,9 +134,17 @@ impl Spool {
         segment: &Segment,
         remove: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
-        let size = std::fs::metadata(&segment.path)?.len();
-        remove(&segment.path)?;
-        self.0.used.fetch_sub(size, Ordering::Relaxed);
+        let size = std::fs::metadata(&segment.path).map_or(0, |file| file.len());
+        match remove(&segment.path) {
+            Ok(()) => {
+                self.0.used.fetch_sub(size, Ordering::Relaxed);
+            }
+            // Nothing waits there any more, whoever took it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(segment = segment.id, "a segment of the spool is gone");
+            }
+            Err(error) => return Err(error),
+        }
         lock(&self.0.closed).retain(|path| *path != segment.path);
         Ok(())
     }

@@ -144,7 +144,7 @@ pub fn run(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
             let older = extends.as_deref().map(end_of).transpose()?;
             let outcome = verify_file(file, &read_keys(keys)?, older)?;
             let (is_whole, is_json) = (outcome.is_ok(), arguments.server.is_json());
-            let code = told(outcome, is_json)?;
+            let code = told(outcome, is_json, Source::File)?;
             if is_whole && !is_json {
                 anstream::println!(
                     "The file ends there; whether the log went on, only the edge can say (`wayleave audit verify --extends {}`).",
@@ -223,7 +223,7 @@ async fn ask(client: &Client, arguments: &AuditArguments) -> Result<ExitCode, Fa
         AuditCommand::Verify { keys, extends, .. } => {
             let older = extends.as_deref().map(end_of).transpose()?;
             let outcome = verify_edge(client, keys.as_deref(), older).await?;
-            return Ok(told(outcome, arguments.server.is_json())?);
+            return Ok(told(outcome, arguments.server.is_json(), Source::Edge)?);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -407,15 +407,26 @@ fn counted(count: u64, what: &str) -> String {
     }
 }
 
-fn told(outcome: Result<Verified, Break>, json: bool) -> anyhow::Result<ExitCode> {
+/// Where the log that was verified is: of a file nobody can say whether the log went on.
+#[derive(Clone, Copy)]
+enum Source {
+    Edge,
+    File,
+}
+
+fn told(outcome: Result<Verified, Break>, json: bool, source: Source) -> anyhow::Result<ExitCode> {
+    let source = match source {
+        Source::Edge => "edge",
+        Source::File => "file",
+    };
     let said = match &outcome {
         Ok(verified) => serde_json::json!({
-            "is_whole": true, "events": verified.events, "checkpoints": verified.checkpoints, "last": verified.last,
+            "is_whole": true, "source": source, "events": verified.events, "checkpoints": verified.checkpoints, "last": verified.last,
             "signed_to": verified.signed_to, "policy": verified.policy,
             "pruned": verified.pruned.map(|gone| serde_json::json!({ "up_to": gone.up_to, "at": crate::clock::Timestamp::from_micros(gone.at).rfc3339(), "age_seconds": gone.age })),
         }),
         Err(broken) => {
-            serde_json::json!({ "is_whole": false, "first_bad": broken.seq, "what": broken.what })
+            serde_json::json!({ "is_whole": false, "source": source, "first_bad": broken.seq, "what": broken.what })
         }
     };
     if json {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::identity::principal::Principal;
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::compile::rule::CompiledRule;
+use crate::policy::decide::{Facts, Grant};
 use crate::policy::model::{Action, Approval, Mode};
 use crate::policy::roles::Permission;
 use crate::policy::source::CompiledSource;
@@ -18,6 +19,14 @@ impl CompiledPolicy {
             .with_approvals()
             .find(|(one, _)| *one.rule.name == *rule)?;
         is_meant(&compiled.from, principal).then_some(approval)
+    }
+
+    /// Whether somebody who asks so would have to be approved of before they use a rule.
+    pub fn asks_for_approval(&self, rule: &str, facts: &Facts<'_>) -> bool {
+        let mut rules = self.with_approvals();
+        let asks = rules.any(|(one, _)| *one.rule.name == *rule);
+        let holds = |grant: &Grant| *grant.rule == *rule && facts.now < grant.until;
+        asks && !facts.grants.iter().any(holds)
     }
 
     /// Whether this caller may approve of the use of a rule by somebody else.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::identity::principal::Principal;
+use crate::identity::principal::{Principal, PrincipalKind};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::lint::may_mean_somebody;
 use crate::policy::model::{Action, People, Policy, RoleBinding, Source};
@@ -153,13 +153,21 @@ pub fn owners_differ(before: &Policy, after: &Policy) -> bool {
 
 /// Whether anybody can be owner.
 pub fn has_owner(policy: &Policy) -> bool {
+    // Programs look after nothing here.
+    let may_be_a_person = |source: &Source| {
+        let kinds = source.kinds.as_ref();
+        kinds.is_none_or(|kinds| kinds.contains(&PrincipalKind::User))
+    };
     let is_named = |name: &Arc<str>| {
         let mut people = policy.people.iter();
-        people.any(|people| people.name == *name && people.from.iter().any(may_mean_somebody))
+        let may_be = |source: &Source| may_mean_somebody(source) && may_be_a_person(source);
+        people.any(|people| people.name == *name && people.from.iter().any(may_be))
     };
     let is_meant = |source: &Source| {
         let named = source.people.as_ref();
-        may_mean_somebody(source) && named.is_none_or(|names| names.iter().any(is_named))
+        may_mean_somebody(source)
+            && may_be_a_person(source)
+            && named.is_none_or(|names| names.iter().any(is_named))
     };
     let mut bindings = policy.role_bindings.iter();
     bindings.any(|binding| binding.role == Role::Owner && binding.from.iter().any(is_meant))
@@ -246,6 +254,8 @@ role_bindings:
         for (from, is_owned) in [
             ("{ people: [chiefs] }", true),
             ("{ groups: [] }", false),
+            ("{ kinds: [workload] }", false),
+            ("{ kinds: [user] }", true),
             ("{ people: [nobody] }", false),
         ] {
             let text = TEXT

@@ -56,7 +56,8 @@ pub(in crate::store) struct Counts(BTreeMap<(i64, &'static str, String), i64>);
 impl Counts {
     pub(in crate::store) fn add(&mut self, at: i64, counted: Counted, route: &str, count: i64) {
         let key = (at.div_euclid(SLOT), counted.as_str(), route.to_owned());
-        *self.0.entry(key).or_default() += count;
+        let sum = self.0.entry(key).or_default();
+        *sum = sum.saturating_add(count);
     }
 }
 

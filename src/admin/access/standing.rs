@@ -8,7 +8,7 @@ use crate::admin::access::Access;
 use crate::identity::principal::{Principal, Requirement};
 use crate::policy::compile::CompiledPolicy;
 use crate::policy::decide::{Facts, Verdict};
-use crate::policy::model::{Approval, Rule};
+use crate::policy::model::Approval;
 use crate::policy::when::RequestHeaders;
 
 /// What there is to do about a place.
@@ -88,9 +88,7 @@ impl Access {
         match policy.decide(&facts) {
             Verdict::Allow { .. } => Standing::Open,
             Verdict::StepUp { rule, require } => {
-                let mut rules = policy.policy().rules.iter();
-                let asks = |known: &Arc<Rule>| known.name == rule && known.approval.is_some();
-                let asks = rules.any(asks);
+                let asks = policy.asks_for_approval(&rule, &facts);
                 Standing::StepUp(Unmet {
                     rule,
                     require,

@@ -57,19 +57,31 @@ pub(super) fn write<P: Serialize, D: Serialize>(
 /// What a segment holds.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// Every decision, up to where the segment was cut short.
+    /// Every decision, up to where the segment cannot be read any more.
     pub decided: Vec<Decided>,
-    /// Bytes of what was cut short; room that nothing was written in does not count.
-    pub torn: usize,
+    /// Bytes from there on; room that nothing was written in does not count.
+    pub unread: usize,
+    /// What is wrong with the next record; `None` where it was cut short.
+    pub why: Option<serde_json::Error>,
 }
 
-/// Reads a segment. A record that is whole and cannot be read is an error: it was acknowledged, and nobody may take it for cut short.
-pub(super) fn read(mut bytes: &[u8]) -> std::io::Result<Contents> {
+/// Counts beyond this are no counts: the head is not under the hash.
+const LARGEST_COUNT: i64 = 1 << 40;
+
+/// Reads a segment.
+pub(super) fn read(mut bytes: &[u8]) -> Contents {
     let mut people: HashMap<u32, Arc<Principal>> = HashMap::new();
-    let mut decided = Vec::new();
+    let (mut decided, mut why) = (Vec::new(), None);
     while let Some((head, text, rest)) = next(bytes) {
+        let record = match serde_json::from_slice::<Record<Principal, Decision>>(text) {
+            Ok(record) => record,
+            Err(error) => {
+                why = Some(error);
+                break;
+            }
+        };
         bytes = rest;
-        match serde_json::from_slice::<Record<Principal, Decision>>(text)? {
+        match record {
             Record::Principal(number, principal) => {
                 people.insert(number, Arc::new(principal));
             }
@@ -83,17 +95,20 @@ pub(super) fn read(mut bytes: &[u8]) -> std::io::Result<Contents> {
         }
     }
     let written = bytes.iter().rposition(|byte| *byte != 0);
-    Ok(Contents {
+    Contents {
         decided,
-        torn: written.map_or(0, |last| last + 1),
-    })
+        unread: written.map_or(0, |last| last + 1),
+        why,
+    }
 }
 
 fn next(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (head, rest) = bytes.split_at_checked(HEAD)?;
     let length = u32::from_le_bytes(head.first_chunk().copied()?);
     let (text, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    let is_whole = !text.is_empty() && head.get(HASH_AT..) == Some(&digest(text));
+    let is_whole = !text.is_empty()
+        && head.get(HASH_AT..) == Some(&digest(text))
+        && (1..=LARGEST_COUNT).contains(&number_at(head, COUNT_AT));
     is_whole.then_some((head, text, rest))
 }
 

@@ -197,16 +197,14 @@ fn a_record_that_was_cut_short_ends_the_segment() {
         ends.push(ends[ends.len() - 1] + format::HEAD + text);
     }
     for length in 0..bytes.len() {
-        let read = format::read(&bytes[..length]).unwrap();
+        let read = format::read(&bytes[..length]);
         assert!(read.decided.iter().all(|one| one.decision.path == "/a"));
         assert!(read.decided.len() < 2);
-        assert_eq!(read.torn == 0, ends.contains(&length), "{length}");
+        assert_eq!(read.unread == 0, ends.contains(&length), "{length}");
         // What is left is told of, but for nothing at all.
         assert_eq!(
-            format::read(&[&bytes[..length], &[0; 64]].concat())
-                .unwrap()
-                .torn,
-            read.torn
+            format::read(&[&bytes[..length], &[0; 64]].concat()).unread,
+            read.unread
         );
     }
     for at in (0..bytes.len()).filter(|at| bytes[*at] == b'b') {
@@ -214,7 +212,6 @@ fn a_record_that_was_cut_short_ends_the_segment() {
         spoilt[at] = b'c';
         assert!(
             format::read(&spoilt)
-                .unwrap()
                 .decided
                 .iter()
                 .all(|one| one.decision.path != "/c")
@@ -224,15 +221,32 @@ fn a_record_that_was_cut_short_ends_the_segment() {
 
 /// As a later version may find what an earlier one wrote.
 #[test]
-fn a_whole_record_that_cannot_be_read_is_not_taken_for_cut_short() {
-    let mut bytes = Vec::new();
-    let first = Record::<_, ()>::Principal(1, "somebody");
-    let second = Record::<(), _>::Decision(None, 1, "x");
-    format::write(&mut bytes, &second, 1).unwrap();
-    let error = format::read(&bytes).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
-    format::write(&mut bytes, &first, 1).unwrap();
-    assert!(format::read(&bytes).is_err());
+fn a_whole_record_that_cannot_be_read_is_told_of_and_what_is_before_it_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = room(folder.path(), u64::MAX);
+    let recorder = spool.recorder();
+    recorder.record(&Request::new().asked("/a", 1)).unwrap();
+    drop(recorder);
+    let mut bytes = std::fs::read(spool.oldest().unwrap().path).unwrap();
+    let whole = bytes.len();
+    let unknown = Record::<(), _>::Decision(None, 1, "x");
+    format::write(&mut bytes, &unknown, 1).unwrap();
+    let read = format::read(&bytes);
+    assert_eq!((read.decided.len(), read.unread), (1, bytes.len() - whole));
+    assert!(read.why.is_some());
+
+    // Nobody asked so often: such a head was spoilt.
+    let mut spoilt = bytes[..whole].to_vec();
+    let decision = spoilt.len()
+        - spoilt
+            .windows(9)
+            .rev()
+            .position(|part| part == b"{\"Decisio")
+            .unwrap()
+        - 9;
+    let count = decision - format::HEAD + format::COUNT_AT;
+    spoilt[count..count + 8].copy_from_slice(&i64::MAX.to_le_bytes());
+    assert!(format::read(&spoilt).decided.is_empty());
 }
 
 #[test]

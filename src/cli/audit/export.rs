@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::audit::chain::Entry;
 use crate::audit::event::kinds;
-use crate::audit::export::{parsed, printable, taken};
+use crate::audit::export::{as_json, parsed, printable, taken};
 use crate::clock::Timestamp;
 
 /// A line of an exported log.
@@ -39,22 +39,24 @@ pub(super) fn as_text(entries: &[Entry]) -> String {
 }
 
 /// Reads a line of [`crate::audit::export::as_json`], or of a checkpoint.
-pub(super) fn read(line: &str) -> Option<Line> {
-    let line: Value = serde_json::from_str(line).ok()?;
+pub(super) fn read(text: &str) -> Option<Line> {
+    let line: Value = serde_json::from_str(text).ok()?;
     if line["filter"].is_object() {
         return Some(Line::Filter);
     }
-    let seq = line["seq"].as_i64()?;
+    let seq = line["seq"].as_i64().filter(|seq| *seq > 0)?;
     if let Some(token) = line["checkpoint"].as_str() {
         return Some(Line::Checkpoint(seq, token.to_owned()));
     }
-    Some(Line::Event(Entry {
+    let entry = Entry {
         seq,
         at: line["at"].as_i64()?,
         body: line.get("event")?.to_string(),
         hash: line["hash"].as_str()?.to_owned(),
         filed: None,
-    }))
+    };
+    // The hash says nothing of the time in words, of what stands beside it, or of names that stand there twice.
+    (as_json(&entry) == text.trim_end()).then_some(Line::Event(entry))
 }
 
 fn to_the_second(micros: i64) -> String {
