@@ -150,13 +150,12 @@ impl Revisions {
         let recorded_since = self.store.recorded_since().await?;
         let (requests, effects) = self.compare(&live, &draft, window).await?;
         let effects = sorted(effects);
-        let of_each = || effects.chunk_by(|a, b| a.change == b.change);
         let listed = first_of_each(&effects, LISTED);
         Ok(Replayed {
             parent,
             recorded_since,
             requests,
-            sums: of_each().filter_map(sum).collect(),
+            sums: by_change(&effects).filter_map(sum).collect(),
             more: effects.len() - listed.len(),
             effects: listed.into_iter().cloned().collect(),
         })
@@ -260,10 +259,14 @@ fn sorted(effects: Tally) -> Vec<Effect> {
 
 /// So many of each change, so that many of one hide none of another.
 pub fn first_of_each(effects: &[Effect], most: usize) -> Vec<&Effect> {
-    let of_each = effects.chunk_by(|a, b| a.change == b.change);
-    of_each
+    by_change(effects)
         .flat_map(|of_one| of_one.iter().take(most))
         .collect()
+}
+
+/// Sorted effects, those of each change together.
+fn by_change(effects: &[Effect]) -> impl Iterator<Item = &[Effect]> {
+    effects.chunk_by(|a, b| a.change == b.change)
 }
 
 /// All effects of one change.
@@ -433,8 +436,7 @@ mod tests {
         let listed = first_of_each(&effects, 3);
         assert_eq!(listed.len(), 4);
         assert_eq!(listed[3], &effects[9]);
-        let of_each = effects.chunk_by(|a, b| a.change == b.change);
-        let sums: Vec<Sum> = of_each.filter_map(sum).collect();
+        let sums: Vec<Sum> = by_change(&effects).filter_map(sum).collect();
         assert_eq!(
             (sums[0].people, sums[0].strangers, sums[0].requests),
             (1, false, 18)

@@ -315,9 +315,7 @@ pub fn policy_rules(config: &Config) -> PolicyRules {
         known: Known {
             home_host: Some(config.home_host.clone()),
             namespaces: config.mesh.signed_namespaces(),
-            providers: { config.provider_names().into_iter() }
-                .zip(config.issuers())
-                .collect(),
+            providers: config.issuers_by_name().collect(),
             claims: config.claim_names(),
             clusters: clusters(config),
         },

@@ -143,15 +143,7 @@ pub fn run(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
         let verify = || {
             let older = extends.as_deref().map(end_of).transpose()?;
             let outcome = verify_file(file, &read_keys(keys)?, older)?;
-            let (is_whole, is_json) = (outcome.is_ok(), arguments.server.is_json());
-            let code = told(outcome, is_json, Source::File)?;
-            if is_whole && !is_json {
-                anstream::println!(
-                    "The file ends there; whether the log went on, only the edge can say (`wayleave audit verify --extends {}`).",
-                    file.display()
-                );
-            }
-            Ok(code)
+            told(outcome, arguments.server.is_json(), Source::File(file))
         };
         let failed = |error| Failure::Other(error).told(arguments.server.output());
         return verify().or_else(failed);
@@ -409,15 +401,19 @@ fn counted(count: u64, what: &str) -> String {
 
 /// Where the log that was verified is: of a file nobody can say whether the log went on.
 #[derive(Clone, Copy)]
-enum Source {
+enum Source<'a> {
     Edge,
-    File,
+    File(&'a Path),
 }
 
-fn told(outcome: Result<Verified, Break>, json: bool, source: Source) -> anyhow::Result<ExitCode> {
-    let source = match source {
-        Source::Edge => "edge",
-        Source::File => "file",
+fn told(
+    outcome: Result<Verified, Break>,
+    json: bool,
+    source: Source<'_>,
+) -> anyhow::Result<ExitCode> {
+    let (source, file) = match source {
+        Source::Edge => ("edge", None),
+        Source::File(file) => ("file", Some(file)),
     };
     let said = match &outcome {
         Ok(verified) => serde_json::json!({
@@ -458,6 +454,12 @@ fn told(outcome: Result<Verified, Break>, json: bool, source: Source) -> anyhow:
                 if signed_to < last {
                     anstream::println!(
                         "Nothing is signed yet after event {signed_to}: whoever has the database could have written what follows. An edge signs after ten minutes."
+                    );
+                }
+                if let Some(file) = file {
+                    anstream::println!(
+                        "The file ends there; whether the log went on, only the edge can say (`wayleave audit verify --extends {}`).",
+                        file.display()
                     );
                 }
             }

@@ -72,24 +72,21 @@ impl Config {
     /// What all identity providers and trusted issuers call themselves: those that a policy may not trust as well. Somebody is an issuer and a subject, so whoever
     /// spoke for an identity provider could be anybody who signs in there.
     pub fn issuers(&self) -> Vec<String> {
-        let providers = self.identity_providers.iter();
-        let issuers = self.trusted_issuers.iter();
-        let texts = providers.map(|provider| &provider.issuer_text);
-        texts
-            .chain(issuers.map(|issuer| &issuer.issuer))
-            .map(ToString::to_string)
-            .collect()
+        self.issuers_by_name().map(|(_, issuer)| issuer).collect()
     }
 
-    /// Names of all identity providers and trusted issuers: those that a policy may use. In the order of [`issuers`](Self::issuers).
+    /// Names of all identity providers and trusted issuers: those that a policy may use.
     pub fn provider_names(&self) -> Vec<String> {
+        self.issuers_by_name().map(|(name, _)| name).collect()
+    }
+
+    /// All identity providers and trusted issuers: what each is called, and what it calls itself.
+    pub fn issuers_by_name(&self) -> impl Iterator<Item = (String, String)> {
         let providers = self.identity_providers.iter();
         let issuers = self.trusted_issuers.iter();
-        let names = providers.map(|provider| &provider.name);
-        names
-            .chain(issuers.map(|issuer| &issuer.name))
-            .map(ToString::to_string)
-            .collect()
+        let both = providers.map(|provider| (&provider.name, &provider.issuer_text));
+        both.chain(issuers.map(|issuer| (&issuer.name, &issuer.issuer)))
+            .map(|(name, issuer)| (name.to_string(), issuer.to_string()))
     }
 }
 
