@@ -45,6 +45,8 @@ pub struct Considered {
     pub fails: Vec<Unheld>,
     /// Whether it is for the caller, so that only what they asked for, or how, keeps it from applying.
     pub is_for_caller: bool,
+    /// Whether what keeps it from applying is, besides how the caller signed in, that nobody approved.
+    pub wants_approval: bool,
 }
 
 /// A condition that does not hold.
@@ -167,6 +169,7 @@ fn considered((rule, outcome): (&Rule, Outcome)) -> Considered {
         rule: Arc::clone(&rule.name),
         action: rule.action,
         mode: rule.mode,
+        wants_approval: matches!(&outcome, Outcome::Unmet(unmet, _) if unmet.approval),
         is_for_caller: match &outcome {
             Outcome::Applies | Outcome::Unmet(..) => true,
             Outcome::Unknown => false,

@@ -10,7 +10,8 @@ use crate::policy::model::{Policy, Source};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $kind:ident $name:literal in $part:literal;)+) => {
-        /// What an object of a policy is. Their order is that of the parts of a document that is written anew.
+        /// What an object of a policy is. Their order is that of the parts of a document that is written anew, and of the rows that a revision's digest
+        /// in the audit log is of: another kind comes last.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {
             $($(#[$doc])+ $kind,)+

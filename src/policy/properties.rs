@@ -534,6 +534,33 @@ fn an_explanation_says_what_fails() {
     );
 }
 
+#[test]
+fn what_would_help_is_all_that_a_rule_asks_for() {
+    let text = "routes: [{ name: a, host: a.example, upstream: { addresses: ['u:1'], tls: { server_name: u } } }]
+rules: [{ name: r, action: allow, from: [{ signed_in: true }], require: { acr: [mfa], approval: { from: [{ groups: [sre] }], at_most: 1h } } }]";
+    let trust_domain = TrustDomain::parse("td").unwrap();
+    let policy = CompiledPolicy::new(yaml::parse(text).unwrap(), Revision(1), &trust_domain);
+    let policy = policy.unwrap();
+    let sign_in = "A sign-in as rule r asks for.";
+    for (acr, expected) in [
+        (
+            "pwd",
+            &[sign_in, "And then an approval as rule r asks for."][..],
+        ),
+        ("mfa", &["An approval as rule r asks for."]),
+    ] {
+        let signed_in = Principal {
+            acr: Some(acr.into()),
+            ..person(None, Groups::Missing)
+        };
+        let facts = Facts {
+            principal: Some(&signed_in),
+            ..facts(&policy)
+        };
+        assert_eq!(policy.explain(&facts).remedies("a"), expected);
+    }
+}
+
 /// A document's rules, decided for a person at a moment.
 fn decide_at(rules: &str, principal: &Principal, now: &str) -> (Verdict, Option<Shadow>) {
     let text = format!(

@@ -275,6 +275,41 @@ async fn a_grant_is_good_for_its_rule_only_as_long_as_that_is_for_its_holder() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f4_whoever_has_the_same_address_elsewhere_or_later_is_somebody_else() {
+    let (house, _clock) = still_house().await;
+    let (from, both) = ("[demo, robots]", "[demo, robots, partner]");
+    house.put_in_force(|text| text.replace(from, both)).await;
+    let url = house.url("admin", "/");
+    let (bob, mut alice, _) = granted(&house, "/").await;
+    *house.issuer.groups.lock().unwrap() = vec!["staff"];
+    let mut granted_to = vec![bob];
+    for subject in ["partner-1", "partner-2"] {
+        *house.issuer.person.lock().unwrap() = (subject, Some("bob@demo.example"));
+        let mut namesake = house.at_partner().await;
+        let page = namesake.go(&url).await.page;
+        assert_eq!(page.status, StatusCode::FORBIDDEN, "{subject}");
+        let code = get(&namesake, &url).await.json()["code"].clone();
+        assert_eq!(code, "approval_required", "{subject}");
+        let mine = house.url("access", "/access/mine");
+        let mine = namesake.go(&mine).await.page.text();
+        assert!(!mine.contains("give-back"), "{subject}: {mine}");
+        // What they are granted is theirs alone again.
+        let waiting = ask(&mut namesake, &page, A_MINUTE).await;
+        approve(&house, &mut alice, &id_of(&waiting)).await;
+        granted_to.push(namesake);
+        for holder in &granted_to {
+            assert_eq!(get(holder, &url).await.status, StatusCode::OK, "{subject}");
+        }
+    }
+    let live = house.store().live_grants().await.unwrap();
+    let holders = live.iter().map(|grant| &grant.principal);
+    let holders: std::collections::BTreeSet<_> = holders
+        .map(|holder| (holder.issuer.clone(), holder.subject.clone()))
+        .collect();
+    assert_eq!(holders.len(), 3, "{holders:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i10_nobody_decides_about_themselves_or_what_is_not_theirs_to_decide() {
     let (house, _clock) = still_house().await;
     // Alice is one of those who decide.

@@ -13,7 +13,7 @@ const TOLD_TO_CALLERS: usize = 3;
 impl Explanation {
     /// In a sentence each: what keeps rules from applying that would change the verdict, or what would take the refusing one away. `route` is the route's name.
     pub fn remedies(&self, route: &str) -> Vec<String> {
-        let of_rule = |rule: &str, what: &str| vec![format!("{what} as rule {rule} asks for.")];
+        let of_rule = |rule: &str, what: &str| format!("{what} as rule {rule} asks for.");
         match &self.verdict {
             Verdict::Allow { .. } => self.kept_from(Action::Deny).take(TOLD).collect(),
             Verdict::Deny(DenyReason::Rule { rule }) => {
@@ -26,8 +26,15 @@ impl Explanation {
             Verdict::Deny(DenyReason::Provider) => {
                 vec![format!("Route {route} would have to accept the provider.")]
             }
-            Verdict::StepUp { rule, .. } => of_rule(rule, "A sign-in"),
-            Verdict::Ask { rule, .. } => of_rule(rule, "An approval"),
+            Verdict::StepUp { rule, .. } => {
+                let is_it = |considered: &&Considered| considered.rule == *rule;
+                let behind = self.considered.iter().find(is_it);
+                let behind = behind.filter(|considered| considered.wants_approval);
+                let sign_in = of_rule(rule, "A sign-in");
+                let approval = behind.map(|_| of_rule(rule, "And then an approval"));
+                [sign_in].into_iter().chain(approval).collect()
+            }
+            Verdict::Ask { rule, .. } => vec![of_rule(rule, "An approval")],
             Verdict::SignIn => vec!["Signing in, as somebody whom a rule allows.".to_owned()],
             Verdict::Deny(DenyReason::NoRule | DenyReason::Agent) => {
                 let allowing: Vec<String> = self.kept_from(Action::Allow).take(TOLD).collect();

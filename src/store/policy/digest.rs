@@ -42,3 +42,31 @@ impl Store {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::policy::RowKind;
+
+    /// Events of older versions hold digests: rows that stay the same have to keep theirs.
+    #[test]
+    fn k10_what_a_digest_is_of_stays_what_it_was() {
+        let kinds = "test part rule people mapping route route_group role_binding trusted_issuer service_account";
+        let mut objects: Vec<PolicyObject> = kinds
+            .split(' ')
+            .zip(0..)
+            .map(|(kind, position)| PolicyObject {
+                kind: RowKind::parse(kind).unwrap(),
+                name: format!("name {position}"),
+                position,
+                body: format!("body {position}"),
+                text: format!("text {position}"),
+            })
+            .collect();
+        objects.sort_by_key(|object| (object.kind, object.position));
+        assert_eq!(
+            digest_of(&objects),
+            "fde58f979604e160fecda25f04f426aac73fee24aa6fd3aaf61ade876810bfbe"
+        );
+    }
+}

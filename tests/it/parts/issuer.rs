@@ -38,7 +38,9 @@ pub(crate) struct Issuer {
     pub(crate) exchanges: Arc<AtomicUsize>,
     /// Whether it heeds `acr_values` and `max_age`.
     pub(crate) steps_up: Arc<AtomicBool>,
-    /// The groups that its one person is in.
+    /// The subject and the address of its one person.
+    pub(crate) person: Arc<Mutex<(&'static str, Option<&'static str>)>>,
+    /// The groups that they are in.
     pub(crate) groups: Arc<Mutex<Vec<&'static str>>>,
     /// Whether it gives refresh tokens.
     pub(crate) gives_refresh: Arc<AtomicBool>,
@@ -72,6 +74,7 @@ impl Issuer {
             answers: Arc::new(watch::Sender::new(true)),
             exchanges: Arc::default(),
             steps_up: Arc::new(AtomicBool::new(true)),
+            person: Arc::new(Mutex::new(("partner-1", None))),
             groups: Arc::new(Mutex::new(vec!["robots"])),
             gives_refresh: Arc::default(),
         };
@@ -141,7 +144,7 @@ impl Issuer {
         self.typed("JWT", &SigningKey::new(kid), |_| ())
     }
 
-    /// The identity provider: everybody is `partner-1` at once. The code is the nonce and what was asked for, so nothing has to be remembered.
+    /// The identity provider: everybody is its one person at once. The code is the nonce and what was asked for, so nothing has to be remembered.
     fn provider(&self) -> axum::Router {
         let this = self.clone();
         let discovery = async move || Json(this.discovery());
@@ -202,8 +205,13 @@ impl Issuer {
             if is_dated == "true" {
                 claims["auth_time"] = claims["iat"].clone();
             }
+            let (subject, email) = *self.person.lock().unwrap();
             claims["aud"] = "wayleave".into();
-            claims["sub"] = "partner-1".into();
+            claims["sub"] = subject.into();
+            if let Some(email) = email {
+                claims["email"] = email.into();
+                claims["email_verified"] = true.into();
+            }
             if !nonce.is_empty() {
                 claims["nonce"] = nonce.into();
             }
