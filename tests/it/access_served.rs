@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
+use sqlx::Connection;
 use tokio::sync::Mutex;
 
-use crate::parts::program::eventually;
-use crate::parts::served::{OwnPostgres, Parties, database, end, gathered_on, status};
+use crate::parts::program::{Program, eventually};
+use crate::parts::served::{
+    OwnPostgres, Parties, database, end, gathered_on, gathered_on_both, status,
+};
 use crate::parts::visitor::{Page, Visitor};
 
 /// What changes is in force everywhere within this.
@@ -138,72 +141,73 @@ async fn without_the_store_nothing_new_is_granted_and_what_is_goes_on() {
 }
 
 /// How many rows a statement counts.
-async fn count(parties: &Parties, sql: &'static str) -> i64 {
-    let file = parties.stage.path("wayleave.db");
-    let url = format!("sqlite://{}", file.display());
-    let mut own = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
-        .await
-        .unwrap();
-    sqlx::query_scalar(sql).fetch_one(&mut own).await.unwrap()
+/// How many requests are granted, grants there are, and events tell of them, at one moment.
+async fn counts(url: &str) -> (i64, i64, i64) {
+    let sql = "SELECT (SELECT count(*) FROM access_requests WHERE state = 'granted'), \
+               (SELECT count(*) FROM grants), (SELECT count(*) FROM audit_events WHERE kind = 'access_granted')";
+    if url.starts_with("sqlite") {
+        let mut own = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::query_as(sql).fetch_one(&mut own).await.unwrap()
+    } else {
+        let mut own = sqlx::PgConnection::connect(url).await.unwrap();
+        sqlx::query_as(sql).fetch_one(&mut own).await.unwrap()
+    }
+}
+
+/// Bob, who waits for releases; what an earlier round granted him he has given back.
+async fn bob_waits(parties: &Parties) {
+    let mut bob = Visitor::new();
+    bob.open_as("bob", &parties.at("grafana")).await;
+    let releases = parties.at("releases");
+    if bob.open(&releases).await.status == StatusCode::OK {
+        let mine = format!("{}/access/mine", parties.at("access"));
+        let mine = bob.open(&mine).await;
+        bob.submit(&mine, &[]).await;
+    }
+    let bob = Mutex::new(bob);
+    eventually("it is over", async || !opens(&bob, &releases).await).await;
+    let mut bob = bob.into_inner();
+    let refused = bob.open(&releases).await;
+    let waiting = ask(&mut bob, &refused).await;
+    assert!(waiting.text.contains("Waiting for"), "{waiting:?}");
+}
+
+/// Alice approves of what Bob waits for, and the edge is killed so much later; whether she was told that it is granted.
+async fn approve_and_kill(parties: &Parties, mut edge: Program, after: Duration) -> bool {
+    let (mut alice, page) = alice_looks(parties, &parties.at("access")).await;
+    let (action, csrf) = approval(&page);
+    let deciding = alice.try_step(action, format!("csrf={csrf}"));
+    let killing = async {
+        tokio::time::sleep(after).await;
+        edge.signal("KILL");
+        edge.ended().await
+    };
+    let (decided, _) = tokio::join!(deciding, killing);
+    decided == Some(StatusCode::SEE_OTHER)
 }
 
 #[tokio::test]
 async fn a_kill_leaves_no_half_of_a_grant_and_loses_none_that_was_acknowledged() {
-    let parties = Parties::gather().await;
-    let mut acknowledged = 0;
-    let mut round = 0u32;
-    // Until one of them was granted: a slow machine needs more time for it.
-    while round < 6 || acknowledged == 0 {
-        let mut edge = parties.serve().await;
-        let mut bob = Visitor::new();
-        bob.open_as("bob", &parties.at("grafana")).await;
-        let refused = bob.open(&parties.at("releases")).await;
-        if refused.status == StatusCode::OK {
-            // What an earlier round granted is given back.
-            let mine = bob
-                .open(&format!("{}/access/mine", parties.at("access")))
-                .await;
-            bob.submit(&mine, &[]).await;
-        }
-        let releases = parties.at("releases");
-        let bob = Mutex::new(bob);
-        eventually("it is over", async || !opens(&bob, &releases).await).await;
-        let refused = bob.lock().await.open(&releases).await;
-        let waiting = ask(&mut *bob.lock().await, &refused).await;
-        assert!(waiting.text.contains("Waiting for"), "{waiting:?}");
-        let (alice, page) = alice_looks(&parties, &parties.at("access")).await;
-        let (action, csrf) = approval(&page);
-        let deciding = async {
-            let (mut alice, form) = (alice, format!("csrf={csrf}"));
-            alice.try_step(action, form).await == Some(StatusCode::SEE_OTHER)
-        };
-        let killing = async {
+    for (parties, url) in gathered_on_both().await {
+        let mut acknowledged = 0;
+        let mut round = 0u32;
+        // Until one of them was granted: a slow machine needs more time for it.
+        while round < 6 || acknowledged == 0 {
+            let edge = parties.serve().await;
+            bob_waits(&parties).await;
             // At another moment in each round; what is tried is that it does not matter when.
-            tokio::time::sleep(Duration::from_millis((1 << round) - 1)).await;
-            edge.signal("KILL");
-            edge.ended().await
-        };
-        let (is_done, _) = tokio::join!(deciding, killing);
-        acknowledged += i64::from(is_done);
-        let decided = count(
-            &parties,
-            "SELECT count(*) FROM access_requests WHERE state = 'granted'",
-        )
-        .await;
-        let granted = count(&parties, "SELECT count(*) FROM grants").await;
-        let told = count(
-            &parties,
-            "SELECT count(*) FROM audit_events WHERE kind = 'access_granted'",
-        )
-        .await;
-        assert_eq!((decided, granted), (granted, told), "round {round}");
-        assert!(
-            granted >= acknowledged,
-            "round {round}: {granted} < {acknowledged}"
-        );
-        round += 1;
+            let after = Duration::from_millis((1 << round) - 1);
+            acknowledged += i64::from(approve_and_kill(&parties, edge, after).await);
+            let (decided, granted, told) = counts(&url).await;
+            assert_eq!((decided, granted), (granted, told), "round {round}");
+            assert!(
+                granted >= acknowledged,
+                "round {round}: {granted} < {acknowledged}"
+            );
+            round += 1;
+        }
+        parties.leave().await;
     }
-    parties.leave().await;
 }
 
 /// Where the first form of the page goes that approves, and its token.

@@ -29,7 +29,9 @@ use wayleave::store::Store;
 use crate::istio::strategies::policies;
 use crate::parts::command::command;
 use crate::parts::program::eventually;
-use crate::parts::served::{CONFIGURATION, Parties, alice, database, end, gathered_on, status};
+use crate::parts::served::{
+    CONFIGURATION, Parties, alice, database, end, gathered_on, gathered_on_both, status,
+};
 use crate::parts::visitor::Visitor;
 
 /// An operator of an edge.
@@ -91,11 +93,7 @@ impl Operator {
 
 /// Parties whose edge follows no file, on either database; where that is.
 async fn on_both() -> [(Parties, String); 2] {
-    let gathered = Parties::gather().await;
-    let sqlite = format!("sqlite://{}", gathered.stage.path("wayleave.db").display());
-    let postgres = database().await;
-    let other = gathered_on(&postgres).await;
-    let both = [(gathered, sqlite), (other, postgres)];
+    let both = gathered_on_both().await;
     for (parties, _) in &both {
         parties.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
     }

@@ -214,6 +214,15 @@ pub(crate) async fn gathered_on(url: &str) -> Parties {
     parties
 }
 
+/// Parties on either database, and where that is.
+pub(crate) async fn gathered_on_both() -> [(Parties, String); 2] {
+    let gathered = Parties::gather().await;
+    let sqlite = format!("sqlite://{}", gathered.stage.path("wayleave.db").display());
+    let postgres = database().await;
+    let other = gathered_on(&postgres).await;
+    [(gathered, sqlite), (other, postgres)]
+}
+
 /// Writes a file that nobody else may read, as files with secrets have to be.
 pub(crate) fn write_private(file: &std::path::Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
