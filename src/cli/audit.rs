@@ -89,7 +89,7 @@ struct FilterArguments {
     /// Older than this.
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     until: Option<String>,
-    /// With this text in it.
+    /// With this text in it as `--output json` shows it, in capitals or not.
     #[arg(long, value_name = "TEXT")]
     contains: Option<String>,
 }

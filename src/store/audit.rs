@@ -22,7 +22,7 @@ pub struct EventFilter {
     pub since: Option<Timestamp>,
     /// Before this moment.
     pub until: Option<Timestamp>,
-    /// With this text anywhere in the body.
+    /// With this text anywhere in the body, in capitals or not.
     pub contains: Option<String>,
 }
 
@@ -90,7 +90,7 @@ macro_rules! events_that {
             "(CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR actor = $4 OR actor LIKE $8 ESCAPE '\\' ",
             "OR (CAST($9 AS TEXT) IS NOT NULL AND actor IN (SELECT theirs.actor FROM audit_events theirs ",
             "WHERE theirs.body LIKE '%\"email\":\"' || theirs.actor || $9 ESCAPE '\\'))) ",
-            "AND at >= $5 AND at < $6 AND (CAST($7 AS TEXT) IS NULL OR body LIKE $7 ESCAPE '\\') AND ",
+            "AND at >= $5 AND at < $6 AND (CAST($7 AS TEXT) IS NULL OR lower(body) LIKE lower($7) ESCAPE '\\') AND ",
             $rest
         )
     };

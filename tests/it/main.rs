@@ -10,6 +10,7 @@ mod access;
 mod access_served;
 mod accounts;
 mod agents;
+mod api_schema;
 mod audit;
 mod aws;
 mod aws_programs;

