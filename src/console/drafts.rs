@@ -11,6 +11,7 @@ use crate::admin::steps::{May, Steps};
 use crate::audit::event::actor as called;
 use crate::clock::Timestamp;
 use crate::console::answer::{Answer, Refused, page, see_other, sentence};
+use crate::console::changes::Part;
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
 use crate::console::preview::{Preview, faults};
@@ -181,8 +182,16 @@ pub(super) async fn show(
     State(console): State<Arc<Console>>,
     visit: Visit,
     Path(draft): Path<String>,
+    Query(query): Query,
 ) -> Answer {
-    page(&draft_page(&console, &visit, number(&draft)?, None).await?)
+    let draft = number(&draft)?;
+    let part = part(draft, &query)?;
+    page(&draft_page(&console, &visit, draft, &part, None).await?)
+}
+
+/// Which of the objects that a draft changes are to be seen.
+fn part(draft: DraftId, query: &Parameters) -> Result<Part, Refused> {
+    Part::of(format!("/console/drafts/{}", draft.0), &[], query)
 }
 
 fn number(text: &str) -> Result<DraftId, Refused> {
@@ -195,6 +204,7 @@ async fn draft_page(
     console: &Console,
     visit: &Visit,
     id: DraftId,
+    part: &Part,
     refusal: Option<String>,
 ) -> Result<DraftPage, Refused> {
     let (now, revisions) = (console.clock.now(), &console.revisions);
@@ -206,11 +216,11 @@ async fn draft_page(
             .foresee(&visit.actor, &shown.draft.text, now)
             .await?
         {
-            Ok(foreseen) => Preview::of(&foreseen, now),
+            Ok(foreseen) => Preview::of(&foreseen, part, now),
             Err(found) => Preview::faulty(faults(&found, Some)),
         },
         // What it changed of what it was made against; people decide on it no more.
-        (Ok(effect), false) => Preview::past(&effect.changes, effect.tests),
+        (Ok(effect), false) => Preview::past(&effect.changes, part, effect.tests),
     };
     let effect = shown.effect.as_ref().ok();
     let steps = revisions.steps(&shown, &visit.actor).await;
@@ -351,7 +361,8 @@ async fn take(
     let said = sentence(&error);
     match Refused::from(error) {
         Refused::Conflict(_) | Refused::Unreadable(_) => {
-            let shown = draft_page(&console, &visit, id, Some(said)).await?;
+            let part = part(id, &Parameters::default())?;
+            let shown = draft_page(&console, &visit, id, &part, Some(said)).await?;
             super::answer::html(http::StatusCode::CONFLICT, &shown)
         }
         refused => Err(refused),

@@ -14,6 +14,7 @@ use crate::admin::editing::{Base, Started};
 use crate::admin::objects::Names;
 use crate::admin::revisions::{RevisionsError, Writing};
 use crate::console::answer::{Answer, Refused, html, page, see_other, sentence};
+use crate::console::changes::Part;
 use crate::console::form::{Drawn, Group, read, schema, shown};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
@@ -280,7 +281,7 @@ async fn foreseen(
     let lines = edited.lines.clone();
     let in_view = |line| lines.contains(&line).then(|| line - lines.start + 1);
     let preview = match console.revisions.foresee(actor, &edited.text, now).await? {
-        Ok(foreseen) => Preview::of(&foreseen, now),
+        Ok(foreseen) => Preview::of(&foreseen, &Part::default(), now),
         Err(found) => Preview::faulty(faults(&found, in_view)),
     };
     Ok((preview, Some(edited)))

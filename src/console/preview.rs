@@ -6,7 +6,7 @@ use crate::admin::foresight::{Foreseen, Foresight};
 use crate::admin::replay::{Change, Replayed, first_of_each};
 use crate::admin::revisions::Plan;
 use crate::clock::Timestamp;
-use crate::console::changes::{ObjectChange, changes};
+use crate::console::changes::{Changes, Part};
 use crate::policy::diff;
 use crate::policy::lint::Finding;
 use crate::policy::yaml::PolicyFault;
@@ -20,7 +20,7 @@ const FINDINGS: usize = 20;
 /// Everything that somebody should see first.
 pub(super) struct Preview {
     pub(super) faults: Vec<FaultLine>,
-    pub(super) changes: Vec<ObjectChange>,
+    pub(super) changes: Changes,
     /// Only comments or layout differ.
     pub(super) only_rewords: bool,
     pub(super) is_empty: bool,
@@ -87,7 +87,7 @@ impl Preview {
     pub(super) fn faulty(faults: Vec<FaultLine>) -> Self {
         Self {
             faults,
-            changes: Vec::new(),
+            changes: Changes::of(&[], &Part::default()),
             only_rewords: false,
             is_empty: false,
             findings: Vec::new(),
@@ -98,9 +98,9 @@ impl Preview {
     }
 
     /// Of what nobody decides on any more.
-    pub(super) fn past(changed: &[diff::Change], tests: usize) -> Self {
+    pub(super) fn past(changed: &[diff::Change], part: &Part, tests: usize) -> Self {
         Self {
-            changes: changes(changed),
+            changes: Changes::of(changed, part),
             tests,
             replay: Replay {
                 is_over: true,
@@ -110,12 +110,12 @@ impl Preview {
         }
     }
 
-    /// Of a document without a fault.
-    pub(super) fn of(foreseen: &Foreseen, now: Timestamp) -> Self {
+    /// Of a document without a fault; of what it changes, a part.
+    pub(super) fn of(foreseen: &Foreseen, part: &Part, now: Timestamp) -> Self {
         let plan = &foreseen.plan;
         Self {
             faults: Vec::new(),
-            changes: changes(&plan.changes),
+            changes: Changes::of(&plan.changes, part),
             only_rewords: plan.changes.is_empty() && plan.rewords,
             is_empty: plan.is_empty(),
             more_findings: plan.findings.len().saturating_sub(FINDINGS),

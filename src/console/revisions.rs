@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use crate::admin::revisions::{RevisionsError, Writing};
 use crate::clock::Timestamp;
 use crate::console::answer::{Answer, Refused, page, see_other, sentence};
-use crate::console::changes::{ObjectChange, changes};
+use crate::console::changes::{Changes, Part};
 use crate::console::frame::Frame;
 use crate::console::guard::{Query, Submitted, Visit};
 use crate::console::preview::{Preview, faults};
@@ -16,6 +16,7 @@ use crate::console::{Console, cursor};
 use crate::policy::model::Revision;
 use crate::store::policy::RevisionRecord;
 use crate::web::moment::Moment;
+use crate::web::parameters::Parameters;
 
 /// Revisions of one page.
 const PAGE: u16 = 50;
@@ -89,7 +90,7 @@ pub(super) async fn list(
 struct RevisionPage {
     frame: Frame,
     row: Row,
-    changes: Vec<ObjectChange>,
+    changes: Changes,
     may_write: bool,
 }
 
@@ -98,14 +99,16 @@ pub(super) async fn show(
     State(console): State<Arc<Console>>,
     visit: Visit,
     Path(revision): Path<String>,
+    Query(query): Query,
 ) -> Answer {
     let revision = number(&revision)?;
+    let part = Part::of(format!("/console/revisions/{}", revision.0), &[], &query)?;
     let (record, found) = console.revisions.show(revision).await?;
     let current = console.store.current_revision().await?;
     page(&RevisionPage {
         frame: Frame::of(&visit, format!("Revision {}", revision.0)),
         row: row(&record, current, console.clock.now()),
-        changes: changes(&found),
+        changes: Changes::of(&found, &part),
         may_write: console.revisions.check_own_writing(&visit.actor).is_ok(),
     })
 }
@@ -123,7 +126,7 @@ struct ComparePage {
     frame: Frame,
     from: i64,
     to: i64,
-    changes: Vec<ObjectChange>,
+    changes: Changes,
 }
 
 /// `GET /console/revisions/compare`: by default the last two.
@@ -137,12 +140,14 @@ pub(super) async fn compare(
     let current = console.store.current_revision().await?;
     let to = to.map(Revision).or(current).ok_or(Refused::NotFound)?;
     let from = from.unwrap_or_else(|| to.0.saturating_sub(1).max(1));
+    let own = [("from", from), ("to", to.0)];
+    let part = Part::of("/console/revisions/compare".to_owned(), &own, &query)?;
     let found = console.revisions.diff(Revision(from), to).await?;
     page(&ComparePage {
         frame: Frame::of(&visit, "Compare revisions"),
         from,
         to: to.0,
-        changes: changes(&found),
+        changes: Changes::of(&found, &part),
     })
 }
 
@@ -168,22 +173,44 @@ pub(super) async fn ask_rollback(
     State(console): State<Arc<Console>>,
     visit: Visit,
     Path(revision): Path<String>,
+    Query(query): Query,
 ) -> Answer {
-    page(&rollback_page(&console, &visit, number(&revision)?, String::new(), None).await?)
+    let asked = Asked::of(number(&revision)?, &query)?;
+    page(&rollback_page(&console, &visit, &asked, None).await?)
+}
+
+/// What somebody wants to go back to.
+struct Asked {
+    revision: Revision,
+    /// Why.
+    message: String,
+    /// Which of the objects that would change are to be seen.
+    part: Part,
+}
+
+impl Asked {
+    fn of(revision: Revision, query: &Parameters) -> Result<Self, Refused> {
+        let path = format!("/console/revisions/{}/rollback", revision.0);
+        Ok(Self {
+            revision,
+            message: String::new(),
+            part: Part::of(path, &[], query)?,
+        })
+    }
 }
 
 async fn rollback_page(
     console: &Console,
     visit: &Visit,
-    revision: Revision,
-    message: String,
+    asked: &Asked,
     refusal: Option<String>,
 ) -> Result<RollbackPage, Refused> {
+    let revision = asked.revision;
     let now = console.clock.now();
     let parent = console.store.current_revision().await?;
     let (_, text) = console.revisions.export(Some(revision)).await?;
     let preview = match console.revisions.foresee(&visit.actor, &text, now).await? {
-        Ok(foreseen) => Preview::of(&foreseen, now),
+        Ok(foreseen) => Preview::of(&foreseen, &asked.part, now),
         Err(found) => Preview::faulty(faults(&found, Some)),
     };
     let refused = console.revisions.check_own_revision(&visit.actor);
@@ -191,7 +218,7 @@ async fn rollback_page(
         frame: Frame::of(visit, format!("Back to revision {}", revision.0)),
         number: revision.0,
         parent: parent.map_or(0, |parent| parent.0),
-        message,
+        message: asked.message.clone(),
         refusal,
         preview,
         may_draft: console.revisions.check_own_writing(&visit.actor).is_ok(),
@@ -234,7 +261,11 @@ pub(super) async fn rollback(
         }
         Err(error @ (RevisionsError::Conflict(_) | RevisionsError::Note(_))) => {
             let said = sentence(&error);
-            let shown = rollback_page(&console, &visit, revision, message, Some(said));
+            let asked = Asked {
+                message,
+                ..Asked::of(revision, &Parameters::default())?
+            };
+            let shown = rollback_page(&console, &visit, &asked, Some(said));
             super::answer::html(http::StatusCode::CONFLICT, &shown.await?)
         }
         Err(error) => Err(error.into()),

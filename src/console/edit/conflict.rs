@@ -5,7 +5,7 @@ use askama::Template;
 use crate::admin::editing::Started;
 use crate::console::Console;
 use crate::console::answer::Refused;
-use crate::console::changes::{ObjectChange, changes};
+use crate::console::changes::{Changes, Part};
 use crate::console::edit::{Shown, Target};
 use crate::console::frame::Frame;
 use crate::console::guard::Visit;
@@ -30,7 +30,7 @@ pub(super) struct ConflictPage {
     is_same: bool,
     /// The object is there no more.
     is_gone: bool,
-    changes: Vec<ObjectChange>,
+    changes: Changes,
 }
 
 pub(super) async fn page(
@@ -78,7 +78,7 @@ pub(super) async fn page(
         at: Moment::of(current.created_at, console.clock.now()),
         is_same,
         is_gone,
-        changes: changes(&found),
+        changes: Changes::of(&found, &Part::default()),
     })
 }
 
