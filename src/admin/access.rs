@@ -122,9 +122,9 @@ pub enum AccessError {
     /// They have asked for it in other words already.
     #[error("you have asked for this already ({}), and nobody has decided yet; take that back to ask in other words", .0.0.get(..8).unwrap_or(&.0.0))]
     Asked(AccessId),
-    /// What they took without an approval was taken away from them.
+    /// What they had of this rule was taken away from them.
     #[error(
-        "what you took without an approval was taken away; until somebody has looked at that, ask for an approval"
+        "an approver took this away from you: until one of them has looked at that, or its time would have been over, ask for an approval"
     )]
     TakenAway,
     /// They have asked too often.

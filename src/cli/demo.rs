@@ -80,8 +80,8 @@ async fn open_the_door(
     let path = stage.configuration_file();
     let mut config = load(stage)?;
     if policy_in_store {
-        put_policy_into_store(&config).await?;
         stage.follow_no_file()?;
+        put_policy_into_store(&config).await?;
         config = load(stage)?;
     }
     // Nobody waits for a demonstration to end.

@@ -141,6 +141,11 @@ pub(super) fn replayed(said: &Value) -> String {
     let since = began(said);
     let requests = &said["requests"];
     let effects = list(said, "effects");
+    if requests.as_i64() == Some(0) {
+        return format!(
+            "No request is recorded since {since}, so what people would notice is not known.\n"
+        );
+    }
     if effects.is_empty() {
         return format!(
             "Of {requests} requests since {since} each would be decided as it was; what nobody asked for is not among them.\n"

@@ -52,7 +52,9 @@ pub(super) fn may_be_about_something(target: &Target) -> bool {
         .zip(target.not_routes.as_ref())
         .is_some_and(|(some, all)| is_among(some, all))
         || is_taken_out(&target.methods, &target.not_methods, are_methods_within)
-        || is_taken_out(&target.paths, &target.not_paths, are_paths_within);
+        || is_taken_out(&target.paths, &target.not_paths, are_paths_within)
+        || { target.not_paths.iter().flatten() }
+            .any(|path| *path == PathMatch::Text(TextMatch::Present));
     !lists.contains(&Some(0)) && !is_emptied
 }
 
@@ -400,6 +402,10 @@ mod tests {
             ),
             (
                 "from: [{ groups: [a] }], to: [{ paths: [/x], not_paths: ['/*'] }]",
+                vec![never],
+            ),
+            (
+                "from: [{ groups: [a] }], to: [{ not_paths: [/x, '*'] }]",
                 vec![never],
             ),
         ] {
