@@ -305,9 +305,6 @@ impl Revisions {
         // Who is owner is judged by the parent, so that has to be what is current, now and when it is written.
         let current = self.store.current_revision().await?;
         if current != parent {
-            if let Some(never) = parent.filter(|parent| current.is_none_or(|it| *parent > it)) {
-                return Err(RevisionsError::Unknown(never));
-            }
             return Err(self.conflict(current).await?);
         }
         self.check_owners(content.policy, actor, parent).await?;
