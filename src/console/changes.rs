@@ -30,10 +30,9 @@ impl Part {
         own: &[(&'static str, i64)],
         query: &Parameters,
     ) -> Result<Self, Refused> {
-        let skipped = query.one("skip").map(cursor::number).transpose()?;
         let own = own.iter().map(|(name, value)| (*name, value.to_string()));
         Ok(Self {
-            skipped: skipped.map_or(0, |number| usize::try_from(number).unwrap_or_default()),
+            skipped: cursor::position(query, "skip")?,
             page: Some((path, own.collect())),
         })
     }
@@ -81,14 +80,14 @@ impl Changes {
         let shown: Vec<ObjectChange> = all.iter().skip(skipped).take(SHOWN).map(change).collect();
         let last = skipped + shown.len();
         let is_whole = shown.len() == all.len();
+        let (before, after) = cursor::beside(skipped, SHOWN, all.len());
         Self {
             first: skipped + 1,
             last,
             all: all.len(),
             counts: if is_whole { Vec::new() } else { counts(all) },
-            before: { Some(skipped).filter(|skipped| *skipped > 0) }
-                .and_then(|skipped| part.from(skipped.saturating_sub(SHOWN))),
-            after: { Some(last).filter(|last| *last < all.len()) }.and_then(|last| part.from(last)),
+            before: before.and_then(|skipped| part.from(skipped)),
+            after: after.and_then(|skipped| part.from(skipped)),
             shown,
         }
     }

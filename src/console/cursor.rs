@@ -12,6 +12,19 @@ pub fn number(text: &str) -> Result<i64, Refused> {
     parsed.ok_or_else(|| Refused::Unreadable("The place in the list is no number.".to_owned()))
 }
 
+/// How many of a list come before its page, by the parameter `name`; none where it is not given.
+pub fn position(query: &Parameters, name: &str) -> Result<usize, Refused> {
+    let given = query.one(name).map(number).transpose()?;
+    Ok(given.map_or(0, |given| usize::try_from(given).unwrap_or_default()))
+}
+
+/// Where the pages before and after one begin that begins at `from`, of a list of `all`.
+pub fn beside(from: usize, page: usize, all: usize) -> (Option<usize>, Option<usize>) {
+    let next = from.saturating_add(page);
+    let before = (from > 0).then(|| from.saturating_sub(page));
+    (before, (next < all).then_some(next))
+}
+
 /// A moment and an id, since several things can have the same time; the id is of digits and lower-case letters.
 impl After {
     /// Reads what [`Self::text`] wrote.

@@ -52,14 +52,12 @@ struct Wanted {
 impl Wanted {
     fn of(query: &Parameters) -> Result<Self, Refused> {
         let text = |name| query.one(name).unwrap_or_default().to_owned();
-        let from = query.one("from").map(cursor::number).transpose()?;
-        let from = from.and_then(|from| usize::try_from(from).ok());
         Ok(Self {
             text: text("q"),
             action: text("action"),
             mode: text("mode"),
             route: text("route"),
-            from: from.unwrap_or(0),
+            from: cursor::position(query, "from")?,
         })
     }
 
@@ -139,7 +137,7 @@ async fn show(
     let rows = shown
         .filter_map(|index| row(policy, kind, *index))
         .collect();
-    let next = wanted.from.saturating_add(PAGE);
+    let (newer, older) = cursor::beside(wanted.from, PAGE, found.len());
     let may_write = visit.actor.may(Permission::WritePolicy) && console.revisions.follows.is_none();
     let routes = policy.routes.iter().take(1000);
     page(&ObjectsPage {
@@ -153,8 +151,8 @@ async fn show(
         },
         total,
         found: found.len(),
-        newer: (wanted.from > 0).then(|| wanted.page(kind, wanted.from.saturating_sub(PAGE))),
-        older: (next < found.len()).then(|| wanted.page(kind, next)),
+        newer: newer.map(|from| wanted.page(kind, from)),
+        older: older.map(|from| wanted.page(kind, from)),
         revision: compiled.revision.0,
         create: may_write
             .then(|| link::with_query("/console/edit", &[("kind", kind.kind.as_str())])),

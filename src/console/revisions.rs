@@ -175,42 +175,30 @@ pub(super) async fn ask_rollback(
     Path(revision): Path<String>,
     Query(query): Query,
 ) -> Answer {
-    let asked = Asked::of(number(&revision)?, &query)?;
-    page(&rollback_page(&console, &visit, &asked, None).await?)
+    let revision = number(&revision)?;
+    let part = rollback_part(revision, &query)?;
+    page(&rollback_page(&console, &visit, revision, String::new(), &part, None).await?)
 }
 
-/// What somebody wants to go back to.
-struct Asked {
-    revision: Revision,
-    /// Why.
-    message: String,
-    /// Which of the objects that would change are to be seen.
-    part: Part,
-}
-
-impl Asked {
-    fn of(revision: Revision, query: &Parameters) -> Result<Self, Refused> {
-        let path = format!("/console/revisions/{}/rollback", revision.0);
-        Ok(Self {
-            revision,
-            message: String::new(),
-            part: Part::of(path, &[], query)?,
-        })
-    }
+/// Which of the objects that going back would change are to be seen.
+fn rollback_part(revision: Revision, query: &Parameters) -> Result<Part, Refused> {
+    let path = format!("/console/revisions/{}/rollback", revision.0);
+    Part::of(path, &[], query)
 }
 
 async fn rollback_page(
     console: &Console,
     visit: &Visit,
-    asked: &Asked,
+    revision: Revision,
+    message: String,
+    part: &Part,
     refusal: Option<String>,
 ) -> Result<RollbackPage, Refused> {
-    let revision = asked.revision;
     let now = console.clock.now();
     let parent = console.store.current_revision().await?;
     let (_, text) = console.revisions.export(Some(revision)).await?;
     let preview = match console.revisions.foresee(&visit.actor, &text, now).await? {
-        Ok(foreseen) => Preview::of(&foreseen, &asked.part, now),
+        Ok(foreseen) => Preview::of(&foreseen, part, now),
         Err(found) => Preview::faulty(faults(&found, Some)),
     };
     let refused = console.revisions.check_own_revision(&visit.actor);
@@ -218,7 +206,7 @@ async fn rollback_page(
         frame: Frame::of(visit, format!("Back to revision {}", revision.0)),
         number: revision.0,
         parent: parent.map_or(0, |parent| parent.0),
-        message: asked.message.clone(),
+        message,
         refusal,
         preview,
         may_draft: console.revisions.check_own_writing(&visit.actor).is_ok(),
@@ -261,11 +249,8 @@ pub(super) async fn rollback(
         }
         Err(error @ (RevisionsError::Conflict(_) | RevisionsError::Note(_))) => {
             let said = sentence(&error);
-            let asked = Asked {
-                message,
-                ..Asked::of(revision, &Parameters::default())?
-            };
-            let shown = rollback_page(&console, &visit, &asked, Some(said));
+            let part = rollback_part(revision, &Parameters::default())?;
+            let shown = rollback_page(&console, &visit, revision, message, &part, Some(said));
             super::answer::html(http::StatusCode::CONFLICT, &shown.await?)
         }
         Err(error) => Err(error.into()),

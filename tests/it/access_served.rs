@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use sqlx::Connection;
 use tokio::sync::Mutex;
 
 use crate::parts::program::{Program, eventually};
 use crate::parts::served::{
-    OwnPostgres, Parties, database, end, gathered_on, gathered_on_both, status,
+    OwnPostgres, Parties, database, end, gathered_on, gathered_on_both, row, status,
 };
 use crate::parts::visitor::{Page, Visitor};
 
@@ -140,18 +139,11 @@ async fn without_the_store_nothing_new_is_granted_and_what_is_goes_on() {
     parties.leave().await;
 }
 
-/// How many rows a statement counts.
 /// How many requests are granted, grants there are, and events tell of them, at one moment.
 async fn counts(url: &str) -> (i64, i64, i64) {
     let sql = "SELECT (SELECT count(*) FROM access_requests WHERE state = 'granted'), \
                (SELECT count(*) FROM grants), (SELECT count(*) FROM audit_events WHERE kind = 'access_granted')";
-    if url.starts_with("sqlite") {
-        let mut own = sqlx::SqliteConnection::connect(url).await.unwrap();
-        sqlx::query_as(sql).fetch_one(&mut own).await.unwrap()
-    } else {
-        let mut own = sqlx::PgConnection::connect(url).await.unwrap();
-        sqlx::query_as(sql).fetch_one(&mut own).await.unwrap()
-    }
+    row(url, sql).await
 }
 
 /// Bob, who waits for releases; what an earlier round granted him he has given back.

@@ -1,11 +1,10 @@
 //! The API held against the document that it publishes, by a program that knows nothing else: what it makes up of the document is sent, valid or not,
 //! and what is answered has to be as the document says.
 
-use std::path::Path;
-
 use tokio::process::Command;
 
-use crate::parts::served::{CONFIGURATION, Parties, end, gathered_on_both};
+use crate::parts::python;
+use crate::parts::served::{Parties, end, gathered_on_both};
 
 /// What is in words of ours (a policy, an address, a version) may be refused although the document cannot say so.
 const EXCLUDED: &str = "positive_data_acceptance";
@@ -26,7 +25,7 @@ fn base(parties: &Parties) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_takes_and_answers_what_its_document_says() {
     for (parties, _) in gathered_on_both().await {
-        parties.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
+        parties.follow_no_file();
         let edge = parties.serve().await;
         let token = parties.read("operator.token");
         let folder = tempfile::tempdir().unwrap();
@@ -34,10 +33,7 @@ async fn the_api_takes_and_answers_what_its_document_says() {
             let text = document(&parties, name, &token).await;
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        #[expect(clippy::disallowed_methods, reason = "where the test's Python is")]
-        let python = std::env::var("WAYLEAVE_TEST_PYTHON")
-            .expect("WAYLEAVE_TEST_PYTHON is not set; run under tests/parts/with-parts.sh");
-        let ran = Command::new(Path::new(&python).with_file_name("schemathesis"))
+        let ran = Command::new(python().with_file_name("schemathesis"))
             .args(["run", "openapi.json"])
             .args(["--url", &base(&parties)])
             .args(["--header", &format!("Authorization: Bearer {token}")])

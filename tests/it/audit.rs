@@ -7,7 +7,7 @@ use sqlx::Connection;
 use crate::parts::command::command;
 use crate::parts::program::eventually;
 use crate::parts::served::{
-    CONFIGURATION, OwnPostgres, Parties, alice, database, end, gathered_on, status,
+    CONFIGURATION, OwnPostgres, Parties, alice, database, end, gathered_on, row, status,
 };
 use crate::parts::visitor::Visitor;
 
@@ -226,16 +226,11 @@ async fn an_edge_does_not_go_on_with_a_store_that_was_set_back() {
 
 /// How many requests of these paths the store says there were.
 async fn recorded(url: &str, path: &str) -> i64 {
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = format!(
         "SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM decisions WHERE body LIKE '%{path}%'"
-    ));
-    if url.starts_with("sqlite") {
-        let mut own = sqlx::SqliteConnection::connect(url).await.unwrap();
-        sqlx::query_scalar(sql).fetch_one(&mut own).await.unwrap()
-    } else {
-        let mut own = sqlx::PgConnection::connect(url).await.unwrap();
-        sqlx::query_scalar(sql).fetch_one(&mut own).await.unwrap()
-    }
+    );
+    let (count,) = row(url, &sql).await;
+    count
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,7 @@ use crate::parts::command::Said;
 use crate::parts::desk::Desk;
 use crate::parts::house::House;
 use crate::parts::program::Program;
+use crate::parts::python;
 use crate::parts::served::{CONFIGURATION, Parties, end};
 use crate::parts::sts::{Moto, arn, instead};
 
@@ -281,9 +282,7 @@ async fn what_the_documentation_has_programs_do_is_accepted() {
         .replace("\"deployer\"", "\"app\"");
     // Not every resolver knows whose name localhost is.
     let local = "import socket\nfound = socket.getaddrinfo\nsocket.getaddrinfo = lambda host, *rest, **more: found('127.0.0.1', *rest, **more)\n";
-    #[expect(clippy::disallowed_methods, reason = "where the test's Python is")]
-    let python = std::env::var("WAYLEAVE_TEST_PYTHON").unwrap();
-    let ran = tokio::process::Command::new(python)
+    let ran = tokio::process::Command::new(python())
         .args(["-c", &format!("{local}{script}")])
         .env("AWS_ACCESS_KEY_ID", &deploy.id)
         .env("AWS_SECRET_ACCESS_KEY", deploy.secret.as_str())

@@ -17,6 +17,7 @@ use wayleave::session::{RefreshFault, Refresher};
 use crate::parts::browser::{Arrived, Browser};
 use crate::parts::house::House;
 use crate::parts::program::{eventually, free_ports, is_free};
+use crate::parts::python;
 
 const CALLBACK: &str = "http://127.0.0.1:9/callback";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -250,11 +251,8 @@ impl Drop for Mock {
 
 impl Mock {
     async fn start() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "where the test's Python is")]
-        let python = std::env::var("WAYLEAVE_TEST_PYTHON")
-            .expect("WAYLEAVE_TEST_PYTHON is not set; run under tests/parts/with-parts.sh");
         let [port] = free_ports();
-        let child = Command::new(python)
+        let child = Command::new(python())
             .args(["-m", "oidc_provider_mock", "--port", &port.to_string()])
             .stderr(Stdio::null())
             .spawn()

@@ -19,6 +19,7 @@ pub(crate) mod upstream;
 pub(crate) mod visitor;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +39,14 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 /// No body.
 pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// The Python that the parts from PyPI are installed for.
+#[expect(clippy::disallowed_methods, reason = "where the test's Python is")]
+pub(crate) fn python() -> PathBuf {
+    std::env::var("WAYLEAVE_TEST_PYTHON")
+        .expect("WAYLEAVE_TEST_PYTHON is not set; run under tests/parts/with-parts.sh")
+        .into()
 }
 
 /// Runs beside the test, until the test's runtime ends.

@@ -16,7 +16,7 @@ async fn policy(parties: &Parties, arguments: &[&str]) -> Said {
 
 /// Parties whose edge follows no file; the policy is one of a file beside it.
 async fn without_a_file(parties: Parties) -> (Parties, PathBuf) {
-    parties.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
+    parties.follow_no_file();
     let document = parties.stage.path("policy.yaml");
     (parties, document)
 }

@@ -8,7 +8,6 @@ use http::StatusCode;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use sqlx::Connection;
 use wayleave::admin::actor::Actor;
 use wayleave::admin::ownership::{self, ClaimError, Ownership};
 use wayleave::admin::policy_rules::PolicyRules;
@@ -30,7 +29,7 @@ use crate::istio::strategies::policies;
 use crate::parts::command::command;
 use crate::parts::program::eventually;
 use crate::parts::served::{
-    CONFIGURATION, Parties, alice, database, end, gathered_on, gathered_on_both, status,
+    CONFIGURATION, Parties, alice, database, end, gathered_on, gathered_on_both, row, status,
 };
 use crate::parts::visitor::Visitor;
 
@@ -95,7 +94,7 @@ impl Operator {
 async fn on_both() -> [(Parties, String); 2] {
     let both = gathered_on_both().await;
     for (parties, _) in &both {
-        parties.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
+        parties.follow_no_file();
     }
     both
 }
@@ -270,23 +269,13 @@ async fn j8_of_fifty_who_write_onto_one_revision_one_wins_and_the_rest_are_told(
 
 /// How many objects begin and end with a revision.
 async fn touched(url: &str, revision: i64) -> (i64, i64) {
-    let sql = "SELECT CAST(COALESCE(SUM(CASE WHEN valid_from = $1 THEN 1 ELSE 0 END), 0) AS BIGINT), \
-               CAST(COALESCE(SUM(CASE WHEN valid_until = $1 THEN 1 ELSE 0 END), 0) AS BIGINT) FROM policy_objects";
-    if url.starts_with("sqlite") {
-        let mut own = sqlx::SqliteConnection::connect(url).await.unwrap();
-        sqlx::query_as(sql)
-            .bind(revision)
-            .fetch_one(&mut own)
-            .await
-            .unwrap()
-    } else {
-        let mut own = sqlx::PgConnection::connect(url).await.unwrap();
-        sqlx::query_as(sql)
-            .bind(revision)
-            .fetch_one(&mut own)
-            .await
-            .unwrap()
-    }
+    let sum = |column| {
+        format!(
+            "CAST(COALESCE(SUM(CASE WHEN {column} = {revision} THEN 1 ELSE 0 END), 0) AS BIGINT)"
+        )
+    };
+    let (began, ended) = (sum("valid_from"), sum("valid_until"));
+    row(url, &format!("SELECT {began}, {ended} FROM policy_objects")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -326,7 +315,7 @@ async fn a_rule_of_hundreds_is_changed_by_touching_its_row_and_is_in_force_at_on
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn j2_a_revision_reaches_another_replica_within_two_seconds() {
     let parties = gathered_on(&database().await).await;
-    parties.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
+    parties.follow_no_file();
     let edge = parties.serve().await;
     let operator = Operator::of(&parties);
     let open = parties.read("policy.yaml");

@@ -27,12 +27,12 @@ impl Explanation {
                 vec![format!("Route {route} would have to accept the provider.")]
             }
             Verdict::StepUp { rule, .. } => {
-                let is_it = |considered: &&Considered| considered.rule == *rule;
-                let behind = self.considered.iter().find(is_it);
-                let behind = behind.filter(|considered| considered.wants_approval);
-                let sign_in = of_rule(rule, "A sign-in");
-                let approval = behind.map(|_| of_rule(rule, "And then an approval"));
-                [sign_in].into_iter().chain(approval).collect()
+                let is_it = |it: &Considered| it.rule == *rule && it.wants_approval;
+                let mut remedies = vec![of_rule(rule, "A sign-in")];
+                if self.considered.iter().any(is_it) {
+                    remedies.push(of_rule(rule, "And then an approval"));
+                }
+                remedies
             }
             Verdict::Ask { rule, .. } => vec![of_rule(rule, "An approval")],
             Verdict::SignIn => vec!["Signing in, as somebody whom a rule allows.".to_owned()],

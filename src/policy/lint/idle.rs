@@ -44,6 +44,10 @@ pub(super) fn may_be_about_something(target: &Target) -> bool {
         target.paths.as_ref().map(Vec::len),
         target.svids.as_ref().map(Vec::len),
     ];
+    // A target that names no paths is about all of them.
+    let all_paths = [PathMatch::Text(TextMatch::Present)];
+    let paths = target.paths.as_deref().unwrap_or(&all_paths);
+    let not_paths = target.not_paths.as_deref();
     let only_routes = target
         .routes
         .as_ref()
@@ -52,9 +56,7 @@ pub(super) fn may_be_about_something(target: &Target) -> bool {
         .zip(target.not_routes.as_ref())
         .is_some_and(|(some, all)| is_among(some, all))
         || is_taken_out(&target.methods, &target.not_methods, are_methods_within)
-        || is_taken_out(&target.paths, &target.not_paths, are_paths_within)
-        || { target.not_paths.iter().flatten() }
-            .any(|path| *path == PathMatch::Text(TextMatch::Present));
+        || not_paths.is_some_and(|not| are_paths_within(paths, not));
     !lists.contains(&Some(0)) && !is_emptied
 }
 

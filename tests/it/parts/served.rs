@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
+use sqlx::Connection;
 use wayleave::clock::SystemClock;
 use wayleave::demo::stage::{Ports, Stage};
 use wayleave::lifecycle::Lifecycle;
@@ -50,6 +51,11 @@ impl Parties {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains(from), "no {from:?} in {text}");
         std::fs::write(&file, text.replace(from, to)).unwrap();
+    }
+
+    /// Has the edge follow no policy file: its policy is what is written through it.
+    pub(crate) fn follow_no_file(&self) {
+        self.edit(CONFIGURATION, "[policy]\nfile = \"policy.yaml\"\n", "");
     }
 
     pub(crate) fn read(&self, file: &str) -> String {
@@ -221,6 +227,23 @@ pub(crate) async fn gathered_on_both() -> [(Parties, String); 2] {
     let postgres = database().await;
     let other = gathered_on(&postgres).await;
     [(gathered, sqlite), (other, postgres)]
+}
+
+/// The one row that a store gives, asked past the edge.
+pub(crate) async fn row<T>(url: &str, sql: &str) -> T
+where
+    T: Send + Unpin,
+    T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
+    T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
+{
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    if url.starts_with("sqlite") {
+        let mut own = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::query_as(sql).fetch_one(&mut own).await.unwrap()
+    } else {
+        let mut own = sqlx::PgConnection::connect(url).await.unwrap();
+        sqlx::query_as(sql).fetch_one(&mut own).await.unwrap()
+    }
 }
 
 /// Writes a file that nobody else may read, as files with secrets have to be.

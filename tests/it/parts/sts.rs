@@ -13,8 +13,8 @@ use wayleave::clock::{Clock, SystemClock};
 use wayleave::token::aws::signing::{RoleKey, subject_token};
 use zeroize::Zeroizing;
 
-use super::beside;
 use super::program::{eventually, free_ports};
+use super::{beside, python};
 
 /// The account that moto plays.
 pub(crate) const ACCOUNT: &str = "123456789012";
@@ -39,11 +39,8 @@ impl Drop for Moto {
 
 impl Moto {
     pub(crate) async fn start() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "where the test's Python is")]
-        let python = std::env::var("WAYLEAVE_TEST_PYTHON")
-            .expect("WAYLEAVE_TEST_PYTHON is not set; run under tests/parts/with-parts.sh");
         let [port] = free_ports();
-        let child = Command::new(python)
+        let child = Command::new(python())
             .args([
                 "-m",
                 "moto.server",
